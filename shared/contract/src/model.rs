@@ -1,0 +1,216 @@
+//! What a contract says, after it has been read and validated. Every value here is already sound: names are unique,
+//! references resolve, types are ones that Delta, Polars and the warehouse share.
+
+/// One dataset: where its data comes from, what it must look like, where it goes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contract {
+    /// `^[a-z][a-z0-9_]{0,62}$`; also the name of the table's folder under the lake's root.
+    pub name: String,
+    pub description: Option<String>,
+    pub source: Source,
+    pub format: Format,
+    /// In table order. Never empty.
+    pub columns: Vec<Column>,
+    pub rules: Vec<Rule>,
+    pub table: TableSpec,
+    pub warehouse: Option<WarehouseSpec>,
+}
+
+/// Where the records come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// Files that land in a container. `paths` are globs: `*` within a folder, `**` across folders.
+    Blob { container: String, paths: Vec<String> },
+    /// Events of one hub, read through one consumer group.
+    Events { hub: String, consumer_group: String },
+}
+
+/// How bytes become records.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Format {
+    pub kind: FormatKind,
+    pub compression: Compression,
+    /// CSV only.
+    pub delimiter: u8,
+    /// CSV only; `None` turns quoting off.
+    pub quote: Option<u8>,
+    /// CSV only: the first record names the fields. Without it fields are taken in column order.
+    pub header: bool,
+    /// CSV only: field texts that mean null. The default is the empty text.
+    pub null_values: Vec<String>,
+    /// A longer record is quarantined (its head only), so that one line cannot take the memory budget.
+    pub max_record_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormatKind {
+    Csv,
+    /// One JSON object a line; for events, one JSON object a body.
+    Ndjson,
+    Parquet,
+    /// By file extension: `.csv`, `.ndjson`, `.jsonl`, `.json`, `.parquet`, each also with `.gz`.
+    Auto,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// By magic bytes.
+    Auto,
+    None,
+    Gzip,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    pub name: String,
+    pub data_type: DataType,
+    pub nullable: bool,
+    /// The field's name in the source, when it differs from `name`.
+    pub from: Option<String>,
+    /// chrono format of a date or timestamp in text; ISO 8601 without it.
+    pub format: Option<String>,
+    /// Set for personal data: what is done to the value before it reaches the table.
+    pub personal: Option<Treatment>,
+    pub description: Option<String>,
+}
+
+impl Column {
+    /// The field's name in the source.
+    pub fn field(&self) -> &str {
+        self.from.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The column's type in the table; `None` when the treatment drops it.
+    pub fn table_type(&self) -> Option<DataType> {
+        match self.personal {
+            None => Some(self.data_type),
+            Some(Treatment::Drop) => None,
+            Some(Treatment::Pseudonym | Treatment::Mask) => Some(DataType::String),
+        }
+    }
+}
+
+/// Delta's primitive types, by Delta's names; `timestamp` is microseconds in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DataType {
+    String,
+    Long,
+    Integer,
+    Short,
+    Byte,
+    Double,
+    Float,
+    Boolean,
+    Date,
+    Timestamp,
+    Binary,
+    Decimal { precision: u8, scale: u8 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Treatment {
+    /// Keyed HMAC-SHA-256: equal values stay equal, nobody without the key can go back.
+    Pseudonym,
+    /// Keeps the shape, hides the content (first character and `*`).
+    Mask,
+    /// Never reaches the table.
+    Drop,
+}
+
+/// A quality rule: an SQL expression over the contract's columns (their values before privacy is applied). A null
+/// result passes, as in an SQL CHECK.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    pub name: String,
+    pub expr: String,
+    pub action: RuleAction,
+    /// Line of `expr` in the contract file, for errors found later (by the SQL parser, in `weir_transform`).
+    pub line: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuleAction {
+    /// Count it, keep the row.
+    Warn,
+    /// Keep the row out of the table, in quarantine.
+    Quarantine,
+    /// Hold the whole blob or batch back: every one of its records goes to quarantine.
+    Fail,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TableSpec {
+    pub partition_by: Vec<String>,
+    pub cluster_by: Vec<String>,
+    /// Delta table properties (`delta.…`).
+    pub properties: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct WarehouseSpec {
+    /// `schema.table` or `table`.
+    pub table: String,
+    pub distribution: Distribution,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Distribution {
+    RoundRobin,
+    Replicate,
+    Hash(String),
+}
+
+/// A column of a Delta table that Weir writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableColumn {
+    pub name: String,
+    pub data_type: DataType,
+    pub nullable: bool,
+}
+
+/// Where a row came from: on every row of every table.
+pub const SOURCE: &str = "_source";
+/// The blob's etag; `1` for events, which never change.
+pub const SOURCE_VERSION: &str = "_source_version";
+/// Row number in the blob (from 1) or sequence number in the partition.
+pub const SOURCE_POSITION: &str = "_source_position";
+pub const INGESTED_AT: &str = "_ingested_at";
+/// Unknown fields of the record, as a JSON object; null when there were none.
+pub const RESCUED: &str = "_rescued";
+/// Quarantine only: a JSON array of texts, one per fault; they name columns and rules, never values.
+pub const REASONS: &str = "_reasons";
+/// Quarantine only: the record as it came.
+pub const RAW: &str = "_raw";
+
+fn lineage() -> Vec<TableColumn> {
+    let column = |name: &str, data_type| TableColumn { name: name.to_owned(), data_type, nullable: false };
+    vec![
+        column(SOURCE, DataType::String),
+        column(SOURCE_VERSION, DataType::String),
+        column(SOURCE_POSITION, DataType::Long),
+        column(INGESTED_AT, DataType::Timestamp),
+    ]
+}
+
+impl Contract {
+    /// Columns of the dataset's table, in order: the contract's (less the dropped), the lineage, `_rescued`.
+    pub fn table_columns(&self) -> Vec<TableColumn> {
+        let own = self.columns.iter().filter_map(|column| {
+            let data_type = column.table_type()?;
+            Some(TableColumn { name: column.name.clone(), data_type, nullable: column.nullable })
+        });
+        let rescued = TableColumn { name: RESCUED.to_owned(), data_type: DataType::String, nullable: true };
+        own.chain(lineage()).chain([rescued]).collect()
+    }
+
+    /// Columns of every quarantine table.
+    pub fn quarantine_columns() -> Vec<TableColumn> {
+        let column = |name: &str, data_type| TableColumn { name: name.to_owned(), data_type, nullable: false };
+        lineage().into_iter().chain([column(REASONS, DataType::String), column(RAW, DataType::Binary)]).collect()
+    }
+
+    /// Name of the quarantine table beside the dataset's own.
+    pub fn quarantine_name(&self) -> String {
+        format!("{}__quarantine", self.name)
+    }
+}

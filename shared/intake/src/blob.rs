@@ -1,0 +1,92 @@
+//! One version of one blob.
+
+use std::io::Write;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+
+use crate::error::IntakeError;
+
+/// A blob whose version is pinned: every read fails with [`crate::ErrorKind::Changed`] once it is overwritten.
+#[derive(Debug, Clone)]
+pub struct Blob {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    /// As the store gives it, for `If-Match`.
+    match_tag: Option<String>,
+    etag: String,
+    size: u64,
+}
+
+impl Blob {
+    /// Opens the version that `expected_etag` names, or the newest without it. Costs one HEAD.
+    pub async fn open(
+        store: Arc<dyn ObjectStore>,
+        path: Path,
+        expected_etag: Option<&str>,
+    ) -> Result<Self, IntakeError> {
+        let meta = store.head(&path).await.map_err(|source| error(&path, source))?;
+        let etag = meta.e_tag.as_deref().map(bare).unwrap_or_default().to_owned();
+        if expected_etag.is_some_and(|expected| bare(expected) != etag) {
+            return Err(IntakeError::Changed { path });
+        }
+        Ok(Self { store, path, match_tag: meta.e_tag, etag, size: meta.size })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Without quotes, as Event Grid writes it.
+    pub fn etag(&self) -> &str {
+        &self.etag
+    }
+
+    /// Bytes, as stored.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The bytes of a range; shorter at the blob's end.
+    pub async fn read(&self, range: Range<u64>) -> Result<Bytes, IntakeError> {
+        let range = range.start..range.end.min(self.size);
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range)),
+            if_match: self.match_tag.clone(),
+            ..GetOptions::default()
+        };
+        let found = self.store.get_opts(&self.path, options).await.map_err(|source| error(&self.path, source))?;
+        found.bytes().await.map_err(|source| error(&self.path, source))
+    }
+
+    /// Copies the whole blob into a local file, `range_bytes` at a time: for formats that need random access.
+    pub async fn spill(&self, file: &mut std::fs::File, range_bytes: u64) -> Result<(), IntakeError> {
+        let mut offset = 0;
+        while offset < self.size {
+            let bytes = self.read(offset..offset + range_bytes).await?;
+            offset += bytes.len() as u64;
+            file.write_all(&bytes).map_err(|source| IntakeError::Spill { path: self.path.clone(), source })?;
+        }
+        file.flush().map_err(|source| IntakeError::Spill { path: self.path.clone(), source })
+    }
+}
+
+/// Event Grid gives etags without the quotes that HTTP has.
+fn bare(etag: &str) -> &str {
+    etag.trim_start_matches("W/").trim_matches('"')
+}
+
+fn error(path: &Path, source: object_store::Error) -> IntakeError {
+    let path = path.clone();
+    match source {
+        object_store::Error::NotFound { .. } => IntakeError::Gone { path },
+        object_store::Error::Precondition { .. } => IntakeError::Changed { path },
+        source => IntakeError::Store { path, source },
+    }
+}

@@ -1,0 +1,40 @@
+use object_store::path::Path;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The blob is not there (any more): nothing can be read, a retry does not help.
+    Gone,
+    /// The blob was overwritten; the event of the newer version brings the newer content.
+    Changed,
+    /// The store did not answer: the same call may succeed later.
+    Retryable,
+    /// The local disk refused.
+    Local,
+}
+
+/// Errors of reading a blob. None is about the content: content that is no record is a [`crate::Piece::Refused`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IntakeError {
+    #[error("blob {path}: not found; it was deleted before it was read")]
+    Gone { path: Path },
+    #[error("blob {path}: has another etag than the event; it was overwritten before it was read")]
+    Changed { path: Path },
+    #[error("blob {path}: read: {source}")]
+    Store { path: Path, source: object_store::Error },
+    #[error("blob {path}: spill to a local file: {source}")]
+    Spill { path: Path, source: std::io::Error },
+    #[error("blob {path}: the task that read it was stopped")]
+    Stopped { path: Path },
+}
+
+impl IntakeError {
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Gone { .. } => ErrorKind::Gone,
+            Self::Changed { .. } => ErrorKind::Changed,
+            Self::Store { .. } | Self::Stopped { .. } => ErrorKind::Retryable,
+            Self::Spill { .. } => ErrorKind::Local,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Blobs, read in ranges and handed on as chunks of whole records.
+//!
+//! What this crate guarantees:
+//! - Every byte that is read belongs to the blob version that was opened: each range is asked for with `If-Match`.
+//! - Memory is bounded by [`ChunkOptions`], whatever the blob is: a compressed bomb, one endless line, an open quote.
+//! - Records are cut at the same places whatever the sizes of ranges and chunks are, and none is lost: what cannot be
+//!   a record is handed on as [`Piece::Refused`], in its place.
+//!
+//! It knows neither tables nor what the records mean.
+
+mod blob;
+mod chunks;
+mod error;
+mod gunzip;
+mod split;
+
+pub use blob::Blob;
+pub use chunks::{ChunkOptions, ChunkReader};
+pub use error::{ErrorKind, IntakeError};
+pub use split::{Framing, Piece, Splitter};

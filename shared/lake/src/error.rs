@@ -1,0 +1,73 @@
+use object_store::path::Path;
+
+/// What a caller can do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The store did not answer or the race was lost too often: the same call may succeed later.
+    Retryable,
+    /// Somebody else changed what this rewrite wanted to change. Plan it anew.
+    Conflict,
+    /// The table is not one that Weir may write.
+    Unsupported,
+    /// The caller's frame or definition does not fit the table.
+    Invalid,
+    /// The log or a file cannot be read as what it should be.
+    Corrupt,
+}
+
+/// Errors of the lake. Messages name tables, files and columns, never values.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LakeError {
+    #[error("table `{table}`: {action} {path}: {source}")]
+    Store { table: String, action: &'static str, path: Path, source: object_store::Error },
+
+    #[error("table `{table}`: gave up after {attempts} attempts to commit; other writers kept winning. Retry later")]
+    Contended { table: String, attempts: u32 },
+
+    #[error(
+        "table `{table}`: the outcome of commit {version} is unknown ({source}); deliver the same input again, its transaction id tells"
+    )]
+    UnknownOutcome { table: String, version: i64, source: object_store::Error },
+
+    #[error(
+        "table `{table}`: file {path} was removed by a concurrent commit ({version}) while it was being rewritten; run the rewrite again"
+    )]
+    RewriteConflict { table: String, path: String, version: i64 },
+
+    #[error(
+        "table `{table}`: {feature}, which Weir does not write; move the dataset to a new table or remove the feature"
+    )]
+    UnsupportedTable { table: String, feature: String },
+
+    #[error("table `{table}`: {message}")]
+    Schema { table: String, message: String },
+
+    #[error("table `{table}`: {path}: {message}")]
+    Corrupt { table: String, path: String, message: String },
+
+    #[error("table `{table}`: {action}: {source}")]
+    Frame { table: String, action: &'static str, source: polars::error::PolarsError },
+
+    #[error("table `{table}`: checkpoint of version {version}: {message}")]
+    Checkpoint { table: String, version: i64, message: String },
+
+    #[error("table `{table}`: the task that did the work was stopped")]
+    Stopped { table: String },
+}
+
+impl LakeError {
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store { .. }
+            | Self::Contended { .. }
+            | Self::UnknownOutcome { .. }
+            | Self::Checkpoint { .. }
+            | Self::Stopped { .. } => ErrorKind::Retryable,
+            Self::RewriteConflict { .. } => ErrorKind::Conflict,
+            Self::UnsupportedTable { .. } => ErrorKind::Unsupported,
+            Self::Schema { .. } | Self::Frame { .. } => ErrorKind::Invalid,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Reading a table: its files at one version, and their rows.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+use bytes::Bytes;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use polars::prelude::*;
+use weir_contract::TableColumn;
+
+use crate::error::LakeError;
+use crate::log::actions::Add;
+use crate::log::replay::object_path;
+use crate::table::Table;
+
+/// The files of a table at one version.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub version: i64,
+    /// `metaData.id`: another id means that the table was dropped and made anew.
+    pub table_id: String,
+    /// The table's schema, as the Delta log has it.
+    pub schema_string: String,
+    pub files: Vec<FileEntry>,
+    /// Transaction ids: producer → last version committed.
+    pub transactions: std::collections::HashMap<String, i64>,
+}
+
+/// One data file that is part of the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileEntry {
+    /// As in the log: relative to the table, percent-encoded.
+    pub log_path: String,
+    /// As in the object store.
+    pub object: Path,
+    pub partition_values: BTreeMap<String, Option<String>>,
+    /// Bytes.
+    pub size: u64,
+    /// `numRecords` of the statistics.
+    pub rows: Option<u64>,
+    /// The statistics' JSON, as the log has it.
+    pub stats: Option<String>,
+}
+
+/// One commit of the log, raw: what the warehouse planner reads.
+#[derive(Debug, Clone)]
+pub struct LogCommit {
+    pub version: i64,
+    /// JSON lines.
+    pub actions: Bytes,
+}
+
+#[derive(serde::Deserialize)]
+struct Count {
+    #[serde(rename = "numRecords")]
+    rows: Option<u64>,
+}
+
+impl FileEntry {
+    pub(crate) fn from_add(root: &Path, add: Add) -> Result<Self, String> {
+        let size = u64::try_from(add.size).map_err(|_| "an add action with a negative size".to_owned())?;
+        let stats = add.stats.as_deref().and_then(|stats| serde_json::from_str::<Count>(stats).ok());
+        Ok(Self {
+            object: object_path(root, &add.path)?,
+            log_path: add.path,
+            partition_values: add.partition_values,
+            size,
+            rows: stats.and_then(|stats| stats.rows),
+            stats: add.stats,
+        })
+    }
+
+    /// False only when the statistics prove that no row of this file has `column` = `value`.
+    pub(crate) fn may_hold(&self, column: &str, value: &str) -> bool {
+        let Some(stats) = self.stats.as_deref() else { return true };
+        let Ok(stats) = serde_json::from_str::<serde_json::Value>(stats) else { return true };
+        let bound = |kind: &str| stats.get(kind)?.get(column)?.as_str().map(str::to_owned);
+        bound("minValues").is_none_or(|min| min.as_str() <= value)
+            && bound("maxValues").is_none_or(|max| value <= max.as_str())
+    }
+}
+
+impl Table {
+    /// The newest version, with all its files. Costs a replay of the log: not for the ingestion path.
+    pub async fn snapshot(&self) -> Result<Snapshot, LakeError> {
+        let state = self.load_state(true).await?;
+        Ok(Snapshot {
+            version: state.version,
+            table_id: state.metadata.id.clone(),
+            schema_string: state.metadata.schema_string.clone(),
+            files: state.files.unwrap_or_default().into_values().collect(),
+            transactions: state.transactions,
+        })
+    }
+
+    /// The commits `from..` up to the newest, at most `limit` of them; stops before the first that is missing.
+    pub async fn commits(&self, from: i64, limit: usize) -> Result<Vec<LogCommit>, LakeError> {
+        let mut commits = Vec::new();
+        for version in (from..).take(limit) {
+            match self.at.read_commit(version).await? {
+                Some(actions) => commits.push(LogCommit { version, actions }),
+                None => break,
+            }
+        }
+        Ok(commits)
+    }
+
+    /// All rows of one file, in table column order, partition values filled in.
+    pub async fn read(&self, file: &FileEntry) -> Result<DataFrame, LakeError> {
+        let at = &self.at;
+        let found = at.store.get(&file.object).await.map_err(|error| at.store_error("read", &file.object, error))?;
+        let bytes = found.bytes().await.map_err(|error| at.store_error("read", &file.object, error))?;
+        let (columns, partition) = (self.definition.columns.clone(), file.partition_values.clone());
+        let decoded = tokio::task::spawn_blocking(move || decode(bytes, &columns, &partition)).await;
+        let frame = decoded.map_err(|_| LakeError::Stopped { table: at.name.clone() })?;
+        frame.map_err(|source| LakeError::Frame { table: at.name.clone(), action: "read a data file", source })
+    }
+}
+
+fn decode(
+    bytes: Bytes,
+    columns: &[TableColumn],
+    partition: &BTreeMap<String, Option<String>>,
+) -> PolarsResult<DataFrame> {
+    let mut frame = ParquetReader::new(Cursor::new(bytes)).finish()?;
+    let height = frame.height();
+    let mut ordered = Vec::with_capacity(columns.len());
+    for column in columns {
+        let dtype = crate::table::polars_type(column.data_type);
+        let name = PlSmallStr::from_str(&column.name);
+        let values = match partition.get(&column.name) {
+            Some(value) => partition_column(name, value.as_deref(), height, &dtype)?,
+            // Files older than the column do not have it.
+            None => match frame.drop_in_place(&column.name) {
+                Ok(values) => values.cast(&dtype)?,
+                Err(_) => Column::full_null(name, height, &dtype),
+            },
+        };
+        ordered.push(values);
+    }
+    DataFrame::new(height, ordered)
+}
+
+fn partition_column(name: PlSmallStr, value: Option<&str>, height: usize, dtype: &DataType) -> PolarsResult<Column> {
+    match value {
+        None => Ok(Column::full_null(name, height, dtype)),
+        Some(text) => {
+            let one = Series::new(name.clone(), [text]).strict_cast(dtype)?;
+            Ok(Column::new_scalar(name, Scalar::new(dtype.clone(), one.get(0)?.into_static()), height))
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! File statistics of the Delta protocol (`add.stats`): `numRecords`, `minValues`, `maxValues`, `nullCount`.
+//!
+//! Readers skip files by them, so a bound must be right or absent: strings are shortened only in the safe direction, a
+//! float column with a NaN has no bounds, neither has a date that ISO 8601 cannot write with four digits of year.
+
+use std::fmt::Write;
+
+use chrono::{DateTime, Datelike, Days, NaiveDate};
+use polars::prelude::*;
+
+/// Characters of a string bound; Spark's default too.
+const STRING_BOUND_CHARS: usize = 32;
+
+/// Statistics of a file while it is being written.
+#[derive(Debug, Default)]
+pub(crate) struct FileStatistics {
+    pub(crate) rows: u64,
+    columns: Vec<ColumnStatistics>,
+}
+
+#[derive(Debug)]
+struct ColumnStatistics {
+    name: String,
+    nulls: u64,
+    /// Set when some value makes bounds impossible for the whole file.
+    unbounded: bool,
+    range: Option<(Bound, Bound)>,
+}
+
+#[derive(Debug, Clone, PartialEq, PartialOrd)]
+enum Bound {
+    Integer(i64),
+    Float(f64),
+    Text(String),
+    /// Days since the epoch.
+    Date(i32),
+    /// Microseconds since the epoch.
+    Timestamp(i64),
+    Decimal(i128, usize),
+}
+
+impl FileStatistics {
+    /// Adds the rows of one frame; every frame of a file has the same columns.
+    pub(crate) fn observe(&mut self, frame: &DataFrame) -> PolarsResult<()> {
+        self.rows += frame.height() as u64;
+        if self.columns.is_empty() {
+            self.columns = frame.columns().iter().map(|column| ColumnStatistics::new(column.name())).collect();
+        }
+        for (statistics, column) in self.columns.iter_mut().zip(frame.columns()) {
+            statistics.observe(column)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        let mut json = format!("{{\"numRecords\":{}", self.rows);
+        let bounded = || self.columns.iter().filter_map(|column| Some((column, column.bounds()?)));
+        object(&mut json, "minValues", bounded().filter_map(|(column, (min, _))| Some((&column.name, min.lower()?))));
+        object(&mut json, "maxValues", bounded().filter_map(|(column, (_, max))| Some((&column.name, max.upper()?))));
+        object(&mut json, "nullCount", self.columns.iter().map(|column| (&column.name, column.nulls.to_string())));
+        json.push('}');
+        json
+    }
+}
+
+fn object<'a>(json: &mut String, key: &str, entries: impl Iterator<Item = (&'a String, String)>) {
+    json.push_str(",\"");
+    json.push_str(key);
+    json.push_str("\":{");
+    for (index, (name, value)) in entries.enumerate() {
+        if index > 0 {
+            json.push(',');
+        }
+        quote(json, name);
+        json.push(':');
+        json.push_str(&value);
+    }
+    json.push('}');
+}
+
+fn quote(json: &mut String, text: &str) {
+    json.push_str(&serde_json::Value::from(text).to_string());
+}
+
+impl ColumnStatistics {
+    fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), nulls: 0, unbounded: false, range: None }
+    }
+
+    fn observe(&mut self, column: &Column) -> PolarsResult<()> {
+        let nulls = column.null_count();
+        self.nulls += nulls as u64;
+        if self.unbounded || nulls == column.len() {
+            return Ok(());
+        }
+        if column.dtype().is_float() && column.is_nan()?.any() {
+            self.unbounded = true;
+            return Ok(());
+        }
+        if matches!(column.dtype(), DataType::Boolean | DataType::Binary) {
+            self.unbounded = true;
+            return Ok(());
+        }
+        let (min, max) = (column.min_reduce()?, column.max_reduce()?);
+        match (Bound::of(min.value()), Bound::of(max.value())) {
+            (Some(min), Some(max)) => self.widen(min, max),
+            _ => self.unbounded = true,
+        }
+        Ok(())
+    }
+
+    fn widen(&mut self, min: Bound, max: Bound) {
+        self.range = Some(match self.range.take() {
+            None => (min, max),
+            Some((low, high)) => (if min < low { min } else { low }, if max > high { max } else { high }),
+        });
+    }
+
+    fn bounds(&self) -> Option<&(Bound, Bound)> {
+        self.range.as_ref().filter(|_| !self.unbounded)
+    }
+}
+
+impl Bound {
+    fn of(value: &AnyValue) -> Option<Self> {
+        Some(match value {
+            AnyValue::Int8(value) => Self::Integer((*value).into()),
+            AnyValue::Int16(value) => Self::Integer((*value).into()),
+            AnyValue::Int32(value) => Self::Integer((*value).into()),
+            AnyValue::Int64(value) => Self::Integer(*value),
+            AnyValue::Float32(value) => Self::Float((*value).into()),
+            AnyValue::Float64(value) => Self::Float(*value),
+            AnyValue::String(value) => Self::Text((*value).to_owned()),
+            AnyValue::StringOwned(value) => Self::Text(value.to_string()),
+            AnyValue::Date(days) => Self::Date(*days),
+            AnyValue::Datetime(micros, TimeUnit::Microseconds, _) => Self::Timestamp(*micros),
+            AnyValue::DatetimeOwned(micros, TimeUnit::Microseconds, _) => Self::Timestamp(*micros),
+            AnyValue::Decimal(unscaled, _, scale) => Self::Decimal(*unscaled, *scale),
+            _ => return None,
+        })
+    }
+
+    /// JSON of a value that is not above any value of the column.
+    fn lower(&self) -> Option<String> {
+        match self {
+            Self::Text(text) => {
+                let mut json = String::new();
+                quote(&mut json, &text.chars().take(STRING_BOUND_CHARS).collect::<String>());
+                Some(json)
+            }
+            other => other.exact(),
+        }
+    }
+
+    /// JSON of a value that is not below any value of the column.
+    fn upper(&self) -> Option<String> {
+        let Self::Text(text) = self else { return self.exact() };
+        let mut bound: String = text.chars().take(STRING_BOUND_CHARS).collect();
+        match text.chars().nth(STRING_BOUND_CHARS) {
+            None => {}
+            // Nothing sorts above the last code point, so a cut before it cannot be made safe.
+            Some(char::MAX) => return None,
+            Some(_) => bound.push(char::MAX),
+        }
+        let mut json = String::new();
+        quote(&mut json, &bound);
+        Some(json)
+    }
+
+    fn exact(&self) -> Option<String> {
+        match self {
+            Self::Integer(value) => Some(value.to_string()),
+            Self::Float(value) => value.is_finite().then(|| format!("{value:?}")),
+            Self::Text(_) => None,
+            Self::Date(days) => {
+                let epoch = NaiveDate::from_ymd_opt(1970, 1, 1)?;
+                let distance = Days::new(days.unsigned_abs().into());
+                let date = if *days < 0 { epoch.checked_sub_days(distance) } else { epoch.checked_add_days(distance) }?;
+                (0..=9999).contains(&date.year()).then(|| format!("\"{}\"", date.format("%Y-%m-%d")))
+            }
+            Self::Timestamp(micros) => {
+                let time = DateTime::from_timestamp_micros(*micros)?;
+                (0..=9999).contains(&time.year()).then(|| format!("\"{}\"", time.format("%Y-%m-%dT%H:%M:%S%.6fZ")))
+            }
+            Self::Decimal(unscaled, scale) => Some(decimal(*unscaled, *scale)),
+        }
+    }
+}
+
+fn decimal(unscaled: i128, scale: usize) -> String {
+    let digits = format!("{:0width$}", unscaled.unsigned_abs(), width = scale + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    let mut text = String::with_capacity(digits.len() + 2);
+    if unscaled < 0 {
+        text.push('-');
+    }
+    text.push_str(whole);
+    if scale > 0 {
+        // Writing to a String cannot fail.
+        let _ = write!(text, ".{fraction}");
+    }
+    text
+}

@@ -1,0 +1,48 @@
+//! Who the app is: its managed identity in Azure, the developer's `az login` elsewhere.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use azure_core::credentials::TokenCredential;
+use azure_identity::{
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
+};
+use object_store::CredentialProvider;
+use object_store::azure::AzureCredential;
+
+use crate::error::PlatformError;
+use crate::settings::Settings;
+
+const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
+
+/// Tokens for storage, from azure_identity, which caches and renews them.
+#[derive(Debug)]
+pub(crate) struct StorageIdentity {
+    credential: Arc<dyn TokenCredential>,
+}
+
+impl StorageIdentity {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, PlatformError> {
+        let failed = |error: azure_core::Error| PlatformError::Store { what: "identity", message: error.to_string() };
+        // azure_identity has no chain: where the platform hands out tokens the app is a managed identity.
+        let credential: Arc<dyn TokenCredential> = if settings.identity_endpoint.is_some() {
+            let user_assigned_id = settings.client_id.clone().map(UserAssignedId::ClientId);
+            let options = ManagedIdentityCredentialOptions { user_assigned_id, ..Default::default() };
+            ManagedIdentityCredential::new(Some(options)).map_err(failed)?
+        } else {
+            DeveloperToolsCredential::new(None).map_err(failed)?
+        };
+        Ok(Self { credential })
+    }
+}
+
+#[async_trait]
+impl CredentialProvider for StorageIdentity {
+    type Credential = AzureCredential;
+
+    async fn get_credential(&self) -> object_store::Result<Arc<AzureCredential>> {
+        let token = self.credential.get_token(&[STORAGE_SCOPE], None).await;
+        let token = token.map_err(|source| object_store::Error::Generic { store: "azure", source: source.into() })?;
+        Ok(Arc::new(AzureCredential::BearerToken(token.token.secret().to_owned())))
+    }
+}
