@@ -112,6 +112,9 @@ pub enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Proposal {
     pub(crate) producer: Producer,
+    /// Another producer whose delivery this commit settles too, and whether it was settled when this was planned. If
+    /// it is settled in between, its rows came in unseen: the plan is void.
+    pub(crate) settles: Option<(Producer, bool)>,
     pub(crate) after: Option<i64>,
     pub(crate) add: Vec<(StagedFile, bool)>,
     pub(crate) remove: Vec<Remove>,
@@ -148,6 +151,7 @@ impl Table {
     pub async fn append(&self, append: Append, after: Option<i64>) -> Result<Outcome, LakeError> {
         let proposal = Proposal {
             producer: append.producer,
+            settles: None,
             after,
             add: append.files.into_iter().map(|file| (file, true)).collect(),
             remove: Vec::new(),
@@ -284,6 +288,11 @@ impl Writer {
 
     /// Whether a commit after `read_version` removed a file that the proposal removes too.
     async fn rewrite_conflict(&self, state: &State, proposal: &Proposal) -> Result<(), LakeError> {
+        if let Some((also, false)) = &proposal.settles
+            && state.transactions.contains_key(&also.id)
+        {
+            return Err(LakeError::SettledMeanwhile { table: self.at.name.clone(), version: state.version });
+        }
         let Some(read_version) = proposal.read_version else { return Ok(()) };
         let ours: HashSet<_> = proposal.remove.iter().map(|remove| remove.path.as_str()).collect();
         for version in read_version + 1..=state.version {
@@ -379,9 +388,12 @@ impl Entry {
         };
         let mut lines = vec![Line { commit_info: Some(info), ..Line::default() }];
         for waiting in group {
-            let Proposal { producer, add, remove, .. } = &waiting.proposal;
+            let Proposal { producer, settles, add, remove, .. } = &waiting.proposal;
             let last_updated = producer.expires.then_some(now_ms);
             lines.push(txn(producer.id.clone(), producer.version, last_updated));
+            if let Some((also, false)) = settles {
+                lines.push(txn(also.id.clone(), also.version, also.expires.then_some(now_ms)));
+            }
             lines.extend(remove.iter().map(|remove| Line { remove: Some(remove.clone()), ..Line::default() }));
             lines.extend(add.iter().map(|(file, data_change)| {
                 let add = file.add_action(now_ms, *data_change);

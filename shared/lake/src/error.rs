@@ -36,6 +36,12 @@ pub enum LakeError {
     RewriteConflict { table: String, path: String, version: i64 },
 
     #[error(
+        "table `{table}`: the source was ingested by a concurrent commit (at or before {version}) while it was being \
+         replaced; replace it again"
+    )]
+    SettledMeanwhile { table: String, version: i64 },
+
+    #[error(
         "table `{table}`: {feature}, which Weir does not write; move the dataset to a new table or remove the feature"
     )]
     UnsupportedTable { table: String, feature: String },
@@ -57,6 +63,11 @@ pub enum LakeError {
 }
 
 impl LakeError {
+    /// Whether a file that the log names is gone from the store (vacuumed).
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Store { source: object_store::Error::NotFound { .. }, .. })
+    }
+
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Store { .. }
@@ -64,7 +75,7 @@ impl LakeError {
             | Self::UnknownOutcome { .. }
             | Self::Checkpoint { .. }
             | Self::Stopped { .. } => ErrorKind::Retryable,
-            Self::RewriteConflict { .. } => ErrorKind::Conflict,
+            Self::RewriteConflict { .. } | Self::SettledMeanwhile { .. } => ErrorKind::Conflict,
             Self::UnsupportedTable { .. } => ErrorKind::Unsupported,
             Self::Schema { .. } | Self::Frame { .. } => ErrorKind::Invalid,
             Self::Corrupt { .. } => ErrorKind::Corrupt,

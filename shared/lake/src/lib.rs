@@ -21,6 +21,7 @@ mod log;
 mod maintain;
 mod rewrite;
 mod snapshot;
+mod sorted;
 mod statistics;
 mod table;
 mod writer;

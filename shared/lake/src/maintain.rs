@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use crate::commit::Books;
 use crate::error::LakeError;
+use crate::log::replay::last_checkpoint;
 use crate::snapshot::Snapshot;
+use crate::sorted::Sorted;
 use crate::table::Table;
 
 /// What a table looks like; all of it comes from the log.
@@ -40,6 +42,13 @@ impl Snapshot {
 }
 
 impl Table {
+    /// [`Table::checkpoint`] when at least `every` commits were made since the last one. Returns its version.
+    pub async fn checkpoint_if_due(&self, every: i64) -> Result<Option<i64>, LakeError> {
+        let version = self.refresh().await?;
+        let last = last_checkpoint(&self.at).await?.unwrap_or(0);
+        if version - last < every { Ok(None) } else { self.checkpoint().await.map(Some) }
+    }
+
     /// Writes a checkpoint of the newest version (delta-rs does), so that a cold start reads one file instead of the
     /// whole log. Returns the version.
     pub async fn checkpoint(&self) -> Result<i64, LakeError> {
@@ -47,7 +56,7 @@ impl Table {
         let error = |message: String| LakeError::Checkpoint { table: self.name().to_owned(), version, message };
         // delta-rs gets our store under the one scheme that it takes for any store: it never opens one by itself.
         let url = url::Url::parse(&format!("memory:///{}/", self.at.root)).map_err(|cause| error(cause.to_string()))?;
-        let log_store = logstore_with(Arc::clone(&self.at.store), &url, StorageConfig::default())
+        let log_store = logstore_with(Arc::new(Sorted(Arc::clone(&self.at.store))), &url, StorageConfig::default())
             .map_err(|cause| error(cause.to_string()))?;
         let mut table = DeltaTable::new(log_store);
         table.load().await.map_err(|cause| error(cause.to_string()))?;

@@ -49,7 +49,6 @@ pub struct Replacement {
     pub source: String,
     /// Identifies the request: the same request commits once.
     pub producer: Producer,
-    /// Further ids that are settled by this commit (the producer of the blob itself).
     pub files: Vec<StagedFile>,
     /// `replaced` is counted here.
     pub books: Books,
@@ -96,6 +95,7 @@ impl Table {
             .writer
             .propose(Proposal {
                 producer: rewrite_producer(),
+                settles: None,
                 after: None,
                 add: staged.iter().cloned().map(|file| (file, false)).collect(),
                 remove: removes(bin, (self.options.now_ms)(), false),
@@ -119,21 +119,47 @@ impl Table {
 
     /// Replaces every row of `source` in one commit. Files that hold other sources' rows too are rewritten.
     pub async fn replace_source(self: &Arc<Self>, replacement: Replacement) -> Result<Outcome, LakeError> {
+        self.replace(replacement, None).await
+    }
+
+    /// [`Table::replace_source`] whose commit also settles the delivery of another producer: the event of the very
+    /// blob that is being reprocessed.
+    pub async fn replace_source_settling(
+        self: &Arc<Self>,
+        replacement: Replacement,
+        settles: Producer,
+    ) -> Result<Outcome, LakeError> {
+        self.replace(replacement, Some(settles)).await
+    }
+
+    async fn replace(
+        self: &Arc<Self>,
+        replacement: Replacement,
+        settles: Option<Producer>,
+    ) -> Result<Outcome, LakeError> {
         let mut attempt = 1;
         loop {
-            match self.try_replace(&replacement).await {
+            match self.try_replace(&replacement, settles.clone()).await {
                 Err(error) if error.kind() == ErrorKind::Conflict && attempt < REPLACE_ATTEMPTS => attempt += 1,
                 outcome => return outcome,
             }
         }
     }
 
-    async fn try_replace(self: &Arc<Self>, replacement: &Replacement) -> Result<Outcome, LakeError> {
+    async fn try_replace(
+        self: &Arc<Self>,
+        replacement: &Replacement,
+        settles: Option<Producer>,
+    ) -> Result<Outcome, LakeError> {
         let snapshot = self.snapshot().await?;
         let producer = &replacement.producer;
         if let Some(version) = snapshot.transactions.get(&producer.id).filter(|version| **version >= producer.version) {
             return Ok(Outcome::AlreadyCommitted { producer_version: *version });
         }
+        let settles = settles.map(|also| {
+            let known = snapshot.transactions.contains_key(&also.id);
+            (also, known)
+        });
         let affected = self.split_by_source(&snapshot, &replacement.source).await?;
         let mut add: Vec<_> = affected.survivors.iter().cloned().map(|file| (file, false)).collect();
         add.extend(replacement.files.iter().cloned().map(|file| (file, true)));
@@ -141,6 +167,7 @@ impl Table {
             .writer
             .propose(Proposal {
                 producer: producer.clone(),
+                settles,
                 after: None,
                 add,
                 remove: removes(&affected.files, (self.options.now_ms)(), true),

@@ -1,6 +1,6 @@
 //! Reading a table: its files at one version, and their rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Cursor;
 
 use bytes::Bytes;
@@ -71,6 +71,11 @@ impl FileEntry {
         })
     }
 
+    /// The path relative to the table's folder, decoded.
+    pub fn path(&self) -> String {
+        percent_encoding::percent_decode_str(&self.log_path).decode_utf8_lossy().into_owned()
+    }
+
     /// False only when the statistics prove that no row of this file has `column` = `value`.
     pub(crate) fn may_hold(&self, column: &str, value: &str) -> bool {
         let Some(stats) = self.stats.as_deref() else { return true };
@@ -106,6 +111,28 @@ impl Table {
         Ok(commits)
     }
 
+    /// A data file by its decoded path, relative to the table. `None` for a path that leaves the table's folder.
+    pub fn file(&self, path: &str, partition_values: BTreeMap<String, Option<String>>) -> Option<FileEntry> {
+        let log_path = crate::files::to_log_path(path);
+        let object = object_path(&self.at.root, &log_path).ok()?;
+        Some(FileEntry { log_path, object, partition_values, size: 0, rows: None, stats: None })
+    }
+
+    /// Positions that rows of `source` in `version` have in this table: what a crash between two tables left.
+    pub async fn positions(&self, source: &str, version: &str) -> Result<HashSet<i64>, LakeError> {
+        let mut found = HashSet::new();
+        for file in self.snapshot().await?.files.iter().filter(|file| file.may_hold(weir_contract::SOURCE, source)) {
+            let frame = self.read(file).await?;
+            let rows = positions_in(&frame, source, version);
+            found.extend(rows.map_err(|source| LakeError::Frame {
+                table: self.at.name.clone(),
+                action: "read positions",
+                source,
+            })?);
+        }
+        Ok(found)
+    }
+
     /// All rows of one file, in table column order, partition values filled in.
     pub async fn read(&self, file: &FileEntry) -> Result<DataFrame, LakeError> {
         let at = &self.at;
@@ -116,6 +143,14 @@ impl Table {
         let frame = decoded.map_err(|_| LakeError::Stopped { table: at.name.clone() })?;
         frame.map_err(|source| LakeError::Frame { table: at.name.clone(), action: "read a data file", source })
     }
+}
+
+fn positions_in(frame: &DataFrame, source: &str, version: &str) -> PolarsResult<Vec<i64>> {
+    let sources = frame.column(weir_contract::SOURCE)?.str()?;
+    let versions = frame.column(weir_contract::SOURCE_VERSION)?.str()?;
+    let positions = frame.column(weir_contract::SOURCE_POSITION)?.i64()?;
+    let rows = sources.iter().zip(versions.iter()).zip(positions.iter());
+    Ok(rows.filter(|(row, _)| *row == (Some(source), Some(version))).filter_map(|(_, position)| position).collect())
 }
 
 fn decode(

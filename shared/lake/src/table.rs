@@ -76,6 +76,12 @@ impl Table {
         self.writer.state.lock().await.transactions.get(producer).copied()
     }
 
+    /// `metaData.id` and `metaData.schemaString`, as this process knows them.
+    pub async fn identity(&self) -> (String, String) {
+        let metadata = Arc::clone(&self.writer.state.lock().await.metadata);
+        (metadata.id.clone(), metadata.schema_string.clone())
+    }
+
     /// Reads the commits that other processes made since. Returns the version reached.
     pub async fn refresh(&self) -> Result<i64, LakeError> {
         let mut state = self.writer.state.lock().await;

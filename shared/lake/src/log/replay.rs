@@ -300,21 +300,30 @@ impl Checkpoint {
     }
 }
 
-/// `_last_checkpoint` when it is there; else, when the log no longer begins at 0, the newest checkpoint listed.
-async fn find_checkpoint(at: &Location) -> Result<Option<Checkpoint>, LakeError> {
-    let log = at.root.clone().join("_delta_log");
-    let hint = log.clone().join("_last_checkpoint");
+/// The version that `_last_checkpoint` names.
+pub(crate) async fn last_checkpoint(at: &Location) -> Result<Option<i64>, LakeError> {
+    Ok(checkpoint_hint(at).await?.map(|checkpoint| checkpoint.version))
+}
+
+async fn checkpoint_hint(at: &Location) -> Result<Option<Checkpoint>, LakeError> {
+    let hint = at.root.clone().join("_delta_log").join("_last_checkpoint");
     match at.store.get(&hint).await {
         Ok(found) => {
             let bytes = found.bytes().await.map_err(|error| at.store_error("read", &hint, error))?;
             // The hint is only a hint: a torn one is as good as none.
-            if let Ok(checkpoint) = serde_json::from_slice::<Checkpoint>(&bytes) {
-                return Ok(Some(checkpoint));
-            }
+            Ok(serde_json::from_slice(&bytes).ok())
         }
-        Err(object_store::Error::NotFound { .. }) => {}
-        Err(error) => return Err(at.store_error("read", &hint, error)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(at.store_error("read", &hint, error)),
     }
+}
+
+/// `_last_checkpoint` when it is there; else, when the log no longer begins at 0, the newest checkpoint listed.
+async fn find_checkpoint(at: &Location) -> Result<Option<Checkpoint>, LakeError> {
+    if let Some(checkpoint) = checkpoint_hint(at).await? {
+        return Ok(Some(checkpoint));
+    }
+    let log = at.root.clone().join("_delta_log");
     let first = commit_path(&at.root, 0);
     match at.store.head(&first).await {
         Ok(_) => return Ok(None),

@@ -1,0 +1,188 @@
+//! What the functions share, made once: contracts at start, everything that needs the network on first use. (The host
+//! waits for the first answer to `GET /`; nothing is loaded before it is needed.)
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use weir_contract::{Contract, Contracts};
+use weir_lake::{Lake, LakeOptions, TableDefinition};
+use weir_platform::{Landing, LakeRoot, Settings};
+use weir_transform::{PseudonymKey, Transform};
+use weir_warehouse::Warehouse;
+
+use crate::error::AppError;
+
+/// The app: settings and contracts, and a [`Runtime`] once somebody asked for it.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) settings: Settings,
+    pub(crate) contracts: Contracts,
+    runtime: OnceCell<Runtime>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Runtime {
+    pub(crate) lake: Lake,
+    pub(crate) landing: Option<Landing>,
+    pub(crate) warehouse: Option<Box<dyn Warehouse>>,
+    pub(crate) budget: Budget,
+    datasets: HashMap<String, Arc<Dataset>>,
+}
+
+/// A contract made ready: its transform and its two tables.
+#[derive(Debug)]
+pub(crate) struct Dataset {
+    pub(crate) contract: Contract,
+    pub(crate) transform: Transform,
+    pub(crate) table: TableDefinition,
+    pub(crate) quarantine: TableDefinition,
+}
+
+impl App {
+    /// Reads settings' contracts; nothing else yet.
+    pub(crate) fn load(settings: Settings) -> Result<Self, AppError> {
+        let folder = datasets_folder(&settings);
+        Ok(Self { contracts: read_contracts(&folder)?, settings, runtime: OnceCell::new() })
+    }
+
+    pub(crate) async fn runtime(&self) -> Result<&Runtime, AppError> {
+        self.runtime.get_or_try_init(|| Runtime::open(&self.settings, &self.contracts)).await
+    }
+}
+
+impl Runtime {
+    async fn open(settings: &Settings, contracts: &Contracts) -> Result<Self, AppError> {
+        let key = settings.pseudonym_key.as_ref();
+        let key = key.map(|key| PseudonymKey::from_text(1, key.reveal())).transpose()?;
+        let mut datasets = HashMap::new();
+        for contract in contracts.iter() {
+            datasets.insert(contract.name.clone(), Arc::new(Dataset::new(contract, key.as_ref())?));
+        }
+        let root = LakeRoot::open(settings)?;
+        let warehouse = match &settings.warehouse_url {
+            Some(url) => Some(weir_warehouse::open(url).await?),
+            None => None,
+        };
+        Ok(Self {
+            lake: Lake::new(root.store, root.path, LakeOptions::new(now_ms)),
+            landing: settings.landing_url.is_some().then(|| Landing::open(settings)).transpose()?,
+            warehouse,
+            budget: Budget::new(settings.memory_budget_bytes),
+            datasets,
+        })
+    }
+
+    pub(crate) fn dataset(&self, name: &str) -> Result<&Arc<Dataset>, AppError> {
+        self.datasets.get(name).ok_or_else(|| AppError::UnknownDataset { name: name.to_owned() })
+    }
+
+    pub(crate) fn datasets(&self) -> Vec<&Arc<Dataset>> {
+        let mut datasets: Vec<_> = self.datasets.values().collect();
+        datasets.sort_by(|left, right| left.contract.name.cmp(&right.contract.name));
+        datasets
+    }
+
+    pub(crate) fn landing(&self) -> Result<&Landing, AppError> {
+        self.landing.as_ref().ok_or(AppError::NoLanding)
+    }
+}
+
+impl Dataset {
+    pub(crate) fn new(contract: &Contract, key: Option<&PseudonymKey>) -> Result<Self, AppError> {
+        let table = TableDefinition {
+            name: contract.name.clone(),
+            columns: contract.table_columns(),
+            partition_by: contract.table.partition_by.clone(),
+            cluster_by: contract.table.cluster_by.clone(),
+            properties: contract.table.properties.clone(),
+        };
+        let quarantine = TableDefinition {
+            name: contract.quarantine_name(),
+            columns: Contract::quarantine_columns(),
+            partition_by: Vec::new(),
+            cluster_by: Vec::new(),
+            properties: Vec::new(),
+        };
+        let transform = Transform::new(contract, key)?;
+        Ok(Self { contract: contract.clone(), transform, table, quarantine })
+    }
+}
+
+/// Bytes in flight over all invocations of this process: asked for before anything is read.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    units: Arc<Semaphore>,
+    total: u32,
+}
+
+const BUDGET_UNIT: u64 = 64 * 1024;
+
+impl Budget {
+    fn new(bytes: u64) -> Self {
+        let total = u32::try_from((bytes / BUDGET_UNIT).max(1)).unwrap_or(u32::MAX);
+        Self { units: Arc::new(Semaphore::new(total as usize)), total }
+    }
+
+    /// Waits until `bytes` are free. What asks for more than there is gets everything, alone.
+    pub(crate) async fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX).clamp(1, self.total);
+        // Only a closed semaphore refuses, and this one is never closed.
+        Arc::clone(&self.units).acquire_many_owned(units).await.ok()
+    }
+}
+
+pub(crate) fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+/// The folder of `host.json`: where the host says, or the working folder.
+fn app_root(settings: &Settings) -> PathBuf {
+    settings.app_root.clone().unwrap_or_else(|| PathBuf::from("."))
+}
+
+/// `WEIR_DATASETS`, else `datasets` beside `host.json`.
+pub(crate) fn datasets_folder(settings: &Settings) -> PathBuf {
+    settings.datasets.clone().unwrap_or_else(|| app_root(settings).join("datasets"))
+}
+
+/// Files of contracts: name and text, sorted.
+pub(crate) fn read_contract_files(folder: &Path) -> Result<Vec<(String, String)>, AppError> {
+    let failed = |source| AppError::Datasets { folder: folder.to_owned(), source };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let text = std::fs::read(&path).map_err(failed)?;
+            files.push((name, String::from_utf8_lossy(&text).into_owned()));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_contracts(folder: &Path) -> Result<Contracts, AppError> {
+    Ok(Contracts::parse_all(read_contract_files(folder)?)?)
+}
+
+/// An invocation ends before it: `WEIR_DEADLINE_S`, else nine tenths of `functionTimeout` in `host.json`.
+pub(crate) fn deadline(settings: &Settings) -> Duration {
+    /// The host's default on the Consumption plan.
+    const HOST_DEFAULT: Duration = Duration::from_secs(300);
+    settings.deadline.unwrap_or_else(|| {
+        let text = std::fs::read_to_string(app_root(settings).join("host.json")).unwrap_or_default();
+        let host: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let timeout = host["functionTimeout"].as_str().and_then(timespan).unwrap_or(HOST_DEFAULT);
+        timeout.mul_f64(0.9)
+    })
+}
+
+/// `hh:mm:ss`, as .NET writes a time span.
+fn timespan(text: &str) -> Option<Duration> {
+    let mut parts = text.split(':').map(|part| part.parse::<u64>().ok());
+    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
+    Some(Duration::from_secs(hours * 3600 + minutes * 60 + seconds))
+}

@@ -1,0 +1,120 @@
+//! `weir dev`: the app on this machine. Drop files into a folder, post events, look at the tables.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use functions_host::{ChildOutput, Host, HostConfig};
+
+use super::say;
+use crate::app::read_contract_files;
+use crate::app_root::{assemble, shipped_datasets};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Folder for everything: landing, lake, warehouse.db, queues and event logs
+    #[arg(long, default_value = ".weir")]
+    dir: PathBuf,
+    /// Folder of contracts [default: those that Weir ships]
+    #[arg(long)]
+    datasets: Option<PathBuf>,
+    /// Port of the HTTP functions on 127.0.0.1
+    #[arg(long, default_value_t = 7071)]
+    port: u16,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let datasets = match &arguments.datasets {
+        Some(folder) => read_contract_files(folder)?,
+        None => shipped_datasets(),
+    };
+    let site = Site::create(&arguments.dir)?;
+    assemble(&site.app(), &datasets, |_| {})?;
+    let mut config = site.host_config()?;
+    config.http_addr = SocketAddr::from(([127, 0, 0, 1], arguments.port));
+    config.stdio = ChildOutput::Inherit;
+    let host = Host::start(config).await?;
+    let (url, key) = (host.http_url(), host.function_key().to_owned());
+    say(format_args!("files    drop them into {}/<container>/", site.landing().display()));
+    say(format_args!("events   curl {url}/eventhubs/<hub>/messages -d '{{…}}'"));
+    say(format_args!("books    curl '{url}/api/status?code={key}'   (or open it in a browser)"));
+    say(format_args!("maintain curl -X POST '{url}/admin/functions/maintain' -H 'x-functions-key: {}' -H 'content-type: application/json' -d '{{}}'", host.master_key()));
+    say(format_args!("tables   {}, warehouse {}", site.lake().display(), site.warehouse().display()));
+    say("Ctrl-C stops");
+    tokio::select! {
+        stopped = tokio::signal::ctrl_c() => stopped.context("wait for Ctrl-C")?,
+        () = host.stopped() => {
+            let reason = host.failure().unwrap_or_else(|| "unknown".to_owned());
+            anyhow::bail!("the host stopped: {reason}");
+        }
+    }
+    host.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A folder with everything that a local run needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    root: PathBuf,
+}
+
+impl Site {
+    pub(crate) fn create(root: &Path) -> Result<Self> {
+        std::fs::create_dir_all(root).with_context(|| format!("create {}", root.display()))?;
+        let root = root.canonicalize().with_context(|| format!("find {}", root.display()))?;
+        let site = Self { root };
+        for folder in [site.landing(), site.lake()] {
+            std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        }
+        Ok(site)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn app(&self) -> PathBuf {
+        self.root.join("app")
+    }
+
+    pub(crate) fn landing(&self) -> PathBuf {
+        self.root.join("landing")
+    }
+
+    pub(crate) fn lake(&self) -> PathBuf {
+        self.root.join("lake")
+    }
+
+    pub(crate) fn warehouse(&self) -> PathBuf {
+        self.root.join("warehouse.db")
+    }
+
+    /// The app settings of a local run.
+    pub(crate) fn settings(&self) -> Result<Vec<(String, String)>> {
+        let file_url = |path: &Path| {
+            let url = url::Url::from_file_path(path).map_err(|()| anyhow::anyhow!("{}: no URL", path.display()))?;
+            Ok::<_, anyhow::Error>(url.to_string())
+        };
+        let warehouse = file_url(&self.warehouse())?.replacen("file://", "sqlite://", 1);
+        let settings = [
+            ("WEIR_LAKE_URL", file_url(&self.lake())?),
+            ("WEIR_LANDING_URL", file_url(&self.landing())?),
+            ("WEIR_DATASETS", self.app().join("datasets").display().to_string()),
+            ("WEIR_WAREHOUSE_URL", warehouse),
+            // A local run protects nobody's data: anybody can read this key.
+            ("WEIR_PSEUDONYM_KEY", "00".repeat(32)),
+            ("WEIR_LOG_FORMAT", "text".to_owned()),
+        ];
+        Ok(settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+
+    pub(crate) fn host_config(&self) -> Result<HostConfig> {
+        let program = std::env::current_exe().context("find this binary")?;
+        let mut config = HostConfig::new(self.app(), program, self.root.join("host"));
+        config.args = vec!["serve".to_owned()];
+        config.env = self.settings()?;
+        config.landing = Some(self.landing());
+        Ok(config)
+    }
+}

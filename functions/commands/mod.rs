@@ -1,0 +1,24 @@
+//! The command line. Output is for people, `--json` for machines; a command that fails says why and exits non-zero.
+
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod dev;
+pub(crate) mod package;
+pub(crate) mod serve;
+pub(crate) mod status;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use azure_functions_custom_handler::exit;
+
+/// Prints a line to stdout. A closed pipe is no error: whoever reads has enough.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Prints the error with its causes to stderr.
+pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr().lock(), "weir: {error:#}");
+    ExitCode::from(exit::FAILURE)
+}

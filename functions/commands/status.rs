@@ -1,0 +1,50 @@
+//! `weir status`: the books of every dataset.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::json;
+use weir_platform::Settings;
+
+use super::say;
+use crate::app::App;
+use crate::pipeline::books::{self, DatasetBooks};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Machine-readable output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Fails when the books do not balance.
+pub(crate) async fn run(arguments: &Arguments, settings: Settings) -> Result<ExitCode> {
+    let app = App::load(settings)?;
+    let books = books::all(&app).await?;
+    let balanced = books.iter().all(|dataset| dataset.balanced);
+    if arguments.json {
+        say(json!({ "balanced": balanced, "datasets": books }));
+    } else {
+        say(format_args!(
+            "{:<16}{:>12}{:>12}{:>13}{:>12}{:>8}{:>8}{:>12}  balanced",
+            "dataset", "records in", "committed", "quarantined", "rows", "files", "small", "warehouse"
+        ));
+        books.iter().map(line).for_each(say);
+    }
+    Ok(if balanced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn line(books: &DatasetBooks) -> String {
+    let DatasetBooks { name, table, warehouse_rows, balanced, .. } = books;
+    let warehouse = warehouse_rows.map_or_else(|| "-".to_owned(), |rows| rows.to_string());
+    format!(
+        "{name:<16}{:>12}{:>12}{:>13}{:>12}{:>8}{:>8}{warehouse:>12}  {}",
+        table.books.records_in,
+        table.books.committed,
+        table.books.quarantined,
+        table.rows,
+        table.files,
+        table.small_files,
+        if *balanced { "yes" } else { "NO" }
+    )
+}

@@ -1,0 +1,82 @@
+use std::path::PathBuf;
+
+use azure_functions_custom_handler::HandlerError;
+
+/// Whether delivering the same input again may help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorKind {
+    Retryable,
+    /// Somebody has to change a contract, a setting or a request.
+    Configuration,
+}
+
+/// Errors of the function app: those of its crates, and its own.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AppError {
+    #[error("read contracts from {}: {source}; set WEIR_DATASETS to their folder", folder.display())]
+    Datasets { folder: PathBuf, source: std::io::Error },
+    #[error("{0}")]
+    Contracts(#[from] weir_contract::ContractErrors),
+    #[error("no dataset `{name}`; `weir check` lists them")]
+    UnknownDataset { name: String },
+    #[error("WEIR_LANDING_URL is needed to read blobs")]
+    NoLanding,
+    #[error("dataset `{name}` takes {takes}, not {given}")]
+    WrongSource { name: String, takes: &'static str, given: &'static str },
+    #[error("task message: {message}")]
+    Task { message: String },
+    #[error("blob event: {message}")]
+    BlobEvent { message: String },
+    #[error("the producer `{producer}` moved {attempts} times while its records were being written; deliver them again")]
+    Moved { producer: String, attempts: u32 },
+    #[error("a worker thread was stopped")]
+    Stopped,
+    #[error(transparent)]
+    Platform(#[from] weir_platform::PlatformError),
+    #[error(transparent)]
+    Intake(#[from] weir_intake::IntakeError),
+    #[error(transparent)]
+    Transform(#[from] weir_transform::TransformError),
+    #[error(transparent)]
+    Lake(#[from] weir_lake::LakeError),
+    #[error(transparent)]
+    Warehouse(#[from] weir_warehouse::Error),
+    #[error("list blobs: {0}")]
+    List(#[from] object_store::Error),
+    #[error("temporary file: {0}")]
+    TemporaryFile(std::io::Error),
+}
+
+impl AppError {
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Datasets { .. }
+            | Self::Contracts(_)
+            | Self::UnknownDataset { .. }
+            | Self::NoLanding
+            | Self::WrongSource { .. }
+            | Self::Task { .. }
+            | Self::BlobEvent { .. }
+            | Self::Transform(_) => ErrorKind::Configuration,
+            Self::Platform(error) => match error.kind() {
+                weir_platform::ErrorKind::Configuration => ErrorKind::Configuration,
+                weir_platform::ErrorKind::Retryable => ErrorKind::Retryable,
+            },
+            Self::Lake(error) => match error.kind() {
+                weir_lake::ErrorKind::Retryable | weir_lake::ErrorKind::Conflict => ErrorKind::Retryable,
+                _ => ErrorKind::Configuration,
+            },
+            Self::Warehouse(error) if !error.is_retryable() => ErrorKind::Configuration,
+            _ => ErrorKind::Retryable,
+        }
+    }
+}
+
+/// Every error fails the invocation: the queue's `maxDequeueCount` and then its poison queue, or the Event Hub's
+/// endless retry, keep the input until the cause is gone.
+impl From<AppError> for HandlerError {
+    fn from(error: AppError) -> Self {
+        tracing::error!(kind = ?error.kind(), %error, "invocation failed");
+        Self::from_error(error)
+    }
+}

@@ -1,0 +1,14 @@
+//! `ingest_<dataset>`: a batch of one Event Hub partition. Each event dataset has a folder with a `function.json` and
+//! they all run this.
+
+use std::sync::Arc;
+
+use azure_functions_custom_handler::{EventBatch, HandlerError, Reply};
+
+use crate::app::App;
+use crate::pipeline;
+
+pub(crate) async fn run(app: Arc<App>, dataset: String, batch: EventBatch) -> Result<Reply, HandlerError> {
+    let receipt = pipeline::events::ingest(&app, &dataset, batch).await?;
+    pipeline::reply(&receipt)
+}

@@ -1,0 +1,69 @@
+//! `weir`: the function app and its command line, one binary.
+
+mod app;
+mod app_root;
+mod commands;
+mod error;
+mod ingest_blob;
+mod ingest_events;
+mod maintain;
+mod pipeline;
+mod reprocess;
+mod router;
+mod run_task;
+mod status;
+mod tasks;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use weir_platform::Settings;
+
+/// Exactly-once serverless ingestion for Azure: files and events in, Delta Lake out.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, about, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the function app: under the Functions host, or AWS Lambda when it started us (the default).
+    Serve,
+    /// Run the app on this machine, with a stand-in for the Functions host.
+    Dev(commands::dev::Arguments),
+    /// Validate every contract and explain what is wrong with it.
+    Check(commands::check::Arguments),
+    /// Show the books of every dataset.
+    Status(commands::status::Arguments),
+    /// Show the whole thing on one machine: files and events in, faults and a crash on the way, books at the end.
+    Demo(commands::demo::Arguments),
+    /// Assemble the folder that is deployed as the function app.
+    Package(commands::package::Arguments),
+}
+
+fn main() -> ExitCode {
+    weir_platform::install_crypto_provider();
+    let arguments = Arguments::parse();
+    let settings = match Settings::from_env() {
+        Ok(settings) => settings,
+        Err(error) => return commands::fail(&error.into()),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return commands::fail(&error.into()),
+    };
+    let ran = match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => runtime.block_on(commands::serve::run(settings)),
+        Command::Dev(arguments) => runtime.block_on(commands::dev::run(arguments)),
+        Command::Check(arguments) => commands::check::run(&arguments, &settings),
+        Command::Status(arguments) => runtime.block_on(commands::status::run(&arguments, settings)),
+        Command::Demo(arguments) => runtime.block_on(commands::demo::run(arguments)),
+        Command::Package(arguments) => commands::package::run(&arguments),
+    };
+    match ran {
+        Ok(code) => code,
+        Err(error) => commands::fail(&error),
+    }
+}

@@ -1,0 +1,284 @@
+//! One version of one blob, into its dataset.
+//!
+//! The producer is the blob version; its version is the number of its records, so that a second delivery is answered
+//! from the transaction id alone, without reading the blob.
+
+use std::sync::Arc;
+
+use weir_contract::{Compression, FormatKind};
+use weir_intake::{Blob, ChunkOptions, ErrorKind, Framing, Piece};
+use weir_lake::Table;
+use weir_transform::{CsvLayout, Lineage, Output, ParquetRows};
+
+use super::sink::{Settled, Sink};
+use super::{Outcome, Receipt, compute};
+use crate::app::{App, Dataset, Runtime};
+use crate::error::AppError;
+
+/// Bytes of one request to the store.
+const RANGE_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes transformed at a time.
+const CHUNK_BYTES: usize = 16 * 1024 * 1024;
+/// Rows of a Parquet file taken at a time.
+const PARQUET_ROWS: usize = 65_536;
+/// What one blob in work takes at most: ranges, a chunk, its frames, open files and an upload.
+const FOOTPRINT_BYTES: u64 = 256 * 1024 * 1024;
+/// A small blob takes about this many times its size.
+const FOOTPRINT_FACTOR: u64 = 8;
+const ATTEMPTS: u32 = 5;
+
+/// Where a blob is: container, name in it, and the version its event speaks of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BlobRef {
+    pub(crate) container: String,
+    pub(crate) path: String,
+    pub(crate) etag: Option<String>,
+}
+
+impl BlobRef {
+    /// `_source` of its rows; all versions of a blob share it.
+    pub(crate) fn source(&self) -> String {
+        format!("blob:{}/{}", self.container, self.path)
+    }
+}
+
+pub(crate) async fn ingest(app: &App, dataset: &str, blob: &BlobRef) -> Result<Receipt, AppError> {
+    let runtime = app.runtime().await?;
+    let dataset = Arc::clone(runtime.dataset(dataset)?);
+    let name = &dataset.contract.name;
+    if let Some(etag) = &blob.etag {
+        // Answered before the blob is asked for: a redelivery may come when the blob is long gone.
+        let table = runtime.lake.table(&dataset.table).await?;
+        table.refresh().await?;
+        if let Some(records) = committed(&table, &producer(blob, etag)).await {
+            return Ok(Receipt::already(name, records));
+        }
+    }
+    let opened = match open(runtime, blob).await {
+        Ok(opened) => opened,
+        Err(AppError::Intake(error)) if error.kind() == ErrorKind::Gone => {
+            tracing::warn!(container = blob.container, "the blob was deleted before it was read");
+            return Ok(Receipt::nothing(name, Outcome::Gone));
+        }
+        Err(AppError::Intake(error)) if error.kind() == ErrorKind::Changed => {
+            tracing::info!(container = blob.container, "the blob was overwritten before it was read");
+            return Ok(Receipt::nothing(name, Outcome::Overwritten));
+        }
+        Err(error) => return Err(error),
+    };
+    let ingested = ingest_opened(runtime, &dataset, blob, &opened).await;
+    match ingested {
+        Err(AppError::Intake(error)) if error.kind() == ErrorKind::Changed => {
+            Ok(Receipt::nothing(name, Outcome::Overwritten))
+        }
+        Err(AppError::Intake(error)) if error.kind() == ErrorKind::Gone => Ok(Receipt::nothing(name, Outcome::Gone)),
+        other => other,
+    }
+}
+
+pub(crate) fn producer(blob: &BlobRef, etag: &str) -> String {
+    format!("{}@{}#0", blob.source(), etag.trim_matches('"'))
+}
+
+async fn committed(table: &Table, producer: &str) -> Option<u64> {
+    table.committed(producer).await.map(|records| u64::try_from(records).unwrap_or_default())
+}
+
+pub(crate) async fn open(runtime: &Runtime, blob: &BlobRef) -> Result<Blob, AppError> {
+    let store = runtime.landing()?.container(&blob.container)?;
+    let path = object_store::path::Path::parse(&blob.path)
+        .map_err(|_| AppError::BlobEvent { message: "the blob's name is not a path".to_owned() })?;
+    Ok(Blob::open(store, path, blob.etag.as_deref()).await?)
+}
+
+async fn ingest_opened(
+    runtime: &Runtime,
+    dataset: &Arc<Dataset>,
+    at: &BlobRef,
+    blob: &Blob,
+) -> Result<Receipt, AppError> {
+    let _permit = runtime.budget.take(footprint(blob)).await;
+    let producer = producer(at, blob.etag());
+    let mut hold_back: Option<String> = None;
+    for _ in 0..ATTEMPTS {
+        let lineage = lineage(at, blob);
+        let mut sink = Sink::open(runtime, dataset, producer.clone(), true, &lineage).await?;
+        if let Some(records) = sink.after {
+            let records = u64::try_from(records).unwrap_or_default();
+            return Ok(Receipt::already(&dataset.contract.name, records));
+        }
+        let mut source = Records::open(dataset, at, blob.clone(), lineage, hold_back.as_deref()).await?;
+        let mut violated = None;
+        while let Some(output) = source.next().await? {
+            violated = violated.or_else(|| output.held_back.clone());
+            if violated.is_some() {
+                break;
+            }
+            sink.take(output).await?;
+        }
+        if violated.is_some() {
+            // A rule that fails the whole blob: begin again, with every record on its way to quarantine.
+            hold_back = violated;
+            continue;
+        }
+        let version = i64::try_from(sink.records()).unwrap_or(i64::MAX);
+        match sink.commit(version, 0).await? {
+            Settled::Done(receipt) => return Ok(receipt),
+            Settled::Moved => tracing::info!(producer, "another delivery of this blob got in between"),
+        }
+    }
+    Err(AppError::Moved { producer, attempts: ATTEMPTS })
+}
+
+pub(crate) fn footprint(blob: &Blob) -> u64 {
+    (1024 * 1024 + blob.size().saturating_mul(FOOTPRINT_FACTOR)).min(FOOTPRINT_BYTES)
+}
+
+pub(crate) fn lineage(at: &BlobRef, blob: &Blob) -> Lineage {
+    Lineage {
+        source: at.source(),
+        source_version: blob.etag().to_owned(),
+        ingested_at_us: chrono::Utc::now().timestamp_micros(),
+    }
+}
+
+/// A blob's records, transformed, a chunk at a time.
+pub(crate) struct Records {
+    dataset: Arc<Dataset>,
+    transform: Arc<weir_transform::Transform>,
+    lineage: Arc<Lineage>,
+    /// Position of the next record.
+    position: i64,
+    form: Form,
+}
+
+enum Form {
+    Csv { chunks: weir_intake::ChunkReader, framing: Framing, layout: Option<Arc<CsvLayout>> },
+    Ndjson { chunks: weir_intake::ChunkReader },
+    Parquet { rows: Option<ParquetRows> },
+    /// One record that stands for a blob that is not what its name says.
+    Refused(Option<String>),
+}
+
+impl Records {
+    pub(crate) async fn open(
+        dataset: &Arc<Dataset>,
+        at: &BlobRef,
+        blob: Blob,
+        lineage: Lineage,
+        hold_back: Option<&str>,
+    ) -> Result<Self, AppError> {
+        let format = &dataset.contract.format;
+        let transform = match hold_back {
+            Some(rule) => dataset.transform.hold_back(rule),
+            None => dataset.transform.clone(),
+        };
+        let options = |framing| ChunkOptions {
+            framing,
+            gzip: match format.compression {
+                Compression::Auto => None,
+                Compression::None => Some(false),
+                Compression::Gzip => Some(true),
+            },
+            range_bytes: RANGE_BYTES,
+            chunk_bytes: CHUNK_BYTES,
+            max_record_bytes: format.max_record_bytes,
+        };
+        let form = match dataset.contract.resolve_format(&at.path) {
+            Ok(FormatKind::Csv) => {
+                let framing = match format.quote {
+                    Some(quote) => Framing::Csv { delimiter: format.delimiter, quote },
+                    None => Framing::Lines,
+                };
+                Form::Csv { chunks: blob.chunks(options(framing)), framing, layout: None }
+            }
+            Ok(FormatKind::Parquet) => open_parquet(&blob).await?,
+            Ok(FormatKind::Ndjson | FormatKind::Auto) => Form::Ndjson { chunks: blob.chunks(options(Framing::Lines)) },
+            Err(unknown) => Form::Refused(Some(unknown.to_string())),
+        };
+        Ok(Self {
+            dataset: Arc::clone(dataset),
+            transform: Arc::new(transform),
+            lineage: Arc::new(lineage),
+            position: 1,
+            form,
+        })
+    }
+
+    /// The next chunk's frames; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Output>, AppError> {
+        let output = match &mut self.form {
+            Form::Refused(reason) => match reason.take() {
+                Some(reason) => self.refuse(&[], reason)?,
+                None => return Ok(None),
+            },
+            Form::Parquet { rows } => match rows.take() {
+                Some(rows) => match self.parquet(rows).await? {
+                    Some(output) => output,
+                    None => return Ok(None),
+                },
+                None => return Ok(None),
+            },
+            Form::Csv { chunks, .. } | Form::Ndjson { chunks } => match chunks.next().await? {
+                Some(Piece::Records(bytes)) => self.records(bytes).await?,
+                Some(Piece::Refused { head, reason }) => self.refuse(&head, reason)?,
+                None => return Ok(None),
+            },
+        };
+        self.position += i64::try_from(output.records).unwrap_or(i64::MAX);
+        Ok(Some(output))
+    }
+
+    async fn records(&mut self, bytes: bytes::Bytes) -> Result<Output, AppError> {
+        let (transform, lineage, first) = (Arc::clone(&self.transform), Arc::clone(&self.lineage), self.position);
+        let Form::Csv { framing, layout, .. } = &mut self.form else {
+            return Ok(compute(move || transform.ndjson(&bytes, first, &lineage)).await??);
+        };
+        let mut body = bytes;
+        let known = match layout {
+            Some(layout) => Arc::clone(layout),
+            None => {
+                let header = if self.dataset.contract.format.header {
+                    let length = framing.first_record(&body);
+                    Some(body.split_to(length))
+                } else {
+                    None
+                };
+                let made = Arc::new(transform.csv_layout(header.as_deref())?);
+                *layout = Some(Arc::clone(&made));
+                made
+            }
+        };
+        Ok(compute(move || transform.csv(&known, &body, first, &lineage)).await??)
+    }
+
+    async fn parquet(&mut self, mut rows: ParquetRows) -> Result<Option<Output>, AppError> {
+        let (transform, lineage, first) = (Arc::clone(&self.transform), Arc::clone(&self.lineage), self.position);
+        let (rows, output) = compute(move || {
+            let output = match rows.next(PARQUET_ROWS) {
+                Ok(Some(frame)) => transform.rows(&frame, first, &lineage).map(Some),
+                Ok(None) => Ok(None),
+                // A page that cannot be read ends the file: what was read stays, the rest is one refused record.
+                Err(reason) => transform.quarantine_records(&[(&[], first, reason)], &lineage).map(Some),
+            };
+            (rows, output)
+        })
+        .await?;
+        self.form = Form::Parquet { rows: Some(rows) };
+        Ok(output?)
+    }
+
+    fn refuse(&self, head: &[u8], reason: String) -> Result<Output, AppError> {
+        Ok(self.transform.quarantine_records(&[(head, self.position, reason)], &self.lineage)?)
+    }
+}
+
+/// Parquet needs random access: the blob goes through a temporary file, which is deleted while it is open.
+async fn open_parquet(blob: &Blob) -> Result<Form, AppError> {
+    let mut file = tempfile::tempfile().map_err(AppError::TemporaryFile)?;
+    blob.spill(&mut file, RANGE_BYTES).await?;
+    Ok(match compute(move || ParquetRows::open(file)).await? {
+        Ok(rows) => Form::Parquet { rows: Some(rows) },
+        Err(reason) => Form::Refused(Some(reason)),
+    })
+}

@@ -1,0 +1,57 @@
+//! The books of the lake: what came in, where it is, and whether it adds up. All of it comes from the tables' logs.
+
+use serde::Serialize;
+use weir_lake::{Lake, TableStatistics};
+use weir_warehouse::Warehouse;
+
+use super::maintain::table_load;
+use crate::app::{App, Dataset};
+use crate::error::AppError;
+
+/// The books of one dataset.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DatasetBooks {
+    pub(crate) name: String,
+    pub(crate) table: TableStatistics,
+    pub(crate) quarantine: TableStatistics,
+    /// Rows in the warehouse; `None` when the dataset is not loaded or no warehouse is set.
+    pub(crate) warehouse_rows: Option<u64>,
+    /// Delta version that the warehouse holds.
+    pub(crate) warehouse_version: Option<i64>,
+    pub(crate) balanced: bool,
+}
+
+/// The books of all datasets, by name.
+pub(crate) async fn all(app: &App) -> Result<Vec<DatasetBooks>, AppError> {
+    let runtime = app.runtime().await?;
+    let mut books = Vec::new();
+    for dataset in runtime.datasets() {
+        books.push(of(&runtime.lake, runtime.warehouse.as_deref(), dataset).await?);
+    }
+    Ok(books)
+}
+
+async fn of(lake: &Lake, warehouse: Option<&dyn Warehouse>, dataset: &Dataset) -> Result<DatasetBooks, AppError> {
+    let mut tables = [TableStatistics::default(); 2];
+    for (statistics, definition) in tables.iter_mut().zip([&dataset.table, &dataset.quarantine]) {
+        if let Some(table) = lake.existing(definition).await? {
+            *statistics = table.snapshot().await?.statistics();
+        }
+    }
+    let [table, quarantine] = tables;
+    let (mut warehouse_rows, mut warehouse_version) = (None, None);
+    if let (Some(warehouse), Some(load)) = (warehouse, table_load(dataset)) {
+        warehouse_rows = Some(warehouse.row_count(&load).await?);
+        warehouse_version = warehouse.watermark(&load).await?.map(|watermark| watermark.version);
+    }
+    let name = dataset.contract.name.clone();
+    let balanced = balanced(&table, &quarantine);
+    Ok(DatasetBooks { name, table, quarantine, warehouse_rows, warehouse_version, balanced })
+}
+
+/// Every record is somewhere, and every row is there for a record.
+fn balanced(table: &TableStatistics, quarantine: &TableStatistics) -> bool {
+    let holds = |statistics: &TableStatistics| statistics.rows + statistics.books.replaced == statistics.books.committed;
+    table.books.balanced() && holds(table) && holds(quarantine)
+}

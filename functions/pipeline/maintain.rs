@@ -1,0 +1,146 @@
+//! What keeps one dataset healthy: compaction, checkpoints, and the warehouse brought up to the lake.
+
+use async_trait::async_trait;
+use polars::prelude::DataFrame;
+use serde::Serialize;
+use weir_contract::WarehouseSpec;
+use weir_lake::{CompactOptions, FileEntry, Table};
+use weir_warehouse::{
+    DataFile, FileReader, Limits, LoadReport, LogWindow, Plan, RawCommit, ReadError, ReloadReason, TableLoad,
+    Warehouse, plan,
+};
+
+use crate::app::{App, Dataset};
+use crate::error::AppError;
+
+/// Commits between two checkpoints.
+const CHECKPOINT_EVERY: i64 = 20;
+/// Commits read for one plan.
+const COMMITS_PER_PLAN: usize = 10_000;
+
+/// What one run did.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Report {
+    pub(crate) dataset: String,
+    pub(crate) files_removed: usize,
+    pub(crate) files_added: usize,
+    pub(crate) checkpoints: usize,
+    pub(crate) rows_loaded: u64,
+    pub(crate) rows_unloaded: u64,
+    pub(crate) reloads: usize,
+}
+
+pub(crate) async fn maintain(app: &App, dataset: &str) -> Result<Report, AppError> {
+    let runtime = app.runtime().await?;
+    let dataset = runtime.dataset(dataset)?;
+    let mut report = Report { dataset: dataset.contract.name.clone(), ..Report::default() };
+    for definition in [&dataset.table, &dataset.quarantine] {
+        let Some(table) = runtime.lake.existing(definition).await? else { continue };
+        let options = CompactOptions::default();
+        // Compaction holds the files of one bin, decoded and sorted.
+        let _permit = runtime.budget.take(4 * options.max_bytes_per_commit).await;
+        let compacted = table.compact(options).await?;
+        report.files_removed += compacted.files_removed;
+        report.files_added += compacted.files_added;
+        report.checkpoints += usize::from(table.checkpoint_if_due(CHECKPOINT_EVERY).await?.is_some());
+    }
+    if let (Some(warehouse), Some(load)) = (runtime.warehouse.as_deref(), table_load(dataset))
+        && let Some(table) = runtime.lake.existing(&dataset.table).await?
+    {
+        load_warehouse(&table, warehouse, &load, &mut report).await?;
+    }
+    Ok(report)
+}
+
+/// Where a dataset's table goes in the warehouse, if it does.
+pub(crate) fn table_load(dataset: &Dataset) -> Option<TableLoad> {
+    let WarehouseSpec { table, .. } = dataset.contract.warehouse.as_ref()?;
+    Some(TableLoad {
+        source_table: dataset.contract.name.clone(),
+        table: table.clone(),
+        run_id: uuid::Uuid::new_v4().to_string(),
+    })
+}
+
+/// Brings the warehouse up to the newest version of the table. Each plan is one transaction, so a run that is cut off
+/// goes on where it was.
+async fn load_warehouse(
+    table: &Table,
+    warehouse: &dyn Warehouse,
+    load: &TableLoad,
+    report: &mut Report,
+) -> Result<(), AppError> {
+    loop {
+        let latest = table.refresh().await?;
+        let (table_id, schema) = table.identity().await;
+        let watermark = warehouse.watermark(load).await?;
+        let commits = match &watermark {
+            Some(loaded) if loaded.version < latest => table.commits(loaded.version + 1, COMMITS_PER_PLAN).await?,
+            _ => Vec::new(),
+        };
+        let raw: Vec<_> =
+            commits.iter().map(|commit| RawCommit { version: commit.version, body: &commit.actions }).collect();
+        let window = LogWindow { table_id: &table_id, schema: &schema, latest, commits: &raw };
+        let applied = match plan(watermark.as_ref(), &window, Limits::default())? {
+            Plan::Nothing { .. } => return Ok(()),
+            Plan::Reload { reason, .. } => reload(table, warehouse, load, reason).await?,
+            plan => match warehouse.apply(load, &plan, &LakeReader { table, files: Vec::new() }).await {
+                // Vacuumed while the warehouse was behind: the log still names the file, the store has it no more.
+                Err(weir_warehouse::Error::FileMissing { path }) => {
+                    reload(table, warehouse, load, ReloadReason::FileMissing { path }).await?
+                }
+                applied => applied?,
+            },
+        };
+        report.rows_loaded += applied.rows_inserted;
+        report.rows_unloaded += applied.rows_deleted;
+        report.reloads += usize::from(applied.reloaded);
+    }
+}
+
+async fn reload(
+    table: &Table,
+    warehouse: &dyn Warehouse,
+    load: &TableLoad,
+    reason: ReloadReason,
+) -> Result<LoadReport, AppError> {
+    tracing::info!(table = load.source_table, %reason, "loading the whole table");
+    let snapshot = table.snapshot().await?;
+    let window = LogWindow {
+        table_id: &snapshot.table_id,
+        schema: &snapshot.schema_string,
+        latest: snapshot.version,
+        commits: &[],
+    };
+    let watermark = warehouse.watermark(load).await?;
+    let plan = weir_warehouse::plan::reload(watermark.as_ref(), &window, reason);
+    Ok(warehouse.apply(load, &plan, &LakeReader { table, files: snapshot.files }).await?)
+}
+
+/// The lake, as the warehouse reads it.
+struct LakeReader<'a> {
+    table: &'a Table,
+    /// Of the version that is being reloaded.
+    files: Vec<FileEntry>,
+}
+
+#[async_trait]
+impl FileReader for LakeReader<'_> {
+    async fn read(&self, file: &DataFile) -> Result<DataFrame, ReadError> {
+        let entry = self.table.file(&file.path, file.partition_values.clone()).ok_or(ReadError::NotFound)?;
+        self.table.read(&entry).await.map_err(|error| {
+            if error.is_not_found() { ReadError::NotFound } else { ReadError::Other(Box::new(error)) }
+        })
+    }
+
+    async fn snapshot_files(&self, _version: i64) -> Result<Vec<DataFile>, ReadError> {
+        let files = self.files.iter().map(|file| DataFile {
+            path: file.path(),
+            partition_values: file.partition_values.clone(),
+            num_records: file.rows,
+            size_bytes: file.size,
+        });
+        Ok(files.collect())
+    }
+}

@@ -1,0 +1,190 @@
+//! Two tables, one effect: clean rows to the dataset's table, the others to its quarantine, each record once.
+//!
+//! Quarantine is committed first, the table last: the table's transaction id settles the delivery. A crash between the
+//! two leaves quarantine ahead; the next delivery sees that and takes the positions that are there as settled, so a
+//! record is in `table ∪ quarantine` once even if the contract changed in between.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use polars::prelude::{BooleanChunked, DataFrame, PolarsResult};
+use weir_contract::SOURCE_POSITION;
+use weir_lake::{Append, Books, Outcome, Producer, StagedFile, Table, TableWriter};
+use weir_transform::{Lineage, Output, TransformError};
+
+use super::Receipt;
+use crate::app::{Dataset, Runtime};
+use crate::error::AppError;
+
+/// One delivery of one producer on its way into the lake.
+pub(crate) struct Sink<'a> {
+    runtime: &'a Runtime,
+    dataset: &'a Dataset,
+    producer: String,
+    /// Whether the producer's id may expire one day: a blob's may, a partition's never.
+    expires: bool,
+    table: Arc<Table>,
+    /// What the table had of this producer when the sink was opened.
+    pub(crate) after: Option<i64>,
+    quarantine_after: Option<i64>,
+    /// Positions that quarantine has and the table's books do not.
+    settled: HashSet<i64>,
+    clean: TableWriter,
+    quarantined: Option<TableWriter>,
+    records: u64,
+    newly_quarantined: u64,
+    warnings: Vec<(String, u64)>,
+}
+
+pub(crate) enum Settled {
+    Done(Receipt),
+    /// Somebody else committed records of this producer meanwhile: open a new sink and deliver again.
+    Moved,
+}
+
+impl<'a> Sink<'a> {
+    pub(crate) async fn open(
+        runtime: &'a Runtime,
+        dataset: &'a Dataset,
+        producer: String,
+        expires: bool,
+        lineage: &Lineage,
+    ) -> Result<Self, AppError> {
+        let table = runtime.lake.table(&dataset.table).await?;
+        table.refresh().await?;
+        let after = table.committed(&producer).await;
+        let mut settled = HashSet::new();
+        let mut quarantine_after = None;
+        if let Some(quarantine) = runtime.lake.existing(&dataset.quarantine).await? {
+            quarantine.refresh().await?;
+            quarantine_after = quarantine.committed(&producer).await;
+            if quarantine_after > after {
+                settled = quarantine.positions(&lineage.source, &lineage.source_version).await?;
+                settled.retain(|position| after.is_none_or(|after| *position > after) || expires);
+            }
+        }
+        Ok(Self {
+            clean: table.write(),
+            runtime,
+            dataset,
+            producer,
+            expires,
+            table,
+            after,
+            quarantine_after,
+            settled,
+            quarantined: None,
+            records: 0,
+            newly_quarantined: 0,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Takes one transformed chunk.
+    pub(crate) async fn take(&mut self, output: Output) -> Result<(), AppError> {
+        self.records += output.records;
+        for (rule, count) in output.warnings {
+            match self.warnings.iter_mut().find(|(known, _)| *known == rule) {
+                Some((_, total)) => *total += count,
+                None => self.warnings.push((rule, count)),
+            }
+        }
+        let (clean, quarantined) = self.without_settled(output.clean, output.quarantined)?;
+        self.clean.write(clean).await?;
+        if quarantined.height() == 0 {
+            return Ok(());
+        }
+        self.newly_quarantined += quarantined.height() as u64;
+        if self.quarantined.is_none() {
+            self.quarantined = Some(self.runtime.lake.table(&self.dataset.quarantine).await?.write());
+        }
+        if let Some(writer) = &mut self.quarantined {
+            writer.write(quarantined).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Makes it durable. `version` is the producer's new version; `already` are records of this delivery that were
+    /// dropped because they had been committed before.
+    pub(crate) async fn commit(mut self, version: i64, already: u64) -> Result<Settled, AppError> {
+        let clean = std::mem::replace(&mut self.clean, self.table.write()).finish().await?;
+        if let Some(writer) = self.quarantined.take() {
+            let files = writer.finish().await?;
+            if !self.commit_quarantine(version, files).await? {
+                self.table.discard(clean).await;
+                return Ok(Settled::Moved);
+            }
+        }
+        let committed: u64 = clean.iter().map(|file| file.rows).sum();
+        let books = Books {
+            records_in: self.records + already,
+            committed,
+            quarantined: self.records - committed,
+            already_committed: already,
+            replaced: 0,
+        };
+        let producer = Producer { id: self.producer.clone(), version, expires: self.expires };
+        let append = Append { producer, files: clean.clone(), books };
+        match self.table.append(append, self.after).await? {
+            Outcome::Committed { version } => Ok(Settled::Done(Receipt {
+                dataset: self.dataset.contract.name.clone(),
+                outcome: super::Outcome::Committed,
+                books,
+                version: Some(version),
+                warnings: self.warnings,
+            })),
+            Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => {
+                self.table.discard(clean).await;
+                Ok(Settled::Moved)
+            }
+        }
+    }
+
+    /// False when another delivery of this producer got in between.
+    async fn commit_quarantine(&self, version: i64, files: Vec<StagedFile>) -> Result<bool, AppError> {
+        let quarantine = self.runtime.lake.table(&self.dataset.quarantine).await?;
+        // Looked at again just before: what the table settled meanwhile must not reach quarantine too.
+        self.table.refresh().await?;
+        if self.table.committed(&self.producer).await != self.after {
+            quarantine.discard(files).await;
+            return Ok(false);
+        }
+        let (id, after) = if self.settled.is_empty() && self.quarantine_after <= self.after {
+            (self.producer.clone(), self.quarantine_after)
+        } else {
+            // Quarantine's own id is ahead already; these rows get one that belongs to this point of the producer.
+            let id = format!("{}#after:{}", self.producer, self.after.map_or(-1, |after| after));
+            let after = quarantine.committed(&id).await;
+            (id, after)
+        };
+        let rows = files.iter().map(|file| file.rows).sum();
+        let books = Books { records_in: rows, committed: rows, ..Books::default() };
+        // A second round at the same point has its own version, or it would be taken for the first.
+        let version = after.filter(|_| id != self.producer).map_or(version, |after| after.max(version) + 1);
+        let producer = Producer { id, version, expires: self.expires };
+        match quarantine.append(Append { producer, files: files.clone(), books }, after).await? {
+            Outcome::Committed { .. } => Ok(true),
+            Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => {
+                quarantine.discard(files).await;
+                Ok(false)
+            }
+        }
+    }
+
+    fn without_settled(&self, clean: DataFrame, quarantined: DataFrame) -> Result<(DataFrame, DataFrame), AppError> {
+        if self.settled.is_empty() {
+            return Ok((clean, quarantined));
+        }
+        let keep = |frame: &DataFrame| -> PolarsResult<DataFrame> {
+            let positions = frame.column(SOURCE_POSITION)?.i64()?;
+            let fresh = positions.iter().map(|position| !position.is_some_and(|at| self.settled.contains(&at)));
+            frame.filter(&fresh.collect::<BooleanChunked>())
+        };
+        let both = keep(&clean).and_then(|clean| Ok((clean, keep(&quarantined)?)));
+        both.map_err(|error| AppError::Transform(TransformError::from(error)))
+    }
+}

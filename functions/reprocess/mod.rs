@@ -1,0 +1,91 @@
+//! `reprocess`: `POST /api/reprocess` with `{"dataset": …, "path": …}` or `{"dataset": …, "prefix": …}`. It answers
+//! 202 at once; the work goes to the queue `tasks`, one message a blob.
+
+use std::sync::Arc;
+
+use azure_functions_custom_handler::{HandlerError, HttpReply};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use http::{Request, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use weir_contract::Source;
+
+use crate::app::App;
+use crate::error::{AppError, ErrorKind};
+use crate::tasks::Task;
+
+/// Blobs of one request; more of them are asked for prefix by prefix.
+const MAX_BLOBS: usize = 10_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    dataset: String,
+    /// One blob's name in the contract's container.
+    path: Option<String>,
+    /// All blobs of the contract whose names begin with it.
+    prefix: Option<String>,
+}
+
+pub(crate) async fn run(app: Arc<App>, request_id: String, request: Request<Bytes>) -> Result<HttpReply, HandlerError> {
+    let body: Body = match serde_json::from_slice(request.body()) {
+        Ok(body) => body,
+        Err(error) => return Ok(refuse(&format!("body: {error}; send {{\"dataset\": …, \"path\": …}}"))),
+    };
+    match tasks(&app, &body, &request_id).await {
+        Ok(tasks) => {
+            let answer = json!({ "request": request_id, "blobs": tasks.len() });
+            Ok(HttpReply::json(StatusCode::ACCEPTED, &answer).output("tasks", tasks))
+        }
+        Err(error) if error.kind() == ErrorKind::Configuration => Ok(refuse(&error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn refuse(message: &str) -> HttpReply {
+    HttpReply::json(StatusCode::BAD_REQUEST, &json!({ "error": message }))
+}
+
+async fn tasks(app: &App, body: &Body, request_id: &str) -> Result<Vec<String>, AppError> {
+    let unknown = || AppError::UnknownDataset { name: body.dataset.clone() };
+    let contract = app.contracts.get(&body.dataset).ok_or_else(unknown)?;
+    let Source::Blob { container, .. } = &contract.source else {
+        let name = body.dataset.clone();
+        return Err(AppError::WrongSource { name, takes: "events", given: "blobs" });
+    };
+    let paths = match (&body.path, &body.prefix) {
+        (Some(path), None) if contract.source.matches(container, path) => vec![path.clone()],
+        (Some(_), None) => {
+            return Err(AppError::Task { message: "the contract's paths do not match this path".to_owned() });
+        }
+        (None, Some(prefix)) => list(app, container, prefix, &contract.source).await?,
+        _ => return Err(AppError::Task { message: "give either `path` or `prefix`".to_owned() }),
+    };
+    let task = |path| Task::ReprocessBlob {
+        dataset: body.dataset.clone(),
+        container: container.clone(),
+        path,
+        request: request_id.to_owned(),
+    };
+    paths.into_iter().map(|path| task(path).encode()).collect()
+}
+
+async fn list(app: &App, container: &str, prefix: &str, source: &Source) -> Result<Vec<String>, AppError> {
+    let store = app.runtime().await?.landing()?.container(container)?;
+    // The store lists whole folders; the rest of the prefix is compared here.
+    let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut blobs = store.list(Some(&object_store::path::Path::from(folder)));
+    let mut paths = Vec::new();
+    while let Some(blob) = blobs.try_next().await? {
+        let path = blob.location.to_string();
+        if path.starts_with(prefix) && source.matches(container, &path) {
+            paths.push(path);
+        }
+        if paths.len() > MAX_BLOBS {
+            let message = format!("more than {MAX_BLOBS} blobs match; use a longer prefix");
+            return Err(AppError::Task { message });
+        }
+    }
+    Ok(paths)
+}

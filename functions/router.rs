@@ -1,0 +1,46 @@
+//! Function name → handler. Names are those of the folders with a `function.json`; event datasets get one function
+//! each, `ingest_<dataset>`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use azure_functions_custom_handler::{FunctionApp, FunctionAppBuilder, Limits};
+use weir_contract::Source;
+
+use crate::app::{App, deadline};
+use crate::{ingest_blob, ingest_events, maintain, reprocess, run_task, status};
+
+/// Above the largest batch that host.json lets the host build: 1,000 events of 1 MB would be 1.4 GB, but Event Hubs
+/// stop a batch at the prefetch buffer of the trigger; see docs/ARCHITECTURE.md, "Limits".
+const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;
+const MAX_CONCURRENT: usize = 64;
+
+pub(crate) fn function_app(app: &Arc<App>) -> FunctionApp {
+    let limits =
+        Limits { max_body_bytes: MAX_BODY_BYTES, max_concurrent: MAX_CONCURRENT, deadline: deadline(&app.settings) };
+    let mut builder = FunctionApp::builder().limits(limits);
+    let shared = || Arc::clone(app);
+    let own = shared();
+    builder = builder.queue("ingest_blob", move |_, message| ingest_blob::run(Arc::clone(&own), message));
+    let own = shared();
+    builder = builder.queue("run_task", move |_, message| run_task::run(Arc::clone(&own), message));
+    let own = shared();
+    builder = builder.timer("maintain", move |_, _| maintain::run(Arc::clone(&own)));
+    let own = shared();
+    builder = builder.http("reprocess", move |invocation, request| {
+        reprocess::run(Arc::clone(&own), invocation.id, request)
+    });
+    builder = event_functions(builder, app);
+    builder.forwarded(Router::new().route("/api/status", get(status::run)).with_state(shared())).build()
+}
+
+fn event_functions(mut builder: FunctionAppBuilder, app: &Arc<App>) -> FunctionAppBuilder {
+    for contract in app.contracts.iter().filter(|contract| matches!(contract.source, Source::Events { .. })) {
+        let (own, dataset) = (Arc::clone(app), contract.name.clone());
+        builder = builder.event_hub(format!("ingest_{dataset}"), move |_, batch| {
+            ingest_events::run(Arc::clone(&own), dataset.clone(), batch)
+        });
+    }
+    builder
+}

@@ -1,0 +1,17 @@
+# Zone-redundant storage, locks on data and keys, a warm instance for the blob path, logs kept a quarter.
+module "weir" {
+  source = "../.."
+
+  environment          = "prod"
+  location             = var.location
+  name_suffix          = var.name_suffix
+  alert_emails         = var.alert_emails
+  storage_replication  = "ZRS"
+  protect_data         = true
+  instance_memory_mb   = 2048
+  maximum_instances    = 100
+  always_ready         = { "function:ingest_blob" = 1 }
+  event_hub_partitions = 16
+  event_hub_throughput = { minimum = 2, maximum = 10 }
+  log_retention_days   = 90
+}

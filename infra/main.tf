@@ -1,0 +1,98 @@
+# Weir on Azure: one module, instantiated once per environment under environments/.
+data "azurerm_client_config" "current" {}
+
+resource "azurerm_resource_group" "weir" {
+  name     = local.names.resource_group
+  location = var.location
+  tags     = local.tags
+}
+
+module "identity" {
+  source = "./modules/identity"
+
+  resource_group_name = azurerm_resource_group.weir.name
+  location            = azurerm_resource_group.weir.location
+  tags                = local.tags
+  tenant_id           = data.azurerm_client_config.current.tenant_id
+  identity_name       = local.names.identity
+  key_vault_name      = local.names.key_vault
+  protect_data        = var.protect_data
+}
+
+module "storage" {
+  source = "./modules/storage"
+
+  resource_group_name = azurerm_resource_group.weir.name
+  location            = azurerm_resource_group.weir.location
+  tags                = local.tags
+  host_account_name   = local.names.host_account
+  lake_account_name   = local.names.lake_account
+  host_containers     = [local.package_container, local.dead_letter_container]
+  lake_containers     = [local.landing_container, local.lake_container]
+  queues              = local.queues
+  expiring_container  = local.dead_letter_container
+  replication         = var.storage_replication
+  soft_delete_days    = var.soft_delete_days
+  protect_data        = var.protect_data
+}
+
+module "ingest" {
+  source = "./modules/ingest"
+
+  resource_group_name   = azurerm_resource_group.weir.name
+  location              = azurerm_resource_group.weir.location
+  tags                  = local.tags
+  system_topic_name     = local.names.system_topic
+  lake_account_id       = module.storage.lake_account.id
+  landing_container     = local.landing_container
+  host_account_id       = module.storage.host_account.id
+  blob_event_queue      = { name = local.blob_event_queue, id = module.storage.queue_ids[local.blob_event_queue] }
+  dead_letter_container = { name = local.dead_letter_container, id = module.storage.container_ids[local.dead_letter_container] }
+  namespace_name        = local.names.event_hub_namespace
+  event_hubs            = local.event_hubs
+  reader_group          = local.event_hub_reader_group
+  partitions            = var.event_hub_partitions
+  throughput            = var.event_hub_throughput
+}
+
+module "functions" {
+  source = "./modules/functions"
+
+  resource_group_id   = azurerm_resource_group.weir.id
+  resource_group_name = azurerm_resource_group.weir.name
+  location            = azurerm_resource_group.weir.location
+  tags                = local.tags
+  plan_name           = local.names.plan
+  app_name            = local.names.function_app
+  identity_id         = module.identity.functions.id
+  package_url         = "${module.storage.host_account.blob_endpoint}${local.package_container}"
+  app_settings        = local.app_settings
+  instance_memory_mb  = var.instance_memory_mb
+  maximum_instances   = var.maximum_instances
+  always_ready        = var.always_ready
+
+  # The host reads its storage, the package and the vault the moment it starts.
+  depends_on = [azurerm_role_assignment.functions]
+}
+
+module "observability" {
+  source = "./modules/observability"
+
+  resource_group_name     = azurerm_resource_group.weir.name
+  location                = azurerm_resource_group.weir.location
+  tags                    = local.tags
+  log_analytics_name      = local.names.log_analytics
+  app_insights_name       = local.names.app_insights
+  action_group_name       = local.names.action_group
+  alert_prefix            = local.name
+  alert_emails            = var.alert_emails
+  log_retention_days      = var.log_retention_days
+  instance_memory_mb      = var.instance_memory_mb
+  queue_backlog_threshold = var.queue_backlog_threshold
+  function_app_id         = module.functions.app_id
+  lake_account_id         = module.storage.lake_account.id
+  host_account_id         = module.storage.host_account.id
+  event_hub_namespace_id  = module.ingest.namespace.id
+  system_topic_id         = module.ingest.system_topic_id
+  key_vault_id            = module.identity.key_vault.id
+}

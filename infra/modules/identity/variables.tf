@@ -1,0 +1,34 @@
+variable "resource_group_name" {
+  type     = string
+  nullable = false
+}
+
+variable "location" {
+  type     = string
+  nullable = false
+}
+
+variable "tags" {
+  type     = map(string)
+  nullable = false
+}
+
+variable "tenant_id" {
+  type     = string
+  nullable = false
+}
+
+variable "identity_name" {
+  type     = string
+  nullable = false
+}
+
+variable "key_vault_name" {
+  type     = string
+  nullable = false
+}
+
+variable "protect_data" {
+  type     = bool
+  nullable = false
+}

@@ -1,0 +1,249 @@
+//! Putting an app together: typed handlers by function name, limits, a server on the loopback address.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::Request;
+use tokio::net::TcpListener;
+use tracing::Span;
+
+use crate::envelope::{DataType, Envelope};
+use crate::error::{Error, HandlerError};
+use crate::invocation::{Invocation, RetryContext};
+use crate::reply::{Answer, HttpReply, Reply};
+use crate::router;
+use crate::trigger::{EventBatch, EventGridEvent, QueueMessage, TimerInfo, Trigger};
+use crate::wire;
+
+/// A function app: what runs when the host posts to `/<function>`.
+pub struct FunctionApp {
+    pub(crate) functions: HashMap<String, Function>,
+    pub(crate) forwarded: Router,
+    pub(crate) limits: Limits,
+}
+
+impl FunctionApp {
+    pub fn builder() -> FunctionAppBuilder {
+        FunctionAppBuilder {
+            app: Self { functions: HashMap::new(), forwarded: Router::new(), limits: Limits::default() },
+        }
+    }
+
+    /// The app as an axum router, for a server of your own, for AWS Lambda, for tests.
+    pub fn into_router(self) -> Router {
+        router::build(self)
+    }
+}
+
+impl fmt::Debug for FunctionApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names: Vec<_> = self.functions.keys().collect();
+        names.sort();
+        f.debug_struct("FunctionApp").field("functions", &names).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// What an app may use. The host sets no limit of its own between itself and the handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest request body in bytes; a larger one gets a 413. An Event Hub batch of 100 events of 1 MB is about
+    /// 137 MB on the wire, and a refused batch is lost, so keep the product of both below this. Default 256 MiB.
+    pub max_body_bytes: usize,
+    /// Function invocations at a time; more of them wait with their bodies unread. `GET /` and forwarded routes are
+    /// not counted. Default 16.
+    pub max_concurrent: usize,
+    /// Time from the arrival of a request to its answer. Keep it below `functionTimeout` in `host.json`: there the
+    /// host kills the whole process and with it every other invocation. Default 270 s.
+    pub deadline: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_body_bytes: 256 << 20, max_concurrent: 16, deadline: Duration::from_secs(270) }
+    }
+}
+
+/// Registers handlers. The name is the function's folder, verbatim; a second handler of the same name replaces the
+/// first.
+///
+/// A handler is called once per invocation, concurrently. At the deadline its future is dropped where it awaits, so it
+/// must be safe to stop there; work that blocks a thread cannot be stopped and belongs into `spawn_blocking`.
+#[must_use]
+pub struct FunctionAppBuilder {
+    app: FunctionApp,
+}
+
+impl fmt::Debug for FunctionAppBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.app.fmt(f)
+    }
+}
+
+impl FunctionAppBuilder {
+    /// `queueTrigger` with `dataType: "binary"`.
+    pub fn queue<F, Fut>(self, name: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(Invocation, QueueMessage) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Reply, HandlerError>> + Send + 'static,
+    {
+        self.function(name, DataType::Binary, handler)
+    }
+
+    /// `eventHubTrigger` with `dataType: "binary"`, of either cardinality.
+    pub fn event_hub<F, Fut>(self, name: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(Invocation, EventBatch) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Reply, HandlerError>> + Send + 'static,
+    {
+        self.function(name, DataType::Binary, handler)
+    }
+
+    /// `timerTrigger`.
+    pub fn timer<F, Fut>(self, name: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(Invocation, TimerInfo) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Reply, HandlerError>> + Send + 'static,
+    {
+        self.function(name, DataType::String, handler)
+    }
+
+    /// `eventGridTrigger` with `cardinality: one`. For `many` register a handler of `Vec<EventGridEvent>` with
+    /// [`function`](Self::function).
+    pub fn event_grid<F, Fut>(self, name: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(Invocation, EventGridEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Reply, HandlerError>> + Send + 'static,
+    {
+        self.function(name, DataType::String, handler)
+    }
+
+    /// `httpTrigger` in envelope mode, which is what the host uses when the function has outputs beside the response.
+    pub fn http<F, Fut>(self, name: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(Invocation, Request<Bytes>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<HttpReply, HandlerError>> + Send + 'static,
+    {
+        self.function(name, DataType::String, handler)
+    }
+
+    /// The general form: any [`Trigger`], any `dataType`, either kind of reply.
+    pub fn function<T, A, F, Fut>(mut self, name: impl Into<String>, data_type: DataType, handler: F) -> Self
+    where
+        T: Trigger,
+        A: Answer,
+        F: Fn(Invocation, T) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<A, HandlerError>> + Send + 'static,
+    {
+        self.app.functions.insert(name.into(), Function::new(data_type, handler));
+        self
+    }
+
+    /// Plain axum routes, mounted as they are, for HTTP functions under `enableForwardingHttpRequest`. They share the
+    /// body limit, the deadline and the catching of panics, but not the concurrency limit. `GET /` and the functions'
+    /// own paths take precedence; a fallback of this router is replaced by the app's 404.
+    ///
+    /// # Panics
+    /// As [`Router::merge`] does, when called twice with overlapping routes.
+    pub fn forwarded(mut self, router: Router) -> Self {
+        self.app.forwarded = self.app.forwarded.merge(router);
+        self
+    }
+
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.app.limits = limits;
+        self
+    }
+
+    pub fn build(self) -> FunctionApp {
+        self.app
+    }
+}
+
+/// Listens on 127.0.0.1. The host gives the port in [`PORT_VARIABLE`](crate::PORT_VARIABLE) and asks `GET /` every
+/// 25 ms from then on, so bind first and initialise later.
+///
+/// # Errors
+/// [`Error::Bind`].
+pub async fn bind(port: u16) -> Result<TcpListener, Error> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| Error::Bind { port, source })
+}
+
+/// Serves until the process ends: the host stops a handler with SIGKILL and gives it no time to say good-bye.
+///
+/// # Errors
+/// [`Error::Serve`]; leave with [`exit::FAILURE`](crate::exit::FAILURE) then.
+pub async fn serve(app: FunctionApp, listener: TcpListener) -> Result<(), Error> {
+    axum::serve(listener, app.into_router()).await.map_err(|source| Error::Serve { source })
+}
+
+type Call = dyn Fn(Invocation, Bytes) -> BoxFuture<'static, Result<Bytes, Error>> + Send + Sync;
+
+/// A handler whose types are forgotten: envelope in, response body out.
+#[derive(Clone)]
+pub(crate) struct Function(Arc<Call>);
+
+impl Function {
+    fn new<T, A, F, Fut>(data_type: DataType, handler: F) -> Self
+    where
+        T: Trigger,
+        A: Answer,
+        F: Fn(Invocation, T) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<A, HandlerError>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        Self(Arc::new(move |invocation, body| {
+            let handler = Arc::clone(&handler);
+            async move {
+                let (invocation, trigger) = decode::<T>(invocation, body, data_type).await?;
+                handler(invocation, trigger).await?.encode()
+            }
+            .boxed()
+        }))
+    }
+
+    pub(crate) fn call(&self, invocation: Invocation, body: Bytes) -> BoxFuture<'static, Result<Bytes, Error>> {
+        (self.0)(invocation, body)
+    }
+}
+
+/// Above this size a body is decoded on a blocking thread, so that `GET /` and other invocations are not held up.
+const OFFLOAD_BYTES: usize = 1 << 20;
+
+async fn decode<T: Trigger>(
+    invocation: Invocation,
+    body: Bytes,
+    data_type: DataType,
+) -> Result<(Invocation, T), Error> {
+    if body.len() <= OFFLOAD_BYTES {
+        return decode_now(invocation, &body, data_type);
+    }
+    let span = Span::current();
+    let task = tokio::task::spawn_blocking(move || span.in_scope(|| decode_now(invocation, &body, data_type)));
+    task.await.map_err(|_| Error::Panicked)?
+}
+
+/// The body is freed when this returns: a trigger owns what it keeps.
+fn decode_now<T: Trigger>(
+    mut invocation: Invocation,
+    body: &[u8],
+    data_type: DataType,
+) -> Result<(Invocation, T), Error> {
+    let mut envelope = Envelope::parse(body)?;
+    // First the trigger: it may find that its body has overwritten metadata.
+    let trigger = T::decode(&mut envelope, data_type)?;
+    invocation.retry = RetryContext::read(&envelope);
+    for input in envelope.inputs() {
+        if let Some(value) = wire::reparse_str(input.json()) {
+            invocation.inputs.insert(input.name().to_owned(), value);
+        }
+    }
+    Ok((invocation, trigger))
+}

@@ -1,0 +1,93 @@
+//! The [Azure Functions custom-handler] protocol: typed triggers, typed replies, an axum router.
+//!
+//! A custom handler is a small web server on the loopback address. The Functions host owns the triggers, posts each
+//! event to `/<function>` as a JSON envelope and reads outputs from the answer. This crate decodes every trigger into
+//! a Rust type, keeps the process alive whatever a handler does, and answers in the one form that the host accepts.
+//!
+//! ```no_run
+//! use azure_functions_custom_handler::{BlobEvent, FunctionApp, HandlerError, Reply, bind, serve};
+//!
+//! # async fn run() -> Result<(), azure_functions_custom_handler::Error> {
+//! let app = FunctionApp::builder()
+//!     // function.json: queueTrigger, dataType "binary"; an output binding of type queue called "tasks"
+//!     .queue("ingest_blob", |invocation, message| async move {
+//!         let event = BlobEvent::parse(&message.body).map_err(HandlerError::from_error)?;
+//!         tracing::info!(container = event.container, left = ?invocation.remaining(), "blob created");
+//!         Ok(Reply::ok().output("tasks", vec![format!("part 1 of {}", event.path)]))
+//!     })
+//!     // function.json: eventHubTrigger, cardinality "many", dataType "binary", an endless retry policy
+//!     .event_hub("ingest_sensors", |_, batch| async move {
+//!         for event in &batch.events {
+//!             let _ = (event.sequence_number, &event.body);
+//!         }
+//!         Ok(Reply::ok())
+//!     })
+//!     .timer("maintain", |_, timer| async move { Ok(Reply::ok().log(format!("late: {}", timer.is_past_due))) })
+//!     .build();
+//!
+//! serve(app, bind(8080).await?).await
+//! # }
+//! ```
+//!
+//! # What it guarantees
+//! - **Every request gets an answer**, with `Content-Type: application/json` and a body. (An empty 200 would hang in
+//!   the host until `functionTimeout`, and then the host would kill the process.)
+//! - **The process outlives its handlers.** Panics become a 500. At [`Limits::deadline`] the handler is dropped and the
+//!   host gets a 500. `panic = "unwind"` is needed, which is the default.
+//! - **Bounded memory**: body size and concurrent invocations are limited; requests that wait are not read.
+//! - **Nothing is lost in decoding.** A body that should be base64 and is not is handed over as it came and marked.
+//!   Metadata that is missing, malformed or of the wrong length is `None`, never a guess.
+//! - **No payload in errors**: messages name the key and the position.
+//!
+//! # What the host does not tell you
+//! - An Event Hub batch is checkpointed even if the function failed, unless `function.json` has a `retry` policy.
+//!   Fail only for what a retry can mend.
+//! - Use `dataType: "binary"` for queues and Event Hubs. Text is lossy, and the members of a JSON text overwrite the
+//!   message's metadata.
+//! - Set `functionTimeout` in `host.json` and a [`Limits::deadline`] below it.
+//! - There is no shutdown signal but SIGKILL.
+//! - Never exit with 0; see [`exit`].
+//!
+//! The crate does not read the environment: pass the port from [`PORT_VARIABLE`].
+//!
+//! [Azure Functions custom-handler]: https://learn.microsoft.com/azure/azure-functions/functions-custom-handlers
+
+mod app;
+mod envelope;
+mod error;
+mod invocation;
+mod reply;
+mod router;
+mod trigger;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use app::{FunctionApp, FunctionAppBuilder, Limits, bind, serve};
+pub use envelope::{Binding, DataType, Envelope};
+pub use error::{Error, ErrorKind, HandlerError};
+pub use invocation::{Invocation, RetryContext};
+pub use reply::{Answer, HttpReply, Reply};
+pub use trigger::{
+    AbsentBody, BlobEvent, BlobEventKind, Claim, Event, EventBatch, EventGridEvent, EventSchema, Identities, Identity,
+    MAX_EVENTS, QueueMessage, RouteParams, ScheduleStatus, TimerInfo, Trigger, request_body,
+};
+
+/// The environment variable in which the host gives the port to listen on.
+pub const PORT_VARIABLE: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
+/// The older name of [`PORT_VARIABLE`]; the host sets both.
+pub const LEGACY_PORT_VARIABLE: &str = "FUNCTIONS_HTTPWORKER_PORT";
+/// The environment variable with the id that the host gave this process.
+pub const WORKER_ID_VARIABLE: &str = "FUNCTIONS_CUSTOMHANDLER_WORKER_ID";
+/// The environment variable with the app's root, the folder of `host.json`.
+pub const APP_ROOT_VARIABLE: &str = "FUNCTIONS_APP_ROOT_PATH";
+
+/// Exit codes as the host reads them. There is no code for success: a handler that exits with 0 is not started
+/// again, and every later invocation fails to connect.
+pub mod exit {
+    /// Asks for a restart that is not counted as an error.
+    pub const RESTART: u8 = 200;
+    /// An error: restarted at once, without back-off; the third within 30 minutes shuts the host down.
+    pub const FAILURE: u8 = 1;
+}

@@ -1,0 +1,40 @@
+//! Typed triggers: what each envelope becomes before a handler sees it.
+
+mod blob_event;
+mod event_grid;
+mod event_hub;
+mod http_request;
+mod queue;
+mod timer;
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::envelope::{DataType, Envelope};
+use crate::error::Error;
+
+pub use blob_event::{BlobEvent, BlobEventKind};
+pub use event_grid::{EventGridEvent, EventSchema};
+pub use event_hub::{Event, EventBatch, MAX_EVENTS};
+pub use http_request::{AbsentBody, Claim, Identities, Identity, RouteParams, request_body};
+pub use queue::QueueMessage;
+pub use timer::{ScheduleStatus, TimerInfo};
+
+/// A type that a handler can take. Implement it for triggers that this crate does not know (Service Bus, Cosmos DB)
+/// and register the function with [`FunctionAppBuilder::function`](crate::FunctionAppBuilder::function).
+pub trait Trigger: Sized + Send + 'static {
+    /// # Errors
+    /// [`Error::Envelope`] naming the key that makes the envelope unusable. Be lenient: the host will deliver the same
+    /// envelope again or drop it, it will not mend it.
+    fn decode(envelope: &mut Envelope<'_>, data_type: DataType) -> Result<Self, Error>;
+}
+
+/// Shows a body's length in `Debug` output, because its content may be personal.
+struct BodyLength<'a>(&'a Bytes);
+
+impl fmt::Debug for BodyLength<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}

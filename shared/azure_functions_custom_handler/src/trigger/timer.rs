@@ -1,0 +1,48 @@
+//! `timerTrigger`: a tick of an NCRONTAB schedule.
+
+use chrono::{DateTime, Utc};
+
+use super::Trigger;
+use crate::envelope::{DataType, Envelope};
+use crate::error::Error;
+use crate::wire::Members;
+
+/// A tick. The schedule runs on one instance at a time through a blob lease, but a lost lease can still overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimerInfo {
+    /// The tick makes up for one that was missed.
+    pub is_past_due: bool,
+    /// Absent with `useMonitor: false`, which the host forces for schedules of more than one tick a minute.
+    pub schedule_status: Option<ScheduleStatus>,
+    pub adjust_for_dst: Option<bool>,
+}
+
+/// When the schedule ran and will run; `None` for "never".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ScheduleStatus {
+    pub last: Option<DateTime<Utc>>,
+    pub next: Option<DateTime<Utc>>,
+    pub last_updated: Option<DateTime<Utc>>,
+}
+
+impl Trigger for TimerInfo {
+    fn decode(envelope: &mut Envelope<'_>, _: DataType) -> Result<Self, Error> {
+        let binding = envelope.trigger()?;
+        let text = binding.text()?;
+        let timer = Members::parse(&text).ok_or_else(|| binding.error("is not a json object"))?;
+        // A JSON null would read as an object without members.
+        let status = timer.get("ScheduleStatus").filter(|raw| raw.get() != "null");
+        let (mut status_text, mut schedule_text) = (String::new(), String::new());
+        let status = status.and_then(|raw| Members::unwrap(raw, &mut status_text));
+        let schedule = timer.get("Schedule").and_then(|raw| Members::unwrap(raw, &mut schedule_text));
+        Ok(Self {
+            is_past_due: timer.read("IsPastDue").unwrap_or(false),
+            schedule_status: status.map(|status| ScheduleStatus {
+                last: status.time("Last"),
+                next: status.time("Next"),
+                last_updated: status.time("LastUpdated"),
+            }),
+            adjust_for_dst: schedule.and_then(|schedule| schedule.read("AdjustForDST")),
+        })
+    }
+}

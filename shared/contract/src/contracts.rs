@@ -1,0 +1,150 @@
+//! All contracts of an app. What a set of them must guarantee beyond each one: a name, a blob, an event hub and a
+//! warehouse table belong to one contract only.
+
+use crate::error::{ContractError, ContractErrors, ErrorKind};
+use crate::glob::Glob;
+use crate::model::{Contract, Source};
+use crate::parse::{Parsed, parse};
+use crate::reader::{Place, Report, quoted};
+
+/// Sound contracts, no two of which claim the same thing.
+#[derive(Debug, Clone, Default)]
+pub struct Contracts {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    file: String,
+    contract: Contract,
+    /// The compiled `paths` of a blob source.
+    globs: Vec<Glob>,
+}
+
+/// A contract that has been read, with what is needed to point into its file.
+struct Candidate<'t> {
+    file: &'t str,
+    text: &'t str,
+    parsed: Parsed,
+    globs: Vec<Glob>,
+}
+
+impl Contracts {
+    /// Reads `(file, text)` pairs. On failure returns the errors of every file, and the conflicts between those that
+    /// could be read.
+    pub fn parse_all(files: Vec<(String, String)>) -> Result<Self, ContractErrors> {
+        let mut candidates: Vec<Candidate<'_>> = Vec::new();
+        let mut all: Option<ContractErrors> = None;
+        let mut add = |errors: ContractErrors| match &mut all {
+            Some(all) => all.append(errors),
+            none => *none = Some(errors),
+        };
+        for (file, text) in &files {
+            match parse(text, file) {
+                Err(errors) => add(errors),
+                Ok(parsed) => {
+                    let candidate = Candidate { file, text, globs: globs(&parsed.contract), parsed };
+                    let conflicts: Vec<ContractError> =
+                        candidates.iter().flat_map(|earlier| conflicts(earlier, &candidate)).collect();
+                    if !conflicts.is_empty() {
+                        add(ContractErrors::new(conflicts, 0));
+                    }
+                    candidates.push(candidate);
+                }
+            }
+        }
+        if let Some(errors) = all {
+            return Err(errors);
+        }
+        let entries = candidates.into_iter().map(|candidate| Entry {
+            file: candidate.file.to_owned(),
+            contract: candidate.parsed.contract,
+            globs: candidate.globs,
+        });
+        Ok(Self { entries: entries.collect() })
+    }
+
+    /// The contract that claims the blob. There is at most one: overlapping paths are refused by `parse_all`.
+    pub fn for_blob(&self, container: &str, path: &str) -> Option<&Contract> {
+        let claims = |entry: &&Entry| match &entry.contract.source {
+            Source::Blob { container: own, .. } => {
+                own == container && entry.globs.iter().any(|glob| glob.matches(path))
+            }
+            Source::Events { .. } => false,
+        };
+        self.entries.iter().find(claims).map(|entry| &entry.contract)
+    }
+
+    /// The contract that reads the event hub. Hub names do not differ by case.
+    pub fn for_hub(&self, name: &str) -> Option<&Contract> {
+        self.iter().find(|contract| match &contract.source {
+            Source::Events { hub, .. } => hub.eq_ignore_ascii_case(name),
+            Source::Blob { .. } => false,
+        })
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Contract> {
+        self.iter().find(|contract| contract.name == name)
+    }
+
+    /// The file that the contract called `name` came from, for errors that are found later.
+    pub fn file(&self, name: &str) -> Option<&str> {
+        self.entries.iter().find(|entry| entry.contract.name == name).map(|entry| entry.file.as_str())
+    }
+
+    /// In the order they were given.
+    pub fn iter(&self) -> impl Iterator<Item = &Contract> {
+        self.entries.iter().map(|entry| &entry.contract)
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+fn globs(contract: &Contract) -> Vec<Glob> {
+    match &contract.source {
+        Source::Blob { paths, .. } => paths.iter().map(|path| Glob::new(path)).collect(),
+        Source::Events { .. } => Vec::new(),
+    }
+}
+
+/// What `later` claims although `earlier` has it.
+fn conflicts(earlier: &Candidate<'_>, later: &Candidate<'_>) -> Vec<ContractError> {
+    let (first, second) = (&earlier.parsed.contract, &later.parsed.contract);
+    let report = Report::new(later.file, later.text);
+    let conflict = |place: &Place, message: String| report.error(ErrorKind::Conflict, place, message, None);
+    let mut found = Vec::new();
+    if first.name == second.name {
+        let message = format!("{} has a dataset {} already", earlier.file, quoted(&first.name));
+        found.push(conflict(&later.parsed.name, message));
+    }
+    match (&first.source, &second.source) {
+        (Source::Blob { container: left, .. }, Source::Blob { container: right, .. }) if left == right => {
+            for (place, glob) in later.parsed.claims.iter().zip(&later.globs) {
+                let shared = earlier.globs.iter().find_map(|other| other.overlap(glob));
+                if let Some(path) = shared {
+                    let message =
+                        format!("{} claims blobs of these paths too, such as {}", earlier.file, quoted(&path));
+                    found.push(conflict(place, message));
+                }
+            }
+        }
+        (Source::Events { hub: left, .. }, Source::Events { hub: right, .. }) if left.eq_ignore_ascii_case(right) => {
+            for place in &later.parsed.claims {
+                found.push(conflict(place, format!("{} reads the hub {} already", earlier.file, quoted(left))));
+            }
+        }
+        _ => {}
+    }
+    if let (Some(left), Some(right), Some(place)) = (&first.warehouse, &second.warehouse, &later.parsed.warehouse_table)
+        && left.table.eq_ignore_ascii_case(&right.table)
+    {
+        found.push(conflict(place, format!("{} loads the table {} already", earlier.file, quoted(&left.table))));
+    }
+    found
+}

@@ -1,0 +1,61 @@
+//! Every key a contract may hold, and the search for the one that was meant. The reference page (`docs/contracts.md`)
+//! is tested against these tables.
+
+/// One TOML table of the contract.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Section {
+    /// As a contract writes it; empty for the top level.
+    pub(crate) header: &'static str,
+    pub(crate) keys: &'static [&'static str],
+}
+
+pub(crate) const TOP: Section = Section {
+    header: "",
+    keys: &["name", "description", "source", "format", "columns", "rules", "table", "warehouse"],
+};
+pub(crate) const SOURCE: Section =
+    Section { header: "[source]", keys: &["kind", "container", "path", "hub", "consumer_group"] };
+pub(crate) const FORMAT: Section = Section {
+    header: "[format]",
+    keys: &["type", "compression", "delimiter", "quote", "header", "null_values", "max_record_bytes"],
+};
+pub(crate) const COLUMNS: Section =
+    Section { header: "[[columns]]", keys: &["name", "type", "nullable", "from", "format", "personal", "description"] };
+pub(crate) const RULES: Section = Section { header: "[[rules]]", keys: &["name", "expr", "action"] };
+pub(crate) const TABLE: Section = Section { header: "[table]", keys: &["partition_by", "cluster_by", "properties"] };
+pub(crate) const WAREHOUSE: Section = Section { header: "[warehouse]", keys: &["table", "distribution"] };
+
+pub(crate) const SECTIONS: [&Section; 7] = [&TOP, &SOURCE, &FORMAT, &COLUMNS, &RULES, &TABLE, &WAREHOUSE];
+
+impl Section {
+    /// The key that `unknown` was meant to be: one that is spelt nearly so here, or exactly so in another table.
+    pub(crate) fn meant(&self, unknown: &str) -> Option<String> {
+        if let Some(key) = nearest(unknown, self.keys.iter().copied()) {
+            return Some(key.to_owned());
+        }
+        let mut elsewhere = SECTIONS.iter().filter(|section| section.keys.contains(&unknown));
+        match (elsewhere.next(), elsewhere.next()) {
+            (Some(section), None) => Some(match section.header {
+                "" => unknown.to_owned(),
+                header => format!("{header} {unknown}"),
+            }),
+            _ => None, // nowhere, or in several tables: a guess would mislead
+        }
+    }
+}
+
+/// The candidate nearest to `word`, if it is near enough to be worth naming. Case does not count.
+pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    const NEAR_ENOUGH: f64 = 0.55;
+    const LONGEST_WORD: usize = 128; // the distance takes quadratic time
+    if word.len() > LONGEST_WORD {
+        return None;
+    }
+    let word = word.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::normalized_damerau_levenshtein(&word, &candidate.to_lowercase()), candidate))
+        .filter(|(similarity, _)| *similarity >= NEAR_ENOUGH)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}

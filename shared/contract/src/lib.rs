@@ -1,0 +1,26 @@
+//! Dataset contracts: one TOML file says where data comes from, what it must look like and where it goes.
+//!
+//! [`Contract::parse`] turns the text of one file into a sound [`Contract`] or into every error in it, each with file,
+//! line, column, key and the nearest valid spelling. [`Contracts`] is the set of all datasets of an app; no blob and
+//! no event can belong to two of them, which is proven when the set is built and not when a blob arrives.
+//!
+//! No I/O: the caller reads the files.
+
+mod contracts;
+mod error;
+mod format;
+mod glob;
+mod keys;
+mod model;
+mod parse;
+mod pattern;
+mod properties;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+pub use contracts::Contracts;
+pub use error::{ContractError, ContractErrors, ErrorKind};
+pub use format::UnknownExtension;
+pub use model::*;
+pub use parse::MAX_FILE_BYTES;

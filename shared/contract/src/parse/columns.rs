@@ -1,0 +1,255 @@
+//! `[[columns]]`, and what the rest of a contract asks of them.
+
+use std::collections::HashMap;
+
+use super::description;
+use crate::error::ErrorKind;
+use crate::keys;
+use crate::model::{Column, DataType, Treatment};
+use crate::pattern;
+use crate::reader::{At, Report, Table, check_bytes, quoted};
+
+const MAX_COLUMNS: usize = 1024;
+const MAX_COLUMN_NAME: usize = 128;
+const MAX_FIELD_BYTES: usize = 256;
+const MAX_PRECISION: u8 = 38;
+
+const TYPES: [(&str, DataType); 11] = [
+    ("string", DataType::String),
+    ("long", DataType::Long),
+    ("integer", DataType::Integer),
+    ("short", DataType::Short),
+    ("byte", DataType::Byte),
+    ("double", DataType::Double),
+    ("float", DataType::Float),
+    ("boolean", DataType::Boolean),
+    ("date", DataType::Date),
+    ("timestamp", DataType::Timestamp),
+    ("binary", DataType::Binary),
+];
+
+/// What other systems call our types.
+const FOREIGN_TYPES: [(&str, &str); 11] = [
+    ("string", "varchar nvarchar char nchar character text str utf8 uuid json"),
+    ("long", "bigint int64 i64"),
+    ("integer", "int int32 i32"),
+    ("short", "smallint int16 i16"),
+    ("byte", "tinyint int8 i8"),
+    ("double", "float64 f64"),
+    ("float", "real float32 f32"),
+    ("boolean", "bool bit"),
+    ("timestamp", "datetime datetime2 timestamptz timestamp_ntz datetimeoffset"),
+    ("binary", "varbinary bytes bytea blob"),
+    ("decimal(18,2)", "decimal numeric number money"),
+];
+
+#[derive(Debug)]
+struct Draft<'a> {
+    /// With type `string` where the type could not be read, because nothing that refers to a string is an error.
+    column: Column,
+    /// `None` when it has no name.
+    name: Option<At<&'a str>>,
+    from: Option<At<&'a str>>,
+}
+
+/// The columns of a contract that is being read.
+#[derive(Debug)]
+pub(super) struct Columns<'a>(Vec<Draft<'a>>);
+
+impl<'a> Columns<'a> {
+    pub(super) fn read(top: &Table<'a>, report: &mut Report<'_>) -> Self {
+        let tables = top.tables("columns", &keys::COLUMNS, 1..=MAX_COLUMNS, report);
+        if top.key_place("columns").is_none() {
+            top.missing("columns", "missing: a contract needs at least one `[[columns]]`", report);
+        }
+        let columns = Self(tables.iter().map(|table| read_column(table, report)).collect());
+        columns.check_unique(report);
+        let none_kept = !columns.0.is_empty() && columns.kept().next().is_none();
+        if let Some(place) = top.key_place("columns").filter(|_| none_kept) {
+            report.add(ErrorKind::InvalidValue, &place, "no column reaches the table: keep at least one");
+        }
+        columns
+    }
+
+    /// The column that a setting names and its type in the table, if it is there: it must exist and not be dropped.
+    /// The errors are reported here.
+    pub(super) fn resolve(&self, name: &At<&str>, report: &mut Report<'_>) -> Option<(&str, DataType)> {
+        let Some(draft) = self.0.iter().find(|draft| draft.column.name == name.value) else {
+            let names = self.0.iter().map(|draft| draft.column.name.as_str());
+            let suggestion = keys::nearest(name.value, names).map(str::to_owned);
+            let message = format!("there is no column {}", quoted(name.value));
+            report.add_with(ErrorKind::InvalidValue, &name.place, message, suggestion);
+            return None;
+        };
+        let Some(data_type) = draft.column.table_type() else {
+            let message =
+                format!("column {} is dropped (`personal = \"drop\"`), so the table lacks it", quoted(name.value));
+            report.add(ErrorKind::Conflict, &name.place, message);
+            return None;
+        };
+        Some((&draft.column.name, data_type))
+    }
+
+    /// Names of the columns that reach the table.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|draft| draft.column.table_type().is_some()).map(|draft| draft.column.name.as_str())
+    }
+
+    /// The first column that has a `from`.
+    pub(super) fn first_from(&self) -> Option<&At<&'a str>> {
+        self.0.iter().find_map(|draft| draft.from.as_ref())
+    }
+
+    pub(super) fn into_model(self) -> Vec<Column> {
+        self.0.into_iter().map(|draft| draft.column).collect()
+    }
+
+    fn check_unique(&self, report: &mut Report<'_>) {
+        let mut names: HashMap<String, &str> = HashMap::new();
+        let mut fields: HashMap<&str, &str> = HashMap::new();
+        for draft in &self.0 {
+            let Some(name) = &draft.name else { continue };
+            let lower = name.value.to_lowercase();
+            if let Some(earlier) = names.get(&lower) {
+                let case = if *earlier == name.value { "" } else { ", and SQL ignores case" };
+                let message = format!("there is a column {} already{case}", quoted(earlier));
+                report.add(ErrorKind::Conflict, &name.place, message);
+                continue;
+            }
+            names.insert(lower, name.value);
+            let field = draft.column.field();
+            if let Some(earlier) = fields.get(field) {
+                let place = &draft.from.as_ref().unwrap_or(name).place;
+                let message = format!("field {} is column {} already", quoted(field), quoted(earlier));
+                report.add(ErrorKind::Conflict, place, message);
+            } else {
+                fields.insert(field, name.value);
+            }
+        }
+    }
+}
+
+fn read_column<'a>(table: &Table<'a>, report: &mut Report<'_>) -> Draft<'a> {
+    let name = table.required_text("name", report);
+    if let Some(name) = &name {
+        check_column_name(name, report);
+    }
+    let type_text = table.required_text("type", report);
+    let data_type = type_text.as_ref().and_then(|text| data_type(text, report));
+    let from = table.text("from", report);
+    if let Some(from) = &from {
+        check_bytes(from.value, MAX_FIELD_BYTES, &from.place, report);
+        if from.value.is_empty() {
+            report.add(
+                ErrorKind::InvalidValue,
+                &from.place,
+                "is empty: leave it out when the field has the column's name",
+            );
+        }
+    }
+    Draft {
+        column: Column {
+            name: name.as_ref().map(|name| name.value.to_owned()).unwrap_or_default(),
+            data_type: data_type.unwrap_or(DataType::String),
+            nullable: table.flag("nullable", report).is_none_or(|nullable| nullable.value),
+            from: from.as_ref().map(|from| from.value.to_owned()),
+            format: format(table, data_type, report),
+            personal: treatment(table, data_type, report),
+            description: description(table, report),
+        },
+        name,
+        from,
+    }
+}
+
+/// `^[A-Za-z][A-Za-z0-9_]{0,127}$`: what Delta (without column mapping), Parquet and every SQL dialect take unquoted.
+fn check_column_name(name: &At<&str>, report: &mut Report<'_>) {
+    let sound = name.value.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.value.len() <= MAX_COLUMN_NAME
+        && name.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if name.value.starts_with('_') {
+        let message = "names that begin with `_` are reserved for Weir; take the field by `from`";
+        report.add(ErrorKind::InvalidValue, &name.place, message);
+    } else if !sound {
+        let message = format!(
+            "{} is not a column name: a letter, then at most {} letters, digits and `_`; take the field by `from`",
+            quoted(name.value),
+            MAX_COLUMN_NAME - 1
+        );
+        report.add(ErrorKind::InvalidValue, &name.place, message);
+    }
+}
+
+fn data_type(text: &At<&str>, report: &mut Report<'_>) -> Option<DataType> {
+    if let Some((_, data_type)) = TYPES.iter().find(|(name, _)| *name == text.value) {
+        return Some(*data_type);
+    }
+    if let Some(arguments) = text.value.strip_prefix("decimal(").and_then(|rest| rest.strip_suffix(')')) {
+        return match decimal(arguments) {
+            Ok(data_type) => Some(data_type),
+            Err(message) => {
+                report.add(ErrorKind::InvalidValue, &text.place, message);
+                None
+            }
+        };
+    }
+    let lower = text.value.to_lowercase();
+    let word = lower.split('(').next().unwrap_or_default().trim();
+    let own_word = TYPES.iter().map(|(name, _)| *name).find(|name| *name == word);
+    let translated = FOREIGN_TYPES.iter().find(|(_, foreign)| foreign.split(' ').any(|foreign| foreign == word));
+    match own_word.or(translated.map(|(own, _)| *own)) {
+        Some(own) => {
+            let message = format!("unknown type {}", quoted(text.value));
+            report.add_with(ErrorKind::InvalidValue, &text.place, message, Some(own.to_owned()));
+        }
+        None => {
+            let mut names: Vec<&str> = TYPES.iter().map(|(name, _)| *name).collect();
+            names.push("decimal(18,2)");
+            report.unknown("type", text.value, &text.place, &names);
+        }
+    }
+    None
+}
+
+fn decimal(arguments: &str) -> Result<DataType, String> {
+    let numbers = arguments
+        .split_once(',')
+        .and_then(|(precision, scale)| Some((precision.trim().parse::<u8>().ok()?, scale.trim().parse::<u8>().ok()?)));
+    match numbers {
+        None => Err("a decimal has a precision and a scale: `decimal(12,2)`".to_owned()),
+        Some((precision, _)) if !(1..=MAX_PRECISION).contains(&precision) => {
+            Err(format!("the precision is {precision}: it must be 1 to {MAX_PRECISION}"))
+        }
+        Some((precision, scale)) if scale > precision => {
+            Err(format!("the scale is {scale}: it must not exceed the precision, {precision}"))
+        }
+        Some((precision, scale)) => Ok(DataType::Decimal { precision, scale }),
+    }
+}
+
+fn treatment(table: &Table<'_>, data_type: Option<DataType>, report: &mut Report<'_>) -> Option<Treatment> {
+    const TREATMENTS: [(&str, Treatment); 3] =
+        [("pseudonym", Treatment::Pseudonym), ("mask", Treatment::Mask), ("drop", Treatment::Drop)];
+    let treatment = table.choice("personal", "treatment", &TREATMENTS, report)?;
+    use DataType::{Byte, Integer, Long, Short, String};
+    let has_text = matches!(data_type, None | Some(String | Long | Integer | Short | Byte));
+    if treatment.value != Treatment::Drop && !has_text {
+        let message = "only text and whole numbers can be masked or made pseudonyms; `drop` takes every type";
+        report.add(ErrorKind::Conflict, &treatment.place, message);
+    }
+    Some(treatment.value)
+}
+
+fn format(table: &Table<'_>, data_type: Option<DataType>, report: &mut Report<'_>) -> Option<std::string::String> {
+    let format = table.text("format", report)?;
+    match data_type {
+        None => {}
+        Some(data_type @ (DataType::Date | DataType::Timestamp)) => {
+            if let Err(message) = pattern::check(format.value, data_type) {
+                report.add(ErrorKind::InvalidValue, &format.place, message);
+            }
+        }
+        Some(_) => report.add(ErrorKind::Conflict, &format.place, "only a date or a timestamp has a format"),
+    }
+    Some(format.value.to_owned())
+}

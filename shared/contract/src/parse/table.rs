@@ -1,0 +1,143 @@
+//! `[table]` and `[warehouse]`: how rows are stored and where they are loaded.
+
+use toml::de::{DeTable, DeValue};
+
+use super::columns::Columns;
+use crate::error::ErrorKind;
+use crate::keys;
+use crate::model::{DataType, Distribution, TableSpec, WarehouseSpec};
+use crate::properties;
+use crate::reader::{At, Place, Report, Table, check_bytes, kind_of, quoted};
+
+const MAX_KEY_COLUMNS: usize = 16;
+const MAX_PROPERTY_BYTES: usize = 1024;
+const MAX_TABLE_NAME_PART: usize = 128;
+
+pub(super) fn read(top: &Table<'_>, columns: &Columns<'_>, report: &mut Report<'_>) -> TableSpec {
+    let Some(table) = top.table("table", &keys::TABLE, report) else { return TableSpec::default() };
+    let partition_by = key_columns(&table, "partition_by", &[], columns, report);
+    let cluster_by = key_columns(&table, "cluster_by", &partition_by, columns, report);
+    if let Some(place) = table.key_place("partition_by").filter(|_| !partition_by.is_empty())
+        && columns.kept().all(|column| partition_by.iter().any(|name| name == column))
+    {
+        let message = "takes every column: the files would be empty, leave at least one column out";
+        report.add(ErrorKind::Conflict, &place, message);
+    }
+    let mut found = Vec::new();
+    if let Some((entries, place)) = table.entries_of("properties", report) {
+        collect(entries, &place, "", &mut found);
+    }
+    found.sort_by_key(|(property, _)| property.place.start);
+    let properties = found.into_iter().filter_map(|(name, value)| property(name, value, report)).collect();
+    TableSpec { partition_by, cluster_by, properties }
+}
+
+/// Columns named by `key`: each is in the table, none twice, none of `taken`, and fit for the purpose.
+fn key_columns(
+    table: &Table<'_>,
+    key: &str,
+    taken: &[String],
+    columns: &Columns<'_>,
+    report: &mut Report<'_>,
+) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in table.texts(key, 0..=MAX_KEY_COLUMNS, report) {
+        let Some((column, data_type)) = columns.resolve(&name, report) else { continue };
+        if names.iter().any(|earlier| earlier == column) {
+            report.add(ErrorKind::Conflict, &name.place, format!("{} is there already", quoted(column)));
+        } else if taken.iter().any(|other| other == column) {
+            let message = format!("{} is a partition column: it is constant within a file", quoted(column));
+            report.add(ErrorKind::Conflict, &name.place, message);
+        } else if let (true, DataType::Binary | DataType::Double | DataType::Float) = (key == "partition_by", data_type)
+        {
+            let kind = format!("{data_type:?}").to_lowercase();
+            let message = format!("{} is a {kind}: its values make no folder names", quoted(column));
+            report.add(ErrorKind::Conflict, &name.place, message);
+        }
+        names.push(column.to_owned());
+    }
+    names
+}
+
+/// Properties under `prefix`. `delta.x = 1` and `"delta.x" = 1` are the same: a bare dotted key makes tables in TOML.
+fn collect<'a>(entries: &'a DeTable<'a>, place: &Place, prefix: &str, found: &mut Vec<(At<String>, &'a DeValue<'a>)>) {
+    for (key, value) in entries {
+        let name = format!("{prefix}{}", key.get_ref());
+        match value.get_ref() {
+            DeValue::Table(inner) => collect(inner, place, &format!("{name}."), found),
+            other => {
+                let place = Place { key: format!("{}.{name}", place.key), start: key.span().start };
+                found.push((At { value: name, place }, other));
+            }
+        }
+    }
+}
+
+fn property(name: At<String>, value: &DeValue<'_>, report: &mut Report<'_>) -> Option<(String, String)> {
+    let value = match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Integer(number) => number.to_string(),
+        other => {
+            let message = format!("expected a string, an integer or a boolean, found {}", kind_of(other));
+            report.add(ErrorKind::WrongType, &name.place, message);
+            return None;
+        }
+    };
+    if let Err((message, suggestion)) = properties::check_name(&name.value) {
+        report.add_with(ErrorKind::InvalidValue, &name.place, message, suggestion);
+        return None;
+    }
+    check_bytes(&value, MAX_PROPERTY_BYTES, &name.place, report);
+    if let Err(expected) = properties::check_value(&name.value, &value) {
+        let message = format!("is {}: expected {expected}", quoted(&value));
+        report.add(ErrorKind::InvalidValue, &name.place, message);
+        return None;
+    }
+    Some((name.value, value))
+}
+
+/// The place is that of the table's name.
+pub(super) fn read_warehouse(
+    top: &Table<'_>,
+    columns: &Columns<'_>,
+    report: &mut Report<'_>,
+) -> Option<At<WarehouseSpec>> {
+    let table = top.table("warehouse", &keys::WAREHOUSE, report)?;
+    let name = table.required_text("table", report);
+    if let Some(name) = name.as_ref().filter(|name| !is_table_name(name.value)) {
+        let message = format!(
+            "{} is not a table: `table` or `schema.table`, each a letter or `_`, then letters, digits and `_`",
+            quoted(name.value)
+        );
+        report.add(ErrorKind::InvalidValue, &name.place, message);
+    }
+    let distribution = distribution(&table, columns, report);
+    name.map(|name| name.map(|table| WarehouseSpec { table: table.to_owned(), distribution }))
+}
+
+fn is_table_name(name: &str) -> bool {
+    let is_part = |part: &str| {
+        part.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && part.len() <= MAX_TABLE_NAME_PART
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    name.matches('.').count() <= 1 && name.split('.').all(is_part)
+}
+
+fn distribution(table: &Table<'_>, columns: &Columns<'_>, report: &mut Report<'_>) -> Distribution {
+    let Some(text) = table.text("distribution", report) else { return Distribution::RoundRobin };
+    if let Some(column) = text.value.strip_prefix("hash(").and_then(|rest| rest.strip_suffix(')')) {
+        let column = At { value: column.trim(), place: text.place };
+        let resolved = columns.resolve(&column, report);
+        return resolved.map_or(Distribution::RoundRobin, |(column, _)| Distribution::Hash(column.to_owned()));
+    }
+    match text.value {
+        "round_robin" => Distribution::RoundRobin,
+        "replicate" => Distribution::Replicate,
+        other => {
+            report.unknown("distribution", other, &text.place, &["round_robin", "replicate", "hash(column)"]);
+            Distribution::RoundRobin
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Delta table properties: which ones a contract may set, and why not the others. Tables must stay at reader version 1
+//! and writer version 2, so that every engine reads them, and must stay erasable.
+
+use crate::keys::nearest;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Value {
+    Flag,
+    /// A whole number, 1 or more.
+    Count,
+    /// A whole number, -1 or more.
+    CountOrAll,
+    /// `interval 30 days`.
+    Interval,
+    /// Names, separated by commas.
+    Names,
+}
+
+pub(crate) const ALLOWED: [(&str, Value); 12] = [
+    ("delta.autoOptimize.autoCompact", Value::Flag),
+    ("delta.autoOptimize.optimizeWrite", Value::Flag),
+    ("delta.checkpoint.writeStatsAsJson", Value::Flag),
+    ("delta.checkpoint.writeStatsAsStruct", Value::Flag),
+    ("delta.checkpointInterval", Value::Count),
+    ("delta.dataSkippingNumIndexedCols", Value::CountOrAll),
+    ("delta.dataSkippingStatsColumns", Value::Names),
+    ("delta.deletedFileRetentionDuration", Value::Interval),
+    ("delta.enableExpiredLogCleanup", Value::Flag),
+    ("delta.logRetentionDuration", Value::Interval),
+    ("delta.targetFileSize", Value::Count),
+    ("delta.tuneFileSizesForRewrites", Value::Flag),
+];
+
+/// A name or, when it ends in a dot, a family of names.
+pub(crate) const REFUSED: [(&str, &str); 26] = [
+    ("delta.appendOnly", "erasure, reprocessing and compaction must be able to remove rows and files"),
+    ("delta.checkpointPolicy", "v2 checkpoints need reader version 3, and the classic ones are the default"),
+    ("delta.columnMapping.", "column mapping needs reader version 2"),
+    ("delta.constraints.", "constraints need writer version 3; write it as one of the [[rules]]"),
+    ("delta.coordinatedCommits.", "Weir commits to the log itself"),
+    ("delta.enableChangeDataFeed", "the change data feed needs writer version 4"),
+    ("delta.enableDeletionVectors", "deletion vectors need reader version 3, which Synapse serverless lacks"),
+    ("delta.enableIcebergCompatV1", "Iceberg compatibility needs column mapping and reader version 2"),
+    ("delta.enableIcebergCompatV2", "Iceberg compatibility needs column mapping and reader version 2"),
+    ("delta.enableInCommitTimestamps", "in-commit timestamps need writer version 7"),
+    ("delta.enableRowTracking", "row tracking needs writer version 7"),
+    ("delta.enableTypeWidening", "type widening needs reader version 3"),
+    ("delta.enableVariantShredding", "variants need reader version 3"),
+    ("delta.feature.", "table features need writer version 7"),
+    ("delta.identity.", "identity columns need writer version 6"),
+    ("delta.inCommitTimestampEnablementTimestamp", "in-commit timestamps need writer version 7"),
+    ("delta.inCommitTimestampEnablementVersion", "in-commit timestamps need writer version 7"),
+    ("delta.isolationLevel", "Weir's commits are serialisable and cannot be less"),
+    ("delta.minReaderVersion", "Weir sets the protocol: reader version 1"),
+    ("delta.minWriterVersion", "Weir sets the protocol: writer version 2"),
+    ("delta.parquet.", "Weir writes Snappy Parquet, which every reader has"),
+    ("delta.randomPrefixLength", "Weir names the files itself"),
+    ("delta.randomizeFilePrefixes", "Weir names the files itself"),
+    ("delta.rowTracking.", "row tracking needs writer version 7"),
+    ("delta.setTransactionRetentionDuration", "forgotten transaction ids would let rows in twice"),
+    ("delta.universalFormat.", "Iceberg compatibility needs column mapping and reader version 2"),
+];
+
+/// Why a contract may not set `name`, and the nearest name that it may.
+pub(crate) fn check_name(name: &str) -> Result<(), (String, Option<String>)> {
+    if !name.starts_with("delta.") {
+        return Err(("table properties begin with `delta.`".to_owned(), near(&format!("delta.{name}"))));
+    }
+    if ALLOWED.iter().any(|(allowed, _)| *allowed == name) {
+        return Ok(());
+    }
+    // Engines differ in whether case counts, so `delta.AppendOnly` is refused as well.
+    let refuses = |refused: &str| match refused.ends_with('.') {
+        true => name.get(..refused.len()).is_some_and(|head| head.eq_ignore_ascii_case(refused)),
+        false => name.eq_ignore_ascii_case(refused),
+    };
+    match REFUSED.iter().find(|(refused, _)| refuses(refused)) {
+        Some((_, reason)) => Err((format!("cannot be set: {reason}"), None)),
+        None => Err(("unknown table property".to_owned(), near(name))),
+    }
+}
+
+/// What `value` should have been for the (allowed) property `name`.
+pub(crate) fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
+    let Some((_, kind)) = ALLOWED.iter().find(|(allowed, _)| *allowed == name) else { return Ok(()) };
+    match kind {
+        Value::Flag if matches!(value, "true" | "false") => Ok(()),
+        Value::Flag => Err("true or false"),
+        Value::Count if value.parse::<u32>().is_ok_and(|count| count > 0) => Ok(()),
+        Value::Count => Err("a whole number, 1 or more, within 32 bits"),
+        Value::CountOrAll if value.parse::<i32>().is_ok_and(|count| count >= -1) => Ok(()),
+        Value::CountOrAll => Err("a whole number, or -1 for all columns"),
+        Value::Interval if is_interval(value) => Ok(()),
+        Value::Interval => Err("an interval such as `interval 30 days`"),
+        Value::Names if value.split(',').all(|column| !column.trim().is_empty()) => Ok(()),
+        Value::Names => Err("column names separated by commas"),
+    }
+}
+
+fn near(name: &str) -> Option<String> {
+    nearest(name, ALLOWED.iter().map(|(allowed, _)| *allowed)).map(str::to_owned)
+}
+
+fn is_interval(value: &str) -> bool {
+    const UNITS: [&str; 7] = ["millisecond", "microsecond", "second", "minute", "hour", "day", "week"];
+    let words: Vec<&str> = value.split_whitespace().collect();
+    match words.as_slice() {
+        ["interval", count, unit] => {
+            count.parse::<u32>().is_ok() && UNITS.contains(&unit.strip_suffix('s').unwrap_or(unit))
+        }
+        _ => false,
+    }
+}

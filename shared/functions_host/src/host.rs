@@ -1,0 +1,469 @@
+//! Putting the parts together: opens what survives, starts the handler, starts a loop per trigger.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    fs::{File, TryLockError},
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use chrono::Utc;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, broadcast, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use crate::{
+    config::{Function, HostJson, Trigger, check_hub_name, read_functions},
+    error::HostError,
+    http::{self, keys::Keys},
+    invoke::{InvocationReport, Invoker},
+    store::{Consumer, EventIn, Hub, Queues, create_dir},
+    supervisor::{ChildOutput, HandlerState, Launch, Supervisor},
+    trigger::{event_hub, landing::Landing, queue, timer::Timer},
+};
+
+/// How long [`Host::shutdown`] lets running invocations finish, as WebJobs does.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+const LOCK_LIMIT: Duration = Duration::from_secs(1);
+
+/// What to run and where to keep its state. Begin with [`HostConfig::new`].
+#[derive(Clone)]
+pub struct HostConfig {
+    /// Holds `host.json` and `<function>/function.json`.
+    pub app_dir: PathBuf,
+    /// The handler's command; it replaces `defaultExecutablePath` of `host.json`.
+    pub program: PathBuf,
+    pub args: Vec<String>,
+    /// App settings: the handler's environment, and what `%NAME%` in a `function.json` stands for. Beside these the
+    /// handler sees only `PATH`, `HOME`, `RUST_LOG` and `SSL_CERT_*` of this process.
+    pub env: Vec<(String, String)>,
+    /// Queues, event logs, checkpoints, schedule status, keys. One host at a time.
+    pub data_dir: PathBuf,
+    /// Watched: a file at `<landing>/<container>/<path>` becomes a BlobCreated event in `blob_queue`.
+    pub landing: Option<PathBuf>,
+    pub blob_queue: String,
+    /// Port 0 takes a free one.
+    pub http_addr: SocketAddr,
+    /// The Event Hubs namespace that functions are told.
+    pub namespace: String,
+    /// Of each hub. A hub that has more already keeps them.
+    pub partitions: u32,
+    /// Timers run on schedule; otherwise only by [`Host::run_timer`] and the admin route.
+    pub run_timers: bool,
+    pub stdio: ChildOutput,
+    /// This many crashes within 30 minutes stop the host. 3 in the real host.
+    pub crash_limit: u32,
+}
+
+impl HostConfig {
+    /// Nothing watched, a free port on loopback, 4 partitions, timers on, the handler's output discarded.
+    pub fn new(app_dir: impl Into<PathBuf>, program: impl Into<PathBuf>, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            app_dir: app_dir.into(),
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            data_dir: data_dir.into(),
+            landing: None,
+            blob_queue: "blob-events".to_owned(),
+            http_addr: (Ipv4Addr::LOCALHOST, 0).into(),
+            namespace: "local.servicebus.windows.net".to_owned(),
+            partitions: 4,
+            run_timers: true,
+            stdio: ChildOutput::Discard,
+            crash_limit: 3,
+        }
+    }
+}
+
+impl fmt::Debug for HostConfig {
+    /// Names of app settings only: values may be secrets.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings: Vec<&str> = self.env.iter().map(|(key, _)| key.as_str()).collect();
+        let mut shown = formatter.debug_struct("HostConfig");
+        shown.field("app_dir", &self.app_dir).field("program", &self.program).field("env", &settings);
+        shown.field("data_dir", &self.data_dir).field("landing", &self.landing).finish_non_exhaustive()
+    }
+}
+
+/// A running host. Dropping it kills the handler; [`Host::shutdown`] first lets invocations finish.
+#[derive(Debug)]
+pub struct Host {
+    core: Arc<Core>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What the loops share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: HostJson,
+    pub(crate) namespace: String,
+    pub(crate) functions: Vec<Arc<Function>>,
+    pub(crate) invoker: Invoker,
+    pub(crate) queues: Arc<Queues>,
+    pub(crate) timers: BTreeMap<String, Arc<Timer>>,
+    pub(crate) keys: Keys,
+    pub(crate) http_address: SocketAddr,
+    pub(crate) http_slots: Semaphore,
+    hubs: BTreeMap<String, Hub>,
+    consumers: Vec<Arc<Consumer>>,
+    landing: Option<Arc<Landing>>,
+    stop: watch::Sender<bool>,
+    /// Here, so that it is held until the last task has let go of the files.
+    _lock: File,
+}
+
+impl Host {
+    /// Reads the app, starts the handler and returns once it answers.
+    ///
+    /// Fails if the app's configuration is not understood, another host uses the data directory, or the handler does
+    /// not get ready.
+    pub async fn start(config: HostConfig) -> Result<Self, HostError> {
+        let app_dir = std::path::absolute(&config.app_dir).map_err(HostError::io("find", &config.app_dir))?;
+        let host_json = HostJson::read(&app_dir)?;
+        let settings: HashMap<String, String> = config.env.iter().cloned().collect();
+        let functions: Vec<_> = read_functions(&app_dir, &settings)?.into_iter().map(Arc::new).collect();
+        let lock = lock(&config.data_dir).await?;
+        let state = State::open(&config, &host_json, &functions)?;
+        let listener = TcpListener::bind(config.http_addr).await;
+        let listen = |source| HostError::Listen { address: config.http_addr, source };
+        let listener = listener.map_err(listen)?;
+        let http_address = listener.local_addr().map_err(listen)?;
+
+        let client = reqwest::Client::builder().no_proxy().build();
+        let client = client.map_err(|error| HostError::Handler { reason: format!("no http client: {error}") })?;
+        let supervisor = Supervisor::start(launch(&config, &host_json, app_dir), client.clone());
+        let (stop, stopping) = watch::channel(false);
+        let timeout = host_json.function_timeout;
+        let core = Arc::new(Core {
+            http_slots: Semaphore::new(host_json.http.max_concurrent),
+            config: host_json,
+            namespace: config.namespace,
+            functions,
+            invoker: Invoker::new(client, supervisor, Arc::clone(&state.queues), timeout, stopping),
+            queues: state.queues,
+            timers: state.timers,
+            keys: state.keys,
+            http_address,
+            hubs: state.hubs,
+            consumers: state.consumers,
+            landing: state.landing,
+            stop,
+            _lock: lock,
+        });
+        let mut host = Self { core, tasks: Vec::new() };
+        host.core.invoker.supervisor.ready(Duration::MAX).await?;
+        host.spawn_loops(listener, config.run_timers)?;
+        Ok(host)
+    }
+
+    /// `http://address`, without a slash at the end.
+    pub fn http_url(&self) -> String {
+        format!("http://{}", self.core.http_address)
+    }
+
+    /// The key of functions with authLevel `function`.
+    pub fn function_key(&self) -> &str {
+        &self.core.keys.function_key
+    }
+
+    /// The key of the admin routes and of every function.
+    pub fn master_key(&self) -> &str {
+        &self.core.keys.master_key
+    }
+
+    /// Puts a message whose body the function will see, at most [`MAX_QUEUE_MESSAGE`](crate::MAX_QUEUE_MESSAGE) bytes
+    /// once encoded. Returns its id. The queue appears with its first message.
+    pub fn enqueue(&self, queue: &str, body: Vec<u8>) -> Result<String, HostError> {
+        self.core.queues.enqueue(queue, body, Utc::now())
+    }
+
+    /// Messages in a queue, those in flight or hidden included.
+    pub fn queue_len(&self, queue: &str) -> usize {
+        self.core.queues.existing(queue).map_or(0, |queue| queue.len())
+    }
+
+    /// Stores events in a hub that some function reads: by key, else in turn. Returns (partition, sequence number) of
+    /// each, in the order given.
+    pub fn send_events(&self, hub: &str, events: Vec<EventIn>) -> Result<Vec<(u32, u64)>, HostError> {
+        self.core.send_events(hub, events)
+    }
+
+    /// Runs a timer function now, with its retries, and returns the last attempt.
+    pub async fn run_timer(&self, function: &str) -> Result<InvocationReport, HostError> {
+        match self.core.timers.get(function) {
+            Some(timer) => timer.run_now(&self.core).await,
+            None => {
+                let known = self.core.timers.keys().cloned().collect::<Vec<_>>().join(", ");
+                Err(HostError::Unknown { what: "timer function", name: function.to_owned(), known })
+            }
+        }
+    }
+
+    /// The handler's process id, None between two processes.
+    pub fn handler_pid(&self) -> Option<u32> {
+        match self.core.invoker.supervisor.state() {
+            HandlerState::Ready(handler) => handler.pid,
+            HandlerState::Starting { pid } => pid,
+            HandlerState::Stopped(_) => None,
+        }
+    }
+
+    /// Fault: SIGKILLs the handler and returns its process id once it is gone. It is restarted at once, and this does
+    /// not count as a crash.
+    pub async fn kill_handler(&self) -> Option<u32> {
+        self.core.invoker.supervisor.kill(None).await
+    }
+
+    /// Fault: delivers the events of a partition to a function again from `to_sequence`, as after an ownership move.
+    /// A batch being delivered is not interrupted.
+    pub fn rewind(&self, hub: &str, function: &str, partition: u32, to_sequence: u64) -> Result<(), HostError> {
+        let wanted = |c: &&Arc<Consumer>| c.hub == hub && c.function == function && c.partition.id == partition;
+        let Some(consumer) = self.core.consumers.iter().find(wanted) else {
+            let known: Vec<String> =
+                self.core.consumers.iter().map(|c| format!("{}/{}/{}", c.hub, c.function, c.partition.id)).collect();
+            let name = format!("{hub}/{function}/{partition}");
+            return Err(HostError::Unknown { what: "consumer", name, known: known.join(", ") });
+        };
+        consumer.rewind(to_sequence)
+    }
+
+    /// Fault: sends the BlobCreated event of an existing blob once more.
+    pub fn announce_blob(&self, container: &str, path: &str) -> Result<(), HostError> {
+        match &self.core.landing {
+            Some(landing) => landing.announce(container, path),
+            None => Err(HostError::Unknown { what: "landing folder", name: String::new(), known: "none".to_owned() }),
+        }
+    }
+
+    /// Waits until there is nothing to do: files that lie in the landing folder now are announced, every queue that a
+    /// function reads is empty (hidden messages included), every event is handled, nothing runs. Poison queues that
+    /// no function reads do not count.
+    pub async fn wait_idle(&self, limit: Duration) -> Result<(), HostError> {
+        let (started, scan) = (Instant::now(), self.core.landing.as_ref().map(|landing| landing.next_scan()));
+        loop {
+            if let HandlerState::Stopped(reason) = self.core.invoker.supervisor.state() {
+                return Err(HostError::Handler { reason });
+            }
+            let Some(outstanding) = self.core.outstanding(scan) else { return Ok(()) };
+            if started.elapsed() >= limit {
+                return Err(HostError::NotIdle { waited: limit, outstanding });
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Follows every invocation from now on. A receiver more than 16,384 reports behind loses the oldest and is told.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<InvocationReport>> {
+        self.core.invoker.subscribe()
+    }
+
+    /// Completes when the host has given up on a handler that keeps crashing; the reason is then in [`Host::failure`].
+    pub async fn stopped(&self) {
+        self.core.stopped().await;
+    }
+
+    /// Why the host gave up, if it did.
+    pub fn failure(&self) -> Option<String> {
+        match self.core.invoker.supervisor.state() {
+            HandlerState::Stopped(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Takes no more work, lets what runs finish for up to 10 s, kills the handler. What did not finish is delivered
+    /// again at the next start.
+    pub async fn shutdown(mut self) {
+        self.core.stop.send_replace(true);
+        let deadline = Instant::now() + STOP_LIMIT;
+        while self.core.invoker.in_flight() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.core.invoker.supervisor.stop().await;
+        for mut task in std::mem::take(&mut self.tasks) {
+            // The loops end by themselves now; one that hangs is dropped with its work unsettled.
+            if tokio::time::timeout(Duration::from_secs(1), &mut task).await.is_err() {
+                tracing::warn!("a trigger loop did not end in time");
+                task.abort();
+            }
+        }
+    }
+
+    fn spawn_loops(&mut self, listener: TcpListener, run_timers: bool) -> Result<(), HostError> {
+        let core = &self.core;
+        for function in &core.functions {
+            let (core, function) = (|| Arc::clone(core), || Arc::clone(function));
+            match &function().trigger {
+                Trigger::Queue(trigger) => {
+                    let opened = self.core.queues.queue(&trigger.queue)?;
+                    self.tasks.push(tokio::spawn(queue::run(core(), function(), trigger.clone(), opened)));
+                }
+                Trigger::EventHub(trigger) => {
+                    for consumer in self.core.consumers.iter().filter(|c| c.function == function().name) {
+                        let consumer = Arc::clone(consumer);
+                        self.tasks.push(tokio::spawn(event_hub::run(core(), function(), trigger.clone(), consumer)));
+                    }
+                }
+                Trigger::Timer(_) | Trigger::Http(_) => {}
+            }
+        }
+        for timer in self.core.timers.values().filter(|_| run_timers) {
+            self.tasks.push(tokio::spawn(Arc::clone(timer).run(Arc::clone(core))));
+        }
+        if let Some(landing) = &core.landing {
+            self.tasks.push(tokio::spawn(Arc::clone(landing).run(Arc::clone(core))));
+        }
+        self.tasks.push(tokio::spawn(http::serve(listener, Arc::clone(core))));
+        let watcher = Arc::clone(core);
+        self.tasks.push(tokio::spawn(async move {
+            // The real host shuts down with a handler that keeps crashing.
+            tokio::select! {
+                () = watcher.stopped() => {}
+                () = watcher.invoker.supervisor.given_up() => { watcher.stop.send_replace(true); }
+            }
+        }));
+        Ok(())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.core.stop.send_replace(true);
+        self.core.invoker.supervisor.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Core {
+    /// Completes when the host is going down.
+    pub(crate) async fn stopped(&self) {
+        // An error would mean that the sender in `self` is gone.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    pub(crate) fn send_events(&self, hub: &str, events: Vec<EventIn>) -> Result<Vec<(u32, u64)>, HostError> {
+        check_hub_name("Event Hub name", hub)?;
+        match self.hubs.get(hub) {
+            Some(hub) => hub.send(events, Utc::now()),
+            None => {
+                let known = self.hubs.keys().cloned().collect::<Vec<_>>().join(", ");
+                Err(HostError::Unknown { what: "Event Hub", name: hub.to_owned(), known })
+            }
+        }
+    }
+
+    /// What is left to do, in words. None: idle.
+    fn outstanding(&self, scan: Option<u64>) -> Option<String> {
+        let begun = self.invoker.begun();
+        if let (Some(landing), Some(scan)) = (&self.landing, scan)
+            && !landing.settled(scan)
+        {
+            return Some("files in the landing folder are not announced".to_owned());
+        }
+        let running = self.invoker.in_flight();
+        if running > 0 {
+            return Some(format!("{running} invocations are running or waiting for a retry"));
+        }
+        if let Some(consumer) = self.consumers.iter().find(|consumer| consumer.behind() > 0) {
+            let (hub, partition) = (&consumer.hub, consumer.partition.id);
+            return Some(format!("{} events of {hub}/{partition} for {}", consumer.behind(), consumer.function));
+        }
+        for function in &self.functions {
+            let Trigger::Queue(trigger) = &function.trigger else { continue };
+            let left = self.queues.existing(&trigger.queue).map_or(0, |queue| queue.len());
+            if left > 0 {
+                return Some(format!("{left} messages in queue {}", trigger.queue));
+            }
+        }
+        // Work that ran between two of these looks may have moved from one place to another.
+        (self.invoker.begun() != begun).then(|| "invocations have just run".to_owned())
+    }
+}
+
+/// What is opened from the data directory.
+struct State {
+    queues: Arc<Queues>,
+    hubs: BTreeMap<String, Hub>,
+    consumers: Vec<Arc<Consumer>>,
+    timers: BTreeMap<String, Arc<Timer>>,
+    keys: Keys,
+    landing: Option<Arc<Landing>>,
+}
+
+impl State {
+    fn open(config: &HostConfig, host_json: &HostJson, functions: &[Arc<Function>]) -> Result<Self, HostError> {
+        let dir = &config.data_dir;
+        let queues = Arc::new(Queues::open(&dir.join("queues"), host_json.queues.base64)?);
+        let (mut hubs, mut consumers, mut timers) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        create_dir(&dir.join("timers"))?;
+        for function in functions {
+            match &function.trigger {
+                Trigger::EventHub(trigger) => {
+                    if !hubs.contains_key(&trigger.hub) {
+                        let log_dir = dir.join("eventhubs").join(&trigger.hub);
+                        hubs.insert(trigger.hub.clone(), Hub::open(&log_dir, config.partitions)?);
+                    }
+                    let checkpoints = dir.join("checkpoints").join(&trigger.hub).join(&trigger.consumer_group);
+                    for partition in hubs.get(&trigger.hub).into_iter().flat_map(|hub| &hub.partitions) {
+                        let partition = Arc::clone(partition);
+                        let consumer = Consumer::open(&function.name, &trigger.hub, &checkpoints, partition)?;
+                        consumers.push(Arc::new(consumer));
+                    }
+                }
+                Trigger::Timer(trigger) => {
+                    let path = dir.join("timers").join(format!("{}.json", function.name));
+                    let timer = Timer::open(Arc::clone(function), trigger.clone(), path)?;
+                    timers.insert(function.name.clone(), Arc::new(timer));
+                }
+                Trigger::Queue(_) | Trigger::Http(_) => {}
+            }
+        }
+        let open_landing = |root: &PathBuf| {
+            Landing::open(root, &dir.join("landing.journal"), &config.blob_queue, Arc::clone(&queues)).map(Arc::new)
+        };
+        let landing = config.landing.as_ref().map(open_landing).transpose()?;
+        let keys = Keys::open(&dir.join("host-keys.json"))?;
+        Ok(Self { queues, hubs, consumers, timers, keys, landing })
+    }
+}
+
+fn launch(config: &HostConfig, host_json: &HostJson, app_dir: PathBuf) -> Launch {
+    Launch {
+        program: config.program.clone(),
+        args: config.args.clone(),
+        env: config.env.clone(),
+        app_dir,
+        working_directory: host_json.handler.working_directory.clone(),
+        stdio: config.stdio.clone(),
+        port: host_json.handler.port,
+        initialization_timeout: host_json.handler.initialization_timeout,
+        crash_limit: config.crash_limit.max(1),
+    }
+}
+
+/// The lock is the operating system's: it ends with the process. A host that was just dropped may hold it a little
+/// longer.
+async fn lock(data_dir: &Path) -> Result<File, HostError> {
+    create_dir(data_dir)?;
+    let path = data_dir.join("lock");
+    let file = File::create(&path).map_err(HostError::io("open", &path))?;
+    let deadline = Instant::now() + LOCK_LIMIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(source)) => return Err(HostError::io("lock", &path)(source)),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                return Err(HostError::InUse { path: data_dir.to_owned() });
+            }
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}

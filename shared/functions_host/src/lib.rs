@@ -1,0 +1,43 @@
+//! A local stand-in for the Azure Functions host, true to its source: it reads the same `host.json` and `function.json`
+//! files, starts the same handler binary and speaks the same custom-handler protocol to it.
+//!
+//! Guarantees, each as the real host has it:
+//! - envelopes are encoded as the host encodes them, and answers are accepted or refused as it does;
+//! - queue messages are delivered at least once, retried, and parked in `<queue>-poison`;
+//! - Event Hub batches come in order per partition; the checkpoint moves on whatever the outcome is, unless the
+//!   function's retry policy says otherwise;
+//! - a crashed handler is restarted at once, and the third crash within 30 minutes stops the host;
+//! - queues, events, checkpoints and schedule status survive restarts and SIGKILL.
+//!
+//! Where it differs, on purpose: an empty or `null` answer fails at once instead of hanging until `functionTimeout`;
+//! a handler that exits with 0 is restarted; what `host.json` says and this host does not understand is an error.
+//! It is checked against the host's source, not against a running one.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), functions_host::HostError> {
+//! use functions_host::{Host, HostConfig};
+//!
+//! let host = Host::start(HostConfig::new("dist/app", "dist/app/handler", "target/dev")).await?;
+//! host.enqueue("tasks", b"{}".to_vec())?;
+//! host.wait_idle(std::time::Duration::from_secs(30)).await?;
+//! host.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod config;
+mod envelope;
+mod error;
+mod host;
+mod http;
+mod invoke;
+mod response;
+mod store;
+mod supervisor;
+mod trigger;
+
+pub use error::{HostError, HostErrorKind};
+pub use host::{Host, HostConfig};
+pub use invoke::{InvocationReport, TriggerDetail};
+pub use store::{EventIn, MAX_EVENT, MAX_QUEUE_MESSAGE};
+pub use supervisor::ChildOutput;

@@ -1,0 +1,392 @@
+//! CSV: bytes straight into typed columns, in one pass. The common record (UTF-8, no quotes) costs no allocation and no
+//! second look; a record that is faulty costs its reason. There is no separate slow path to disagree with the fast one.
+//!
+//! A record is a non-empty line; a line end (`\n` or `\r\n`) inside quotes is part of its field. A quote opens a field
+//! only as its first byte and is doubled inside it. A quoted field that never closes ends with its line, so one stray
+//! quote cannot swallow the chunk.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use memchr::{memchr, memchr_iter};
+use rayon::prelude::*;
+use weir_contract::Format;
+
+use crate::columns::{Batch, Decoded, Target};
+use crate::error::{Result, TransformError};
+use crate::json::quoted;
+use crate::parallel::parts;
+
+/// Which field of a record goes where: made once per blob, from its header record.
+#[derive(Debug, Clone)]
+pub struct CsvLayout {
+    fields: Vec<Slot>,
+    /// Columns that the file does not have.
+    absent: Vec<usize>,
+    /// Why no record of this file can be accepted.
+    faults: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+enum Slot {
+    Column(usize),
+    /// An unknown field, with its name as a JSON string.
+    Rescued(String),
+}
+
+/// How the bytes are cut into fields.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialect {
+    delimiter: u8,
+    quote: Option<u8>,
+    header: bool,
+    null_values: Vec<String>,
+    empty_is_null: bool,
+}
+
+impl Dialect {
+    pub(crate) fn new(format: &Format) -> Result<Self> {
+        let unusable = |byte: u8| !byte.is_ascii() || matches!(byte, b'\n' | b'\r' | 0);
+        if unusable(format.delimiter) || format.quote.is_some_and(unusable) || format.quote == Some(format.delimiter) {
+            return Err(TransformError::Format(
+                "delimiter and quote must be two different ASCII characters, and no line ends".to_owned(),
+            ));
+        }
+        Ok(Self {
+            delimiter: format.delimiter,
+            quote: format.quote,
+            header: format.header,
+            empty_is_null: format.null_values.iter().any(String::is_empty),
+            null_values: format.null_values.iter().filter(|text| !text.is_empty()).cloned().collect(),
+        })
+    }
+
+    #[inline]
+    fn is_null(&self, text: &str) -> bool {
+        if text.is_empty() { self.empty_is_null } else { self.null_values.iter().any(|null| null == text) }
+    }
+}
+
+/// Maps the header's names to columns. Names are compared exactly; the first of two equal names has the column.
+pub(crate) fn layout(
+    dialect: &Dialect,
+    targets: &[Target],
+    fields: &HashMap<String, usize>,
+    header: Option<&[u8]>,
+) -> Result<CsvLayout> {
+    let header = match (dialect.header, header) {
+        (false, _) => {
+            let fields = (0..targets.len()).map(Slot::Column).collect();
+            return Ok(CsvLayout { fields, absent: Vec::new(), faults: Vec::new() });
+        }
+        (true, None) => return Err(TransformError::Argument("the contract's CSV has a header; pass its record")),
+        (true, Some(header)) => header.strip_prefix(BOM).unwrap_or(header),
+    };
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut absent: Vec<bool> = vec![true; targets.len()];
+    let slots: Vec<Slot> = header_names(dialect, header)
+        .into_iter()
+        .map(|name| {
+            let count = seen.entry(name.clone()).and_modify(|count| *count += 1).or_insert(1);
+            match (fields.get(&name), *count) {
+                (Some(column), 1) => {
+                    absent[*column] = false;
+                    Slot::Column(*column)
+                }
+                (None, 1) => Slot::Rescued(quoted(&name)),
+                (_, count) => Slot::Rescued(quoted(&format!("{name}#{count}"))),
+            }
+        })
+        .collect();
+    let absent: Vec<usize> = (0..targets.len()).filter(|column| absent[*column]).collect();
+    let faults = if absent.len() == targets.len() {
+        vec!["the header has none of the contract's columns".to_owned()]
+    } else {
+        let needed = absent.iter().filter(|column| !targets[**column].nullable);
+        needed.map(|column| targets[*column].missing()).collect()
+    };
+    Ok(CsvLayout { fields: slots, absent, faults })
+}
+
+/// UTF-8's byte order mark.
+pub(crate) const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+fn header_names(dialect: &Dialect, header: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(header);
+    let (mut names, mut at) = (Vec::new(), 0);
+    loop {
+        let field = field(text.as_bytes(), at, dialect);
+        names.push(content(&text, &field, dialect).into_owned());
+        if field.last {
+            return names;
+        }
+        at = field.next;
+    }
+}
+
+/// Decodes whole records. `first` says that the chunk starts the blob: without a header a byte order mark may stand there.
+pub(crate) fn decode<'d>(
+    dialect: &Dialect,
+    layout: &CsvLayout,
+    targets: &[Target],
+    max_record_bytes: usize,
+    chunk: &'d [u8],
+    first: bool,
+) -> Result<Decoded<'d>> {
+    let chunk = if first && !dialect.header { chunk.strip_prefix(BOM).unwrap_or(chunk) } else { chunk };
+    let quoted = dialect.quote.is_some_and(|quote| memchr(quote, chunk).is_some());
+    let next_record = |from: usize| {
+        if quoted { None } else { memchr(b'\n', &chunk[from..]).map(|at| from + at + 1) }
+    };
+    let cuts = if quoted { quoted_cuts(chunk, dialect) } else { parts(chunk.len(), next_record) };
+    let decoded: Vec<Decoded<'d>> = cuts
+        .into_par_iter()
+        .map(|part| {
+            let bytes = &chunk[part];
+            let records = memchr_iter(b'\n', bytes).count().min(bytes.len() / targets.len().max(1)) + 1;
+            let batch = Batch::new(targets, max_record_bytes, records);
+            Decoder { dialect, layout, batch }.decode(bytes)
+        })
+        .collect();
+    Decoded::join(decoded)
+}
+
+/// Cuts where records end; a newline inside quotes is none, so this reads every field.
+fn quoted_cuts(chunk: &[u8], dialect: &Dialect) -> Vec<std::ops::Range<usize>> {
+    let mut at = 0;
+    parts(chunk.len(), |from| {
+        while at < from && at < chunk.len() {
+            at = record_end(chunk, at, dialect);
+        }
+        Some(at)
+    })
+}
+
+struct Decoder<'a, 'd> {
+    dialect: &'a Dialect,
+    layout: &'a CsvLayout,
+    batch: Batch<'a, 'd>,
+}
+
+impl<'d> Decoder<'_, 'd> {
+    fn decode(mut self, bytes: &'d [u8]) -> Decoded<'d> {
+        let text = if memchr(0, bytes).is_none() { std::str::from_utf8(bytes).ok() } else { None };
+        let mut at = 0;
+        while at < bytes.len() {
+            at = match bytes[at..] {
+                [b'\n', ..] => at + 1,
+                [b'\r'] => at + 1,
+                [b'\r', b'\n', ..] => at + 2,
+                _ => match text {
+                    Some(text) => self.record(bytes, text, at),
+                    None => self.doubtful(bytes, at),
+                },
+            };
+        }
+        self.batch.finish()
+    }
+
+    /// A record in bytes that are not all text: looked at by itself, so that its neighbours do not suffer.
+    #[cold]
+    fn doubtful(&mut self, bytes: &'d [u8], at: usize) -> usize {
+        let end = record_end(bytes, at, self.dialect);
+        let record = &bytes[at..end];
+        let problem = match std::str::from_utf8(record) {
+            Err(_) => "not UTF-8",
+            Ok(_) if memchr(0, record).is_some() => "NUL character",
+            Ok(text) => {
+                self.record(record, text, 0);
+                return end;
+            }
+        };
+        self.batch.fault(problem.to_owned());
+        self.batch.pad(0..self.batch.targets.len());
+        self.batch.end(without_line_end(record));
+        end
+    }
+
+    /// Decodes the record at `at` and returns where the next one starts.
+    #[inline]
+    fn record(&mut self, bytes: &'d [u8], text: &str, at: usize) -> usize {
+        let (start, mut at, mut index) = (at, at, 0);
+        let slots = &self.layout.fields;
+        let mut rescued = String::new();
+        let end = loop {
+            let field = field(bytes, at, self.dialect);
+            if let Some(fault) = field.fault {
+                self.batch.fault(format!("field {}: {fault}", index + 1));
+            }
+            match slots.get(index) {
+                Some(Slot::Column(column)) => self.value(*column, text, &field),
+                Some(Slot::Rescued(name)) => self.rescue(&mut rescued, name, text, &field),
+                None => {}
+            }
+            index += 1;
+            at = field.next;
+            if field.last {
+                break at;
+            }
+        };
+        if index != slots.len() {
+            self.ragged(index);
+        }
+        for fault in &self.layout.faults {
+            self.batch.fault(fault.clone());
+        }
+        for column in &self.layout.absent {
+            self.batch.pad(*column..*column + 1);
+        }
+        if !rescued.is_empty() {
+            rescued.push('}');
+            self.batch.rescue(rescued);
+        }
+        self.batch.end(without_line_end(&bytes[start..end]));
+        end
+    }
+
+    /// In a string column a quoted text is never null, as in PostgreSQL; in other columns quotes mean nothing.
+    #[inline]
+    fn value(&mut self, column: usize, text: &str, field: &Field) {
+        let string = self.batch.targets[column].data_type == weir_contract::DataType::String;
+        let value = content(text, field, self.dialect);
+        let null = if string {
+            !field.quoted && self.dialect.is_null(&value)
+        } else {
+            self.dialect.is_null(crate::text::trim(&value))
+        };
+        if null { self.batch.null(column) } else { self.batch.text(column, &value) }
+    }
+
+    fn rescue(&mut self, object: &mut String, name: &str, text: &str, field: &Field) {
+        let value = content(text, field, self.dialect);
+        object.push(if object.is_empty() { '{' } else { ',' });
+        object.push_str(name);
+        object.push(':');
+        if !field.quoted && self.dialect.is_null(&value) {
+            object.push_str("null");
+        } else {
+            object.push_str(&quoted(&value));
+        }
+    }
+
+    #[cold]
+    fn ragged(&mut self, count: usize) {
+        let expected = self.layout.fields.len();
+        self.batch.fault(format!("{count} fields, expected {expected}"));
+        for slot in self.layout.fields.iter().skip(count) {
+            if let Slot::Column(column) = slot {
+                self.batch.pad(*column..*column + 1);
+            }
+        }
+    }
+}
+
+/// One field, found but not yet read.
+struct Field {
+    start: usize,
+    end: usize,
+    quoted: bool,
+    /// Holds doubled quotes.
+    escaped: bool,
+    /// The record ends here.
+    last: bool,
+    /// Where the next field or record starts.
+    next: usize,
+    fault: Option<&'static str>,
+}
+
+/// Finds the field at `at`: the only place that knows where fields and records end.
+#[inline]
+fn field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
+    if dialect.quote.is_some() && bytes.get(at).copied() == dialect.quote {
+        return quoted_field(bytes, at, dialect);
+    }
+    let stop = find_end(bytes, at, dialect.delimiter);
+    let last = bytes.get(stop).is_none_or(|byte| *byte == b'\n');
+    let end = if last && stop > at && bytes[stop - 1] == b'\r' { stop - 1 } else { stop };
+    Field { start: at, end, quoted: false, escaped: false, last, next: (stop + 1).min(bytes.len()), fault: None }
+}
+
+fn quoted_field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
+    let quote = bytes[at];
+    let (start, mut from, mut escaped) = (at + 1, at + 1, false);
+    let close = loop {
+        match memchr(quote, &bytes[from..]).map(|found| from + found) {
+            None => break None,
+            Some(found) if bytes.get(found + 1) == Some(&quote) => {
+                escaped = true;
+                from = found + 2;
+            }
+            found => break found,
+        }
+    };
+    let Some(close) = close else {
+        let stop = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found);
+        let next = (stop + 1).min(bytes.len());
+        return Field {
+            start,
+            end: stop,
+            quoted: true,
+            escaped: false,
+            last: true,
+            next,
+            fault: Some("unclosed quote"),
+        };
+    };
+    let stop = find_end(bytes, close + 1, dialect.delimiter);
+    let last = bytes.get(stop).is_none_or(|byte| *byte == b'\n');
+    let fault = match &bytes[close + 1..stop] {
+        [] => None,
+        [b'\r'] if last => None,
+        _ => Some("text after the closing quote"),
+    };
+    Field { start, end: close, quoted: true, escaped, last, next: (stop + 1).min(bytes.len()), fault }
+}
+
+#[inline]
+fn content<'t>(text: &'t str, field: &Field, dialect: &Dialect) -> Cow<'t, str> {
+    let content = &text[field.start..field.end];
+    match dialect.quote {
+        Some(quote) if field.escaped => {
+            let quote = char::from(quote);
+            Cow::Owned(content.replace(&format!("{quote}{quote}"), &quote.to_string()))
+        }
+        _ => Cow::Borrowed(content),
+    }
+}
+
+fn record_end(bytes: &[u8], mut at: usize, dialect: &Dialect) -> usize {
+    loop {
+        let field = field(bytes, at, dialect);
+        at = field.next;
+        if field.last {
+            return at;
+        }
+    }
+}
+
+const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+
+/// The index of the first delimiter or newline from `at` on, or the length. Fields are short, so eight bytes at a time
+/// beat a vector search: the lowest high bit of `(x - 1) & !x` marks the first zero byte of `x`.
+#[inline]
+fn find_end(bytes: &[u8], mut at: usize, delimiter: u8) -> usize {
+    let (delimiters, newlines) = (ONES * u64::from(delimiter), ONES * u64::from(b'\n'));
+    while let Some((word, _)) = bytes.get(at..).and_then(<[u8]>::split_first_chunk::<8>) {
+        let word = u64::from_le_bytes(*word);
+        let (a, b) = (word ^ delimiters, word ^ newlines);
+        let found = ((a.wrapping_sub(ONES) & !a) | (b.wrapping_sub(ONES) & !b)) & HIGHS;
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at.min(bytes.len()) + rest.iter().position(|byte| *byte == delimiter || *byte == b'\n').unwrap_or(rest.len())
+}
+
+fn without_line_end(record: &[u8]) -> &[u8] {
+    let record = record.strip_suffix(b"\n").unwrap_or(record);
+    record.strip_suffix(b"\r").unwrap_or(record)
+}

@@ -1,0 +1,204 @@
+//! Bytes and a contract in, a clean and a quarantined frame out.
+//!
+//! [`Transform`] is a contract made ready once. Each of its entry points ([`csv`](Transform::csv),
+//! [`ndjson`](Transform::ndjson), [`events`](Transform::events), [`rows`](Transform::rows)) takes one chunk of whole
+//! records and returns an [`Output`]. Nothing here knows the network, the clock or the environment: time, positions and
+//! keys are arguments, so the same call always gives the same frames.
+//!
+//! # What it guarantees
+//! - **The books balance.** Every record is one row of exactly one of the two frames, with its position.
+//! - **Data never fails a chunk.** What is wrong with a record is written beside it in quarantine. Errors mean a wrong
+//!   contract, a wrong key or a defect.
+//! - **Nothing is altered silently.** A value that its type cannot hold exactly is a fault: no wrapping, no rounding. Two
+//!   exceptions, both documented by the types: doubles are the nearest binary value, timestamps are cut to microseconds.
+//! - **Reasons name columns and rules, never values.**
+//! - **Memory** is a small multiple of the chunk.
+//!
+//! # What counts as a record and as a value
+//! | | CSV | NDJSON, events | Parquet rows |
+//! |---|---|---|---|
+//! | record | a non-empty line; line ends inside quotes belong to the field | a line that is not blank; a body | a row |
+//! | null | an unquoted `null_values` text (in columns other than strings also quoted or padded) | `null`, or no such field | null |
+//! | string | any UTF-8 without NUL | a string; any other value as its JSON text | strings; other values as text |
+//! | `long` to `byte` | `[+-]?[0-9]+` | the same, as a number or in a string | whole numbers in range |
+//! | `double`, `float` | a finite number | the same | finite numbers |
+//! | `decimal` | digits that fit the scale exactly, with an exponent too | the same | the same |
+//! | `boolean` | `true`, `false`, in any case | the same | booleans |
+//! | `date` | `YYYY-MM-DD` or the column's `format` | the same | dates, or such text |
+//! | `timestamp` | RFC 3339, a missing zone is UTC, or the column's `format`; no epoch numbers | the same | any timestamp, or such text |
+//! | `binary` | base64 | base64 | bytes, or base64 text |
+//!
+//! Spaces and tabs around anything but a string mean nothing. A field or column given twice: CSV takes the first and
+//! rescues the others, JSON quarantines the record. Rules see the values before privacy, of records without other faults.
+//!
+//! # Personal data
+//! Protection applies to the contract's columns in the clean frame. `_rescued` and quarantine's `_raw` hold originals: an
+//! unknown field cannot be known to be personal, and a record that was refused has to be reprocessable. Grant access to
+//! quarantine tables accordingly, and erase from them too.
+
+mod columns;
+mod csv;
+mod error;
+mod json;
+mod output;
+mod parallel;
+mod parquet;
+mod plan;
+mod privacy;
+mod rows;
+mod rules;
+mod text;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use polars::prelude::{Column, DataFrame, IntoColumn};
+use weir_contract::Contract;
+
+pub use crate::csv::CsvLayout;
+pub use crate::error::{ErrorKind, TransformError};
+pub use crate::parquet::ParquetRows;
+pub use crate::privacy::PseudonymKey;
+
+use crate::columns::Decoded;
+use crate::error::Result;
+use crate::output::{Positions, Quarantine, Records, finish};
+use crate::plan::Plan;
+
+/// Where a chunk came from. The same for all of its records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    pub source: String,
+    pub source_version: String,
+    /// Microseconds since 1970-01-01 UTC.
+    pub ingested_at_us: i64,
+}
+
+/// What became of a chunk. `records == clean.height() + quarantined.height()`. Its `Debug` shows no value.
+#[derive(Clone)]
+pub struct Output {
+    /// Columns as [`Contract::table_columns`].
+    pub clean: DataFrame,
+    /// Columns as [`Contract::quarantine_columns`], in the order of the records.
+    pub quarantined: DataFrame,
+    pub records: u64,
+    /// Rules with action `warn`, and how many clean or quarantined (but sound) records violate each.
+    pub warnings: Vec<(String, u64)>,
+    /// The rule with action `fail` that was violated: all of this chunk is in quarantine. What belongs to the same blob
+    /// or batch is to follow it there, through [`Transform::hold_back`].
+    pub held_back: Option<String>,
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Output")
+            .field("records", &self.records)
+            .field("clean", &self.clean.height())
+            .field("quarantined", &self.quarantined.height())
+            .field("warnings", &self.warnings)
+            .field("held_back", &self.held_back)
+            .finish()
+    }
+}
+
+/// A contract made ready. Cheap to clone, and to share between threads.
+#[derive(Debug, Clone)]
+pub struct Transform {
+    plan: Arc<Plan>,
+    hold_back: Option<Arc<str>>,
+}
+
+impl Transform {
+    /// Checks and compiles everything that a chunk will need.
+    ///
+    /// # Errors
+    /// A rule that is no boolean condition on one record (with its name and line), a date pattern that cannot work, two
+    /// columns that read one field, or a pseudonymised column without a key.
+    pub fn new(contract: &Contract, key: Option<&PseudonymKey>) -> Result<Self> {
+        Ok(Self { plan: Arc::new(Plan::new(contract, key)?), hold_back: None })
+    }
+
+    /// The same transform, sending every record to quarantine because `rule` was violated elsewhere in its blob or batch.
+    #[must_use]
+    pub fn hold_back(&self, rule: &str) -> Self {
+        Self { plan: Arc::clone(&self.plan), hold_back: Some(rule.into()) }
+    }
+
+    /// Maps the fields of a CSV file to columns. `header` is the first record; it is not read when the contract says
+    /// that there is none.
+    ///
+    /// # Errors
+    /// Only when the contract wants a header and none is passed. A header that does not fit gives a layout that
+    /// quarantines every record, with the reason.
+    pub fn csv_layout(&self, header: Option<&[u8]>) -> Result<CsvLayout> {
+        csv::layout(&self.plan.dialect, &self.plan.targets, &self.plan.fields, header)
+    }
+
+    /// Transforms whole CSV records, the header cut off. The first record has position `first_position`; in a file
+    /// without a header a byte order mark is accepted where positions begin (at 0 or 1).
+    pub fn csv(&self, layout: &CsvLayout, chunk: &[u8], first_position: i64, lineage: &Lineage) -> Result<Output> {
+        let Plan { dialect, targets, max_record_bytes, .. } = &*self.plan;
+        let decoded = csv::decode(dialect, layout, targets, *max_record_bytes, chunk, first_position <= 1)?;
+        self.finish(decoded, Positions::From(first_position), lineage)
+    }
+
+    /// Transforms whole lines of JSON objects. The first non-blank line has position `first_position`.
+    pub fn ndjson(&self, chunk: &[u8], first_position: i64, lineage: &Lineage) -> Result<Output> {
+        let Plan { targets, fields, max_record_bytes, .. } = &*self.plan;
+        let decoded = json::decode_lines(targets, fields, *max_record_bytes, chunk)?;
+        self.finish(decoded, Positions::From(first_position), lineage)
+    }
+
+    /// Transforms events, each body one JSON object with its own position.
+    ///
+    /// # Errors
+    /// When there are not as many positions as bodies.
+    pub fn events(&self, bodies: &[&[u8]], positions: &[i64], lineage: &Lineage) -> Result<Output> {
+        if bodies.len() != positions.len() {
+            return Err(TransformError::Argument("every event needs exactly one position"));
+        }
+        let Plan { targets, fields, max_record_bytes, .. } = &*self.plan;
+        let decoded = json::decode_bodies(targets, fields, *max_record_bytes, bodies)?;
+        self.finish(decoded, Positions::Each(positions), lineage)
+    }
+
+    /// Transforms a frame as read from Parquet, with the source's field names. In quarantine a row is a JSON object.
+    pub fn rows(&self, frame: &DataFrame, first_position: i64, lineage: &Lineage) -> Result<Output> {
+        let conformed = rows::conform(&self.plan.targets, &self.plan.fields, frame)?;
+        let records = Records {
+            columns: conformed.columns,
+            count: frame.height(),
+            faults: conformed.faults,
+            rescued: conformed.rescued,
+            positions: Positions::From(first_position),
+            raw: &|row| rows::row_json(frame, row),
+        };
+        finish(&self.plan, self.hold_back.as_deref(), records, lineage)
+    }
+
+    /// Quarantines records that the caller itself refuses (too long, undecodable): bytes, position and reason. The
+    /// reason must name no value.
+    pub fn quarantine_records(&self, records: &[(&[u8], i64, String)], lineage: &Lineage) -> Result<Output> {
+        let mut quarantine = Quarantine::new(self.plan.max_record_bytes, records.len());
+        for (raw, position, reason) in records {
+            quarantine.push(*position, vec![reason.clone()], raw);
+        }
+        let nothing = self.ndjson(&[], 0, lineage)?;
+        Ok(Output { quarantined: quarantine.finish(lineage)?, records: records.len() as u64, ..nothing })
+    }
+
+    fn finish(&self, decoded: Decoded<'_>, positions: Positions<'_>, lineage: &Lineage) -> Result<Output> {
+        let Decoded { columns, raw, faults, rescued } = decoded;
+        let records = Records {
+            columns: columns.into_iter().map(IntoColumn::into_column).collect::<Vec<Column>>(),
+            count: raw.len(),
+            faults,
+            rescued,
+            positions,
+            raw: &|row| Cow::Borrowed(raw[row]),
+        };
+        finish(&self.plan, self.hold_back.as_deref(), records, lineage)
+    }
+}

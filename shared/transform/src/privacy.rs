@@ -1,0 +1,139 @@
+//! What happens to personal values before they reach a table.
+//!
+//! A pseudonym is `p<version>:` and the first 16 bytes, in lowercase base32, of
+//! `HMAC-SHA-256(key, column name || 0x00 || NFKC(trim(value)))`. The same value of the same column under the same key
+//! always gives the same pseudonym; the version says which key to rotate away from. Nobody without the key can go back,
+//! and columns cannot be joined by accident.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use data_encoding::{BASE32_NOPAD, BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
+use hmac::{Hmac, KeyInit, Mac};
+use polars::prelude::{Column, DataType, IntoColumn, StringChunked, StringChunkedBuilder};
+use sha2::Sha256;
+use unicode_normalization::UnicodeNormalization;
+use weir_contract::Treatment;
+
+use crate::error::{Result, TransformError};
+
+/// The key of all pseudonyms, and its version.
+#[derive(Clone)]
+pub struct PseudonymKey {
+    version: u8,
+    bytes: [u8; 32],
+}
+
+impl PseudonymKey {
+    pub fn new(version: u8, bytes: [u8; 32]) -> Self {
+        Self { version, bytes }
+    }
+
+    /// Reads 32 bytes written as 64 hex digits or as base64 (standard or URL alphabet, padded or not).
+    pub fn from_text(version: u8, text: &str) -> Result<Self> {
+        let text = text.trim().as_bytes();
+        let decoded = if text.len() == 64 {
+            HEXLOWER_PERMISSIVE.decode(text).ok()
+        } else {
+            [BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD].iter().find_map(|encoding| encoding.decode(text).ok())
+        };
+        let bytes = decoded.ok_or(TransformError::Key("neither hex nor base64"))?;
+        let bytes = bytes.try_into().map_err(|_| TransformError::Key("not 32 bytes"))?;
+        Ok(Self { version, bytes })
+    }
+}
+
+impl fmt::Debug for PseudonymKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PseudonymKey").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+/// How one column is protected.
+pub(crate) enum Protection {
+    Pseudonym { mac: Hmac<Sha256>, version: u8 },
+    Mask,
+    Drop,
+}
+
+impl fmt::Debug for Protection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Pseudonym { .. } => "Pseudonym",
+            Self::Mask => "Mask",
+            Self::Drop => "Drop",
+        })
+    }
+}
+
+impl Protection {
+    pub(crate) fn new(column: &str, treatment: Treatment, key: Option<&PseudonymKey>) -> Result<Self> {
+        match (treatment, key) {
+            (Treatment::Drop, _) => Ok(Self::Drop),
+            (Treatment::Mask, _) => Ok(Self::Mask),
+            (Treatment::Pseudonym, None) => Err(TransformError::NoKey { column: column.to_owned() }),
+            (Treatment::Pseudonym, Some(key)) => {
+                let mut mac = Hmac::<Sha256>::new_from_slice(&key.bytes)
+                    .map_err(|_| TransformError::Key("not usable with HMAC-SHA-256"))?;
+                mac.update(column.as_bytes());
+                mac.update(&[0]);
+                Ok(Self::Pseudonym { mac, version: key.version })
+            }
+        }
+    }
+
+    /// The protected column, always of strings; `None` when nothing of it may reach the table. Nulls stay null.
+    pub(crate) fn apply(&self, column: &Column) -> Result<Option<Column>> {
+        match self {
+            Self::Drop => Ok(None),
+            Self::Mask => Ok(Some(each(&texts(column)?, mask))),
+            Self::Pseudonym { mac, version } => {
+                Ok(Some(each(&texts(column)?, |value| pseudonym(mac, *version, value))))
+            }
+        }
+    }
+}
+
+fn texts(column: &Column) -> Result<StringChunked> {
+    let series = column.as_materialized_series();
+    match series.dtype() {
+        DataType::String => Ok(series.str()?.clone()),
+        DataType::Binary => {
+            let encoded = series.binary()?.iter().map(|bytes| bytes.map(|bytes| BASE64.encode(bytes)));
+            Ok(encoded.collect::<StringChunked>().with_name(series.name().clone()))
+        }
+        _ => Ok(series.cast(&DataType::String)?.str()?.clone()),
+    }
+}
+
+/// Applies `protect` to each distinct value once.
+fn each(values: &StringChunked, protect: impl Fn(&str) -> String) -> Column {
+    let mut known: HashMap<&str, String> = HashMap::new();
+    let mut protected = StringChunkedBuilder::new(values.name().clone(), values.len());
+    for value in values.iter() {
+        match value {
+            None => protected.append_null(),
+            Some(value) => protected.append_value(known.entry(value).or_insert_with(|| protect(value)).as_str()),
+        }
+    }
+    protected.finish().into_column()
+}
+
+fn pseudonym(mac: &Hmac<Sha256>, version: u8, value: &str) -> String {
+    let normal: String = value.trim().nfkc().collect();
+    let mut mac = mac.clone();
+    mac.update(normal.as_bytes());
+    let digest = mac.finalize().into_bytes();
+    format!("p{version}:{}", BASE32_NOPAD.encode(&digest[..16]).to_ascii_lowercase())
+}
+
+/// Keeps the first character, spaces and ASCII punctuation; every other character becomes `*`. A value of one character
+/// keeps nothing.
+fn mask(value: &str) -> String {
+    let lone = value.chars().nth(1).is_none();
+    let shape = |(index, letter): (usize, char)| {
+        let kept = (index == 0 && !lone) || letter.is_whitespace() || letter.is_ascii_punctuation();
+        if kept { letter } else { '*' }
+    };
+    value.chars().enumerate().map(shape).collect()
+}

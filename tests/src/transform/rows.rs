@@ -1,0 +1,111 @@
+//! Frames as read from Parquet.
+
+use polars::prelude::{Column, DataFrame, DataType as Dtype, IntoColumn, NamedFrom, Series, TimeUnit, TimeZone, df};
+use weir_contract::{Contract, DataType};
+
+use super::{checked, clean, column, contract, lineage, orders, quarantined, refused, transform};
+
+fn run(contract: &Contract, frame: &DataFrame) -> weir_transform::Output {
+    checked(contract, transform(contract).rows(frame, 1, &lineage()).unwrap())
+}
+
+#[test]
+fn columns_by_name_unknown_ones_rescued_and_the_row_kept_as_json() {
+    let frame = df!(
+        "name" => [Some("a"), None, Some("c\0")],
+        "id" => [Some(1_i32), None, Some(3)],
+        "price" => ["1.5", "2", "x"],
+        "colour" => [Some("red"), Some("\"blue\""), None],
+        "size" => [1.5, f64::NAN, 3.0],
+    )
+    .unwrap();
+    let output = run(&orders(), &frame);
+    assert_eq!(clean(&output), ["1: 1|a|1.50|~|{\"colour\":\"red\",\"size\":1.5}"]);
+    assert_eq!(
+        refused(&output),
+        ["2: column `id`: null", "3: column `name`: not a string; column `price`: not a decimal(9,2)"]
+    );
+    let raw = String::from_utf8(quarantined(&output)[0].2.clone()).unwrap();
+    assert_eq!(raw, "{\"name\":null,\"id\":null,\"price\":\"2\",\"colour\":\"\\\"blue\\\"\",\"size\":\"NaN\"}");
+}
+
+#[test]
+fn a_missing_column_is_null_or_a_fault() {
+    let output = run(&orders(), &df!("name" => ["a", "b"]).unwrap());
+    assert_eq!(refused(&output), ["1: missing column `id`", "2: missing column `id`"]);
+}
+
+/// Values of one type read as another: what they become, and which rows are faults.
+#[test]
+fn types_are_brought_to_the_contract_exactly() {
+    let decimal = |precision, scale| DataType::Decimal { precision, scale };
+    let naive = Series::new("v".into(), [0_i64, 1_500]).cast(&Dtype::Datetime(TimeUnit::Milliseconds, None)).unwrap();
+    let zone = Some(TimeZone::UTC);
+    let nanos =
+        Series::new("v".into(), [1_999_i64, 1_000]).cast(&Dtype::Datetime(TimeUnit::Nanoseconds, zone)).unwrap();
+    let days = Series::new("v".into(), [0_i32, 1]).cast(&Dtype::Date).unwrap();
+    let cases: Vec<(Series, DataType, &[&str], &[&str])> = vec![
+        (Series::new("v".into(), [1_i64, 300]), DataType::Byte, &["1: 1"], &["2: column `v`: out of range for a byte"]),
+        (
+            Series::new("v".into(), [1_u64, u64::MAX]),
+            DataType::Long,
+            &["1: 1"],
+            &["2: column `v`: out of range for a long"],
+        ),
+        (
+            Series::new("v".into(), [1.0, f64::INFINITY]),
+            DataType::Double,
+            &["1: 1.0"],
+            &["2: column `v`: out of range for a double"],
+        ),
+        (Series::new("v".into(), [1.0, 2.5]), DataType::Long, &["1: 1"], &["2: column `v`: not a long"]),
+        (
+            Series::new("v".into(), [1.5, 0.125]),
+            decimal(5, 2),
+            &["1: 1.50"],
+            &["2: column `v`: more digits after the point than a decimal(5,2) holds"],
+        ),
+        (Series::new("v".into(), [7_i64, 8]), decimal(3, 1), &["1: 7.0", "2: 8.0"], &[]),
+        (Series::new("v".into(), [7_i64, 8]), DataType::String, &["1: 7", "2: 8"], &[]),
+        (Series::new("v".into(), [true, false]), DataType::String, &["1: true", "2: false"], &[]),
+        (
+            Series::new("v".into(), [true, false]),
+            DataType::Long,
+            &[],
+            &["1: column `v`: not a long", "2: column `v`: not a long"],
+        ),
+        (
+            Series::new("v".into(), ["2024-01-01", "x"]),
+            DataType::Date,
+            &["1: 2024-01-01"],
+            &["2: column `v`: not a date"],
+        ),
+        (naive, DataType::Timestamp, &["1: 1970-01-01 00:00:00 UTC", "2: 1970-01-01 00:00:01.500 UTC"], &[]),
+        (nanos, DataType::Timestamp, &["1: 1970-01-01 00:00:00.000001 UTC", "2: 1970-01-01 00:00:00.000001 UTC"], &[]),
+        (days.clone(), DataType::Date, &["1: 1970-01-01", "2: 1970-01-02"], &[]),
+        (days, DataType::String, &["1: 1970-01-01", "2: 1970-01-02"], &[]),
+        (
+            Series::new("v".into(), [b"hi".as_slice(), b"\xff"]),
+            DataType::String,
+            &["1: hi"],
+            &["2: column `v`: not a string"],
+        ),
+        (Series::new("v".into(), [b"hi".as_slice(), b"\xff"]), DataType::Binary, &["1: [104, 105]", "2: [255]"], &[]),
+    ];
+    for (series, data_type, values, faults) in cases {
+        let contract = contract(vec![column("v", data_type)]);
+        let frame = DataFrame::new(series.len(), vec![series.clone().into_column()]).unwrap();
+        let output = run(&contract, &frame);
+        assert_eq!(clean(&output), values, "{:?} as {data_type:?}", series.dtype());
+        assert_eq!(refused(&output), faults, "{:?} as {data_type:?}", series.dtype());
+    }
+}
+
+#[test]
+fn nested_values_are_json_text() {
+    let list = Series::new("name".into(), [Series::new("".into(), [1_i64, 2]), Series::new("".into(), [3_i64])]);
+    let frame = DataFrame::new(2, vec![Column::new("id".into(), [1_i64, 2]), list.clone().into_column()]).unwrap();
+    assert_eq!(clean(&run(&orders(), &frame)), ["1: 1|[1,2]|~|~", "2: 2|[3]|~|~"]);
+    let frame = DataFrame::new(2, vec![list.with_name("id".into()).into_column()]).unwrap();
+    assert_eq!(refused(&run(&orders(), &frame)), ["1: column `id`: not a long", "2: column `id`: not a long"]);
+}

@@ -1,0 +1,122 @@
+//! Quality rules: what they decide, and which are refused when the contract is compiled.
+
+use weir_contract::RuleAction::{Fail, Quarantine, Warn};
+use weir_transform::{ErrorKind, Transform};
+
+use super::{clean, column, lineage, orders, quarantined, refused, rule, run_csv, transform};
+
+#[test]
+fn null_passes_warnings_count_and_quarantine_moves() {
+    let mut contract = orders();
+    contract.rules = vec![
+        rule("positive", "price > 0", Quarantine),
+        rule("named", "name IS NOT NULL", Warn),
+        rule("short", "LENGTH(name) < 3 AND name NOT IN ('zz', 'yy')", Quarantine),
+    ];
+    let output = run_csv(&contract, b"id,name,price,day\n1,a,1,\n2,,,\n3,long,0,\nx,,-1,\n5,zz,1,\n");
+    assert_eq!(clean(&output), ["1: 1|a|1.00|~", "2: 2|~|~|~"]);
+    // A record that is faulty already is not judged.
+    assert_eq!(refused(&output), ["3: rule `positive`; rule `short`", "4: column `id`: not a long", "5: rule `short`"]);
+    assert_eq!(output.warnings, [("named".to_owned(), 1)]);
+    assert_eq!(output.held_back, None);
+    assert_eq!(quarantined(&output)[0].2, b"3,long,0,");
+}
+
+#[test]
+fn fail_holds_the_chunk_back_and_the_rest_of_its_blob_can_follow() {
+    let mut contract = orders();
+    contract.rules = vec![rule("dated", "day >= DATE '2020-01-01'", Fail)];
+    let sound = run_csv(&contract, b"id,name,price,day\n1,a,1,2024-01-01\n");
+    assert_eq!((sound.clean.height(), sound.held_back), (1, None));
+
+    let output = run_csv(&contract, b"id,name,price,day\n1,a,1,2024-01-01\n2,b,1,2019-12-31\n3,,x,\n");
+    assert_eq!(output.clean.height(), 0);
+    assert_eq!(output.held_back.as_deref(), Some("dated"));
+    assert_eq!(
+        refused(&output),
+        ["1: held back by rule `dated`", "2: rule `dated`", "3: column `price`: not a decimal(9,2)"]
+    );
+
+    let following = transform(&contract).hold_back("dated");
+    let layout = following.csv_layout(Some(b"id")).unwrap();
+    let output = following.csv(&layout, b"4\n5\n", 4, &lineage()).unwrap();
+    assert_eq!(refused(&output), ["4: held back by rule `dated`", "5: held back by rule `dated`"]);
+}
+
+#[test]
+fn a_rule_that_cannot_be_evaluated_loses_and_fails_nothing() {
+    let mut contract = orders();
+    contract.columns.push(column("code", weir_contract::DataType::String));
+    // A cast that fails gives null; a text that is no pattern cannot be evaluated at all.
+    contract.rules =
+        vec![rule("cast", "CAST(code AS BIGINT) > 5", Quarantine), rule("pattern", "name RLIKE code", Warn)];
+    let output = run_csv(&contract, b"id,name,code\n1,a,7\n2,a,x\n3,a,3\n4,a,(\n");
+    assert_eq!(output.records, 4);
+    assert_eq!(refused(&output), ["3: rule `cast`"]);
+    assert_eq!(output.warnings, [("pattern".to_owned(), 4)]);
+    assert_eq!(output.clean.height(), 3);
+}
+
+#[test]
+fn rules_see_values_before_privacy() {
+    let mut contract = orders();
+    contract.columns[1].personal = Some(weir_contract::Treatment::Drop);
+    contract.rules = vec![rule("known", "name = 'a'", Quarantine)];
+    let output = run_csv(&contract, b"id,name\n1,a\n2,b\n");
+    assert_eq!((clean(&output), refused(&output)), (vec!["1: 1|~|~".to_owned()], vec!["2: rule `known`".to_owned()]));
+}
+
+#[test]
+fn many_forms_of_condition_work() {
+    for expr in [
+        "id BETWEEN 1 AND 10",
+        "id IN (1, 2, 3)",
+        "id NOT IN (7)",
+        "name LIKE 'a%'",
+        "name ~ '^a+$'",
+        "UPPER(name) = 'A'",
+        "COALESCE(name, 'a') = 'a'",
+        "CASE WHEN price > 1 THEN name = 'a' ELSE TRUE END",
+        "NOT (id = 2) AND (price + 1) * 2 > 0",
+        "day < DATE '2030-01-01'",
+        "EXTRACT(YEAR FROM day) = 2024",
+        "ABS(price) >= 2.5",
+        "price >= 2.5 OR price IS NULL",
+        "ROUND(price, 0) < 100",
+        "STARTS_WITH(name, 'a')",
+        "LENGTH(TRIM(name)) > 0",
+    ] {
+        let mut contract = orders();
+        contract.rules = vec![rule("r", expr, Quarantine)];
+        let output = run_csv(&contract, b"id,name,price,day\n1,a,2.5,2024-01-01\n");
+        assert_eq!(output.clean.height(), 1, "{expr}: {:?}", refused(&output));
+    }
+}
+
+#[test]
+fn what_is_no_condition_on_one_record_is_refused_with_line_and_remedy() {
+    for (expr, part) in [
+        ("colour = 'red'", "unknown column `colour`"),
+        ("name = \"a\"", "single quotes"),
+        ("price + 1", "not a boolean"),
+        ("day < '2030-01-01'", "DATE '2024-01-31'"),
+        ("price >", "unable to parse"),
+        ("price > 0; DROP TABLE x", "unexpected"),
+        ("1 = 1", "names no column"),
+        ("price > AVG(price)", "aggregate"),
+        ("COUNT(*) > 0", "not allowed"),
+        ("SUM(price) OVER (PARTITION BY name) > 0", "not allowed"),
+        ("id IN (SELECT id FROM other)", ""),
+        ("RANDOM() > id", ""),
+        ("name > id", ""),
+        ("*", ""),
+        ("", ""),
+    ] {
+        let mut contract = orders();
+        contract.rules = vec![rule("odd", expr, Warn)];
+        let error = Transform::new(&contract, None).expect_err(expr);
+        let text = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::Contract, "{text}");
+        assert!(text.starts_with("rule `odd` (line 7): ") && text.contains(part), "{expr}: {text}");
+    }
+}
