@@ -26,9 +26,10 @@ impl fmt::Display for Sorted {
 
 fn sorted(listing: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
     let collected = async move {
-        let mut objects: Vec<_> = listing.try_collect().await?;
-        objects.sort_by(|left: &ObjectMeta, right| left.location.cmp(&right.location));
-        Result::Ok(futures::stream::iter(objects.into_iter().map(Result::Ok)))
+        let mut objects: Vec<ObjectMeta> = listing.try_collect().await?;
+        objects.sort_by(|left, right| left.location.cmp(&right.location));
+        let ordered = objects.into_iter().map(Ok::<_, object_store::Error>);
+        Ok::<_, object_store::Error>(futures::stream::iter(ordered))
     };
     futures::stream::once(collected).try_flatten().boxed()
 }
