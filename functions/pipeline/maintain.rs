@@ -1,5 +1,7 @@
 //! What keeps one dataset healthy: compaction, checkpoints, and the warehouse brought up to the lake.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use polars::prelude::DataFrame;
 use serde::Serialize;
@@ -10,7 +12,7 @@ use weir_warehouse::{
     Warehouse, plan,
 };
 
-use crate::app::{App, Dataset};
+use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 
 /// Commits between two checkpoints.
@@ -35,22 +37,35 @@ pub(crate) async fn maintain(app: &App, dataset: &str) -> Result<Report, AppErro
     let runtime = app.runtime().await?;
     let dataset = runtime.dataset(dataset)?;
     let mut report = Report { dataset: dataset.contract.name.clone(), ..Report::default() };
+    // Each step stands alone: a table that cannot be compacted is loaded all the same. The first error is the task's.
+    let mut steps = Vec::new();
     for definition in [&dataset.table, &dataset.quarantine] {
         let Some(table) = runtime.lake.existing(definition).await? else { continue };
-        let options = CompactOptions::default();
-        // Compaction holds the files of one bin, decoded and sorted.
-        let _permit = runtime.budget.take(4 * options.max_bytes_per_commit).await;
-        let compacted = table.compact(options).await?;
-        report.files_removed += compacted.files_removed;
-        report.files_added += compacted.files_added;
-        report.checkpoints += usize::from(table.checkpoint_if_due(CHECKPOINT_EVERY).await?.is_some());
+        steps.push(compact(runtime, &table, &mut report).await);
+        steps.push(checkpoint(&table, &mut report).await);
     }
     if let (Some(warehouse), Some(load)) = (runtime.warehouse.as_deref(), table_load(dataset))
         && let Some(table) = runtime.lake.existing(&dataset.table).await?
     {
-        load_warehouse(&table, warehouse, &load, &mut report).await?;
+        steps.push(load_warehouse(&table, warehouse, &load, &mut report).await);
     }
+    steps.into_iter().collect::<Result<(), _>>()?;
     Ok(report)
+}
+
+async fn compact(runtime: &Runtime, table: &Arc<Table>, report: &mut Report) -> Result<(), AppError> {
+    let options = CompactOptions::default();
+    // Compaction holds the files of one bin, decoded and sorted.
+    let _permit = runtime.budget.take(4 * options.max_bytes_per_commit).await;
+    let compacted = table.compact(options).await?;
+    report.files_removed += compacted.files_removed;
+    report.files_added += compacted.files_added;
+    Ok(())
+}
+
+async fn checkpoint(table: &Table, report: &mut Report) -> Result<(), AppError> {
+    report.checkpoints += usize::from(table.checkpoint_if_due(CHECKPOINT_EVERY).await?.is_some());
+    Ok(())
 }
 
 /// Where a dataset's table goes in the warehouse, if it does.
