@@ -153,20 +153,21 @@ impl<'a> Sink<'a> {
             quarantine.discard(files).await;
             return Ok(false);
         }
-        let (id, after) = if self.settled.is_empty() && self.quarantine_after <= self.after {
-            (self.producer.clone(), self.quarantine_after)
+        let own = Producer { id: self.producer.clone(), version, expires: self.expires };
+        let (producer, after, raises) = if self.quarantine_after <= self.after {
+            (own, self.quarantine_after, None)
         } else {
-            // Quarantine's own id is ahead already; these rows get one that belongs to this point of the producer.
-            let id = format!("{}#after:{}", self.producer, self.after.map_or(-1, |after| after));
+            // Quarantine's id is ahead already: these rows get one that belongs to this point of the producer, with a
+            // version for each round. The producer's own must still say how far quarantine is.
+            let id = format!("{}#after:{}", self.producer, self.after.unwrap_or(-1));
             let after = quarantine.committed(&id).await;
-            (id, after)
+            let round = Producer { id, version: after.unwrap_or(0) + 1, expires: true };
+            (round, after, Some(own))
         };
         let rows = files.iter().map(|file| file.rows).sum();
         let books = Books { records_in: rows, committed: rows, ..Books::default() };
-        // A second round at the same point has its own version, or it would be taken for the first.
-        let version = after.filter(|_| id != self.producer).map_or(version, |after| after.max(version) + 1);
-        let producer = Producer { id, version, expires: self.expires };
-        match quarantine.append(Append { producer, files: files.clone(), books }, after).await? {
+        let append = Append { producer, files: files.clone(), books };
+        match quarantine.append_raising(append, after, raises).await? {
             Outcome::Committed { .. } => Ok(true),
             Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => {
                 quarantine.discard(files).await;

@@ -38,8 +38,12 @@ fn install(folder: &Path) {
     if folder.exists() {
         fs::remove_dir_all(folder).unwrap();
     }
-    checked(Command::new("python3").args(["-m", "venv"]).arg(folder), "`python3 -m venv` (Debian: apt install python3-venv)");
-    let pip = ["-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"];
+    checked(
+        Command::new("python3").args(["-m", "venv"]).arg(folder),
+        "`python3 -m venv` (Debian: apt install python3-venv)",
+    );
+    let pip =
+        ["-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"];
     checked(Command::new(folder.join("bin").join("python")).args(pip).args(REQUIREMENTS), "pip install (needs PyPI)");
     fs::write(folder.join("complete"), REQUIREMENTS.join("\n")).unwrap();
 }

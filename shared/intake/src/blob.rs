@@ -16,7 +16,7 @@ pub struct Blob {
     store: Arc<dyn ObjectStore>,
     path: Path,
     /// As the store gives it, for `If-Match`.
-    match_tag: Option<String>,
+    match_tag: String,
     etag: String,
     size: u64,
 }
@@ -29,11 +29,17 @@ impl Blob {
         expected_etag: Option<&str>,
     ) -> Result<Self, IntakeError> {
         let meta = store.head(&path).await.map_err(|source| error(&path, source))?;
-        let etag = meta.e_tag.as_deref().map(bare).unwrap_or_default().to_owned();
+        let Some(match_tag) = meta.e_tag else {
+            return Err(IntakeError::Unfit {
+                path,
+                problem: "the store gives no etag, so the version cannot be pinned",
+            });
+        };
+        let etag = bare(&match_tag).to_owned();
         if expected_etag.is_some_and(|expected| bare(expected) != etag) {
             return Err(IntakeError::Changed { path });
         }
-        Ok(Self { store, path, match_tag: meta.e_tag, etag, size: meta.size })
+        Ok(Self { store, path, match_tag, etag, size: meta.size })
     }
 
     pub fn path(&self) -> &Path {
@@ -50,26 +56,32 @@ impl Blob {
         self.size
     }
 
-    /// The bytes of a range; shorter at the blob's end.
+    /// The bytes of a range; shorter at the blob's end, never elsewhere.
     pub async fn read(&self, range: Range<u64>) -> Result<Bytes, IntakeError> {
         let range = range.start..range.end.min(self.size);
         if range.is_empty() {
             return Ok(Bytes::new());
         }
+        let length = range.end - range.start;
         let options = GetOptions {
             range: Some(GetRange::Bounded(range)),
-            if_match: self.match_tag.clone(),
+            if_match: Some(self.match_tag.clone()),
             ..GetOptions::default()
         };
         let found = self.store.get_opts(&self.path, options).await.map_err(|source| error(&self.path, source))?;
-        found.bytes().await.map_err(|source| error(&self.path, source))
+        let bytes = found.bytes().await.map_err(|source| error(&self.path, source))?;
+        if bytes.len() as u64 != length {
+            let path = self.path.clone();
+            return Err(IntakeError::Unfit { path, problem: "the store gave another number of bytes than asked for" });
+        }
+        Ok(bytes)
     }
 
     /// Copies the whole blob into a local file, `range_bytes` at a time: for formats that need random access.
     pub async fn spill(&self, file: &mut std::fs::File, range_bytes: u64) -> Result<(), IntakeError> {
-        let mut offset = 0;
+        let (mut offset, range_bytes) = (0_u64, range_bytes.max(1));
         while offset < self.size {
-            let bytes = self.read(offset..offset + range_bytes).await?;
+            let bytes = self.read(offset..offset.saturating_add(range_bytes)).await?;
             offset += bytes.len() as u64;
             file.write_all(&bytes).map_err(|source| IntakeError::Spill { path: self.path.clone(), source })?;
         }

@@ -16,22 +16,29 @@ pub struct ChunkOptions {
     pub framing: Framing,
     /// `None` decides by magic bytes.
     pub gzip: Option<bool>,
-    /// Bytes of one request.
+    /// Bytes of one request; at least 2, which tell gzip.
     pub range_bytes: u64,
     /// Bytes of one piece, about.
     pub chunk_bytes: usize,
+    /// A longer record is refused. Without its line break.
     pub max_record_bytes: usize,
 }
 
-/// Gives a blob's pieces in order. Holds at most two ranges, one piece and one record.
+/// Gives a blob's pieces in order. Holds at most two ranges, two pieces, one record, and 16 MiB more of a gzip stream.
+/// After an error it is of no use any more.
 #[derive(Debug)]
 pub struct ChunkReader {
     blob: Blob,
     options: ChunkOptions,
     splitter: Splitter,
     gunzip: Option<Gunzip>,
+    /// Fetched and not expanded yet.
+    compressed: Bytes,
     ahead: Option<JoinHandle<Result<Bytes, IntakeError>>>,
+    /// Bytes fetched.
     offset: u64,
+    /// The first bytes, as long as they may be the beginning of a byte order mark.
+    lead: Option<Vec<u8>>,
     end: bool,
     /// The stream broke off: what follows the last whole record is no record.
     torn: bool,
@@ -43,14 +50,17 @@ impl Blob {
     /// Reads the blob as records. A byte order mark is dropped.
     pub fn chunks(self, options: ChunkOptions) -> ChunkReader {
         let splitter = Splitter::new(options.framing, options.max_record_bytes, options.chunk_bytes);
+        let options = ChunkOptions { range_bytes: options.range_bytes.max(GZIP_MAGIC.len() as u64), ..options };
         let end = self.size() == 0;
         ChunkReader {
             blob: self,
             options,
             splitter,
             gunzip: None,
+            compressed: Bytes::new(),
             ahead: None,
             offset: 0,
+            lead: Some(Vec::new()),
             end,
             torn: false,
             damage: None,
@@ -77,49 +87,78 @@ impl ChunkReader {
 
     async fn fill(&mut self) -> Result<(), IntakeError> {
         let first = self.offset == 0;
-        let range = self.fetch().await?;
-        self.offset += range.len() as u64;
-        self.end = self.offset >= self.blob.size() || range.is_empty();
+        let range = if self.compressed.is_empty() { self.fetch().await? } else { std::mem::take(&mut self.compressed) };
         if first && self.options.gzip.unwrap_or_else(|| range.starts_with(&GZIP_MAGIC)) {
             self.gunzip = Some(Gunzip::new());
         }
-        let Some(mut gunzip) = self.gunzip.take() else {
-            self.push(&range, first);
-            return Ok(());
-        };
-        let end = self.end;
-        let expanded = spawn_blocking(move || {
-            let (bytes, damage) = gunzip.expand(&range, end);
-            (gunzip, bytes, damage)
-        });
-        let (gunzip, bytes, damage) =
-            expanded.await.map_err(|_| IntakeError::Stopped { path: self.blob.path().clone() })?;
-        self.gunzip = Some(gunzip);
-        if damage.is_some() {
-            self.damage = damage;
-            (self.torn, self.end) = (true, true);
-            self.ahead = None;
+        if self.gunzip.is_some() {
+            return self.expand(range).await;
         }
-        self.push(&bytes, first);
+        self.end = self.is_fetched();
+        self.push(&range);
         Ok(())
     }
 
-    fn push(&mut self, bytes: &[u8], first: bool) {
-        self.splitter.push(if first { bytes.strip_prefix(&BOM).unwrap_or(bytes) } else { bytes });
+    async fn expand(&mut self, mut compressed: Bytes) -> Result<(), IntakeError> {
+        let Some(mut gunzip) = self.gunzip.take() else { return Ok(()) };
+        let (last, enough) = (self.is_fetched(), self.options.chunk_bytes.max(1));
+        let expanded = spawn_blocking(move || {
+            let (bytes, damage) = gunzip.expand(&mut compressed, last, enough);
+            (gunzip, compressed, bytes, damage)
+        });
+        let (gunzip, compressed, bytes, damage) =
+            expanded.await.map_err(|_| IntakeError::Stopped { path: self.blob.path().clone() })?;
+        (self.gunzip, self.compressed) = (Some(gunzip), compressed);
+        self.end = last && self.compressed.is_empty();
+        if damage.is_some() {
+            self.damage = damage;
+            (self.torn, self.end) = (true, true);
+            self.stop_fetching();
+        }
+        self.push(&bytes);
+        Ok(())
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let Some(lead) = &mut self.lead else { return self.splitter.push(bytes) };
+        lead.extend_from_slice(bytes);
+        if lead.len() < BOM.len() && !self.end {
+            return;
+        }
+        self.splitter.push(lead.strip_prefix(&BOM).unwrap_or(lead));
+        self.lead = None;
     }
 
     /// The range at `offset`, while the one after it is already on its way.
     async fn fetch(&mut self) -> Result<Bytes, IntakeError> {
         let step = self.options.range_bytes;
-        let range = match self.ahead.take() {
+        let range = match &mut self.ahead {
             Some(ahead) => ahead.await.map_err(|_| IntakeError::Stopped { path: self.blob.path().clone() })??,
-            None => self.blob.read(self.offset..self.offset + step).await?,
+            None => self.blob.read(self.offset..self.offset.saturating_add(step)).await?,
         };
-        let next = self.offset + range.len() as u64;
-        if next < self.blob.size() {
-            let blob = self.blob.clone();
-            self.ahead = Some(tokio::spawn(async move { blob.read(next..next + step).await }));
+        self.ahead = None;
+        self.offset += range.len() as u64;
+        if !self.is_fetched() {
+            let (blob, next) = (self.blob.clone(), self.offset);
+            self.ahead = Some(tokio::spawn(async move { blob.read(next..next.saturating_add(step)).await }));
         }
         Ok(range)
+    }
+
+    fn is_fetched(&self) -> bool {
+        self.offset >= self.blob.size()
+    }
+
+    fn stop_fetching(&mut self) {
+        if let Some(ahead) = self.ahead.take() {
+            ahead.abort();
+        }
+    }
+}
+
+/// A reader that is given up holds no memory: its budget is another's from then on.
+impl Drop for ChunkReader {
+    fn drop(&mut self) {
+        self.stop_fetching();
     }
 }

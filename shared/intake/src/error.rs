@@ -6,7 +6,7 @@ pub enum ErrorKind {
     Gone,
     /// The blob was overwritten; the event of the newer version brings the newer content.
     Changed,
-    /// The store did not answer: the same call may succeed later.
+    /// The store did not answer, or not as it should: the same call may succeed later.
     Retryable,
     /// The local disk refused.
     Local,
@@ -22,6 +22,8 @@ pub enum IntakeError {
     Changed { path: Path },
     #[error("blob {path}: read: {source}")]
     Store { path: Path, source: object_store::Error },
+    #[error("blob {path}: read: {problem}")]
+    Unfit { path: Path, problem: &'static str },
     #[error("blob {path}: spill to a local file: {source}")]
     Spill { path: Path, source: std::io::Error },
     #[error("blob {path}: the task that read it was stopped")]
@@ -33,7 +35,7 @@ impl IntakeError {
         match self {
             Self::Gone { .. } => ErrorKind::Gone,
             Self::Changed { .. } => ErrorKind::Changed,
-            Self::Store { .. } | Self::Stopped { .. } => ErrorKind::Retryable,
+            Self::Store { .. } | Self::Unfit { .. } | Self::Stopped { .. } => ErrorKind::Retryable,
             Self::Spill { .. } => ErrorKind::Local,
         }
     }

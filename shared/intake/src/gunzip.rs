@@ -1,13 +1,16 @@
-//! Gzip, a range at a time. Several members after each other are one stream, as gzip has it.
+//! Gzip, a step at a time. Several members after each other are one stream, as gzip has it.
 
 use std::io::Write;
 
+use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 
 /// A gzip stream may grow to this many times its own size (or [`FREE_BYTES`], if that is more): what is above is an
 /// attack or a mistake.
 const MAX_EXPANSION: u64 = 200;
 const FREE_BYTES: u64 = 64 * 1024 * 1024;
+/// Compressed bytes expanded at a time. Deflate makes at most 1,032 bytes of one, so a step gives 16 MiB at most.
+const STEP: usize = 16 * 1024;
 
 pub(crate) struct Gunzip {
     decoder: MultiGzDecoder<Vec<u8>>,
@@ -26,29 +29,42 @@ impl Gunzip {
         Self { decoder: MultiGzDecoder::new(Vec::new()), compressed: 0, expanded: 0 }
     }
 
-    /// Expanded bytes of one more range, and the fault that ends the stream, if there is one.
-    pub(crate) fn expand(&mut self, compressed: &[u8], end: bool) -> (Vec<u8>, Option<&'static str>) {
-        // Small steps, so that a bomb is noticed before it has gone off.
-        const STEP: usize = 16 * 1024;
+    /// Takes steps off `compressed` until they gave `enough` bytes: a small stream may hold a large one. Returns those
+    /// bytes, and the fault that ends the stream, if there is one. `last`: nothing follows `compressed`.
+    pub(crate) fn expand(
+        &mut self,
+        compressed: &mut Bytes,
+        last: bool,
+        enough: usize,
+    ) -> (Vec<u8>, Option<&'static str>) {
         let mut out = Vec::new();
-        for step in compressed.chunks(STEP) {
+        while !compressed.is_empty() && out.len() < enough {
+            let step = compressed.split_to(compressed.len().min(STEP));
             self.compressed += step.len() as u64;
-            let failed = self.decoder.write_all(step).is_err();
-            let expanded = std::mem::take(self.decoder.get_mut());
-            self.expanded += expanded.len() as u64;
-            out.extend_from_slice(&expanded);
-            if failed {
+            let damaged = self.decoder.write_all(&step).is_err();
+            if damaged {
+                // Its error is known already; this hands out what was expanded before the damage.
+                let _ = self.decoder.try_finish();
+            }
+            self.hand_out(&mut out);
+            if damaged {
                 return (out, Some("the gzip stream is damaged"));
             }
             if self.expanded > FREE_BYTES.max(self.compressed * MAX_EXPANSION) {
                 return (out, Some("the gzip stream expands more than 200 times"));
             }
         }
-        if !end {
+        if !last || !compressed.is_empty() {
             return (out, None);
         }
         let complete = self.decoder.try_finish().is_ok();
-        out.extend_from_slice(&std::mem::take(self.decoder.get_mut()));
+        self.hand_out(&mut out);
         (out, (!complete).then_some("the gzip stream is truncated"))
+    }
+
+    fn hand_out(&mut self, out: &mut Vec<u8>) {
+        let expanded = self.decoder.get_mut();
+        self.expanded += expanded.len() as u64;
+        out.append(expanded);
     }
 }

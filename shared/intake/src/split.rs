@@ -2,9 +2,14 @@
 //!
 //! A record is a line; in CSV a line break inside a quoted field does not end it. A quote opens a field only at the
 //! field's start (as RFC 4180 and the `csv` crate have it), so a stray quote within a field is harmless. A quote that
-//! is never closed costs its own line only: the splitter goes back and takes that line alone as the bad record.
+//! is not closed within `max_record` bytes of its record's start was never meant as one: it costs the record up to the
+//! end of the line that it stands in, and the next line is a record again.
+//!
+//! Where records end depends on the bytes alone, never on how they were cut into pushes: positions are kept in tables,
+//! and have to be the same when a blob is read again by a program with other buffers. Every byte is looked at a bounded
+//! number of times, also when each line opens a quote.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memrchr};
 
 /// What is kept of a record that is refused.
@@ -24,7 +29,7 @@ pub enum Framing {
 pub enum Piece {
     /// Whole records. Only the last piece of a blob may lack its final line break.
     Records(Bytes),
-    /// One record that cannot be handed on: its beginning, and why.
+    /// One record that cannot be handed on: its first 64 KiB at most, without the line break, and why.
     Refused { head: Bytes, reason: String },
 }
 
@@ -32,24 +37,45 @@ pub enum Piece {
 #[derive(Debug)]
 pub struct Splitter {
     framing: Framing,
-    /// A longer record is refused. Bytes.
+    /// A longer record is refused. Bytes, without the line break.
     max_record: usize,
     /// A piece is handed out when it has reached this many bytes.
     chunk: usize,
-    /// Begins at a record's start (or, while skipping, anywhere in the refused record).
-    buffer: Vec<u8>,
+    /// Begins at a record's start (or, after some of a refused record was dropped, inside that record).
+    buffer: BytesMut,
     scanned: usize,
-    /// End of the last whole record in the buffer.
+    /// Start of the current record: everything before it is whole records.
     boundary: usize,
-    in_quotes: bool,
-    /// The head of a line that is too long; its rest is being thrown away.
-    skipping: Option<Bytes>,
+    /// The quote that is open at `scanned`.
+    quote_at: Option<usize>,
+    /// Who is inside quotes at the end of a line before here is still inside them here: spares a second look.
+    quoted_to: usize,
+    /// The record at `boundary` is to be refused.
+    refused: Option<Refused>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    /// The first line break from here on ends the record.
+    from: usize,
+    /// Bytes that have left the buffer: their number, and the first of them.
+    dropped: usize,
+    head: Vec<u8>,
 }
 
 impl Splitter {
     pub fn new(framing: Framing, max_record: usize, chunk: usize) -> Self {
-        let buffer = Vec::new();
-        Self { framing, max_record, chunk, buffer, scanned: 0, boundary: 0, in_quotes: false, skipping: None }
+        Self {
+            framing,
+            max_record,
+            chunk,
+            buffer: BytesMut::new(),
+            scanned: 0,
+            boundary: 0,
+            quote_at: None,
+            quoted_to: 0,
+            refused: None,
+        }
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
@@ -58,126 +84,172 @@ impl Splitter {
 
     /// The next piece that is complete; `None` asks for more bytes, or says that all is done when `end` is set.
     pub fn pull(&mut self, end: bool) -> Option<Piece> {
-        if self.skipping.is_some() {
-            return self.skip(end);
-        }
         self.scan(end);
-        if self.boundary >= self.chunk {
+        if self.boundary > 0 && (self.boundary >= self.chunk || self.refused.is_some()) {
             return Some(self.take_records(self.boundary));
         }
-        if self.buffer.len() - self.boundary > self.max_record {
-            if self.boundary > 0 {
-                return Some(self.take_records(self.boundary));
-            }
+        if self.refused.is_some() {
             return self.refuse(end);
         }
-        if !end || self.buffer.is_empty() {
-            return None;
-        }
-        match (self.in_quotes, self.boundary) {
-            (true, 0) => Some(self.refuse_open_quote()),
-            (true, boundary) => Some(self.take_records(boundary)),
-            (false, _) => Some(self.take_records(self.buffer.len())),
-        }
+        (end && !self.buffer.is_empty()).then(|| self.take_records(self.buffer.len()))
     }
 
     /// What is left when the stream broke off in the middle: the whole records, then the torn one as refused. `None`
     /// when `reason` was already given.
     pub(crate) fn pull_torn(&mut self, reason: &mut Option<&'static str>) -> Option<Piece> {
-        if self.skipping.is_none() {
-            self.scan(false);
+        if let Some(piece) = self.pull(false) {
+            return Some(piece);
         }
         if self.boundary > 0 {
             return Some(self.take_records(self.boundary));
         }
         let reason = reason.take()?.to_owned();
-        let mut head = self.skipping.take().map_or_else(|| std::mem::take(&mut self.buffer), Vec::from);
-        head.truncate(HEAD_BYTES);
+        let mut head = self.refused.take().map_or_else(Vec::new, |refused| refused.head);
+        fill_head(&mut head, &self.buffer);
         self.buffer.clear();
         Some(Piece::Refused { head: head.into(), reason })
     }
 
+    /// Moves `boundary` as far as records are whole, or up to one that is to be refused.
     fn scan(&mut self, end: bool) {
-        let Framing::Csv { delimiter, quote } = self.framing else {
-            if let Some(at) = memrchr(b'\n', &self.buffer[self.scanned..]) {
-                self.boundary = self.scanned + at + 1;
-            }
-            self.scanned = self.buffer.len();
-            return;
-        };
-        let bytes = &self.buffer;
-        while self.scanned < bytes.len() {
-            let rest = &bytes[self.scanned..];
-            let next_quote = memchr(quote, rest);
-            if self.in_quotes {
-                let Some(at) = next_quote.map(|at| self.scanned + at) else {
-                    self.scanned = bytes.len();
-                    break;
-                };
-                match bytes.get(at + 1) {
-                    Some(next) if *next == quote => self.scanned = at + 2,
-                    // Whether this quote closes the field is told by the byte after it.
-                    None if !end => {
-                        self.scanned = at;
-                        break;
-                    }
-                    _ => {
-                        self.in_quotes = false;
-                        self.scanned = at + 1;
-                    }
-                }
-                continue;
-            }
-            let outside = &rest[..next_quote.unwrap_or(rest.len())];
-            if let Some(at) = memrchr(b'\n', outside) {
-                self.boundary = self.scanned + at + 1;
-            }
-            let Some(at) = next_quote.map(|at| self.scanned + at) else {
-                self.scanned = bytes.len();
+        while self.refused.is_none() && self.scanned < self.buffer.len() {
+            let goes_on = if self.quote_at.is_some() { self.inside_quotes(end) } else { self.outside_quotes() };
+            if !goes_on {
                 break;
-            };
-            let opens = at == 0 || bytes[at - 1] == delimiter || bytes[at - 1] == b'\n';
-            self.in_quotes = opens;
-            self.scanned = at + 1;
+            }
         }
+        if !end || self.refused.is_some() {
+            return;
+        }
+        if let Some(quote) = self.quote_at {
+            self.mark_refused(quote);
+        } else if without_line_end(&self.buffer[self.boundary..]).len() > self.max_record {
+            self.mark_refused(self.buffer.len());
+        }
+    }
+
+    fn outside_quotes(&mut self) -> bool {
+        let rest = &self.buffer[self.scanned..];
+        let (delimiter, next_quote) = match self.framing {
+            Framing::Lines => (b'\n', None),
+            Framing::Csv { delimiter, quote } => (delimiter, memchr(quote, rest).map(|at| self.scanned + at)),
+        };
+        self.take_lines(next_quote.unwrap_or(self.buffer.len()));
+        let Some(at) = next_quote.filter(|_| self.refused.is_none()) else { return false };
+        let opens = at == 0 || self.buffer[at - 1] == delimiter || self.buffer[at - 1] == b'\n';
+        self.quote_at = opens.then_some(at);
+        self.scanned = at + 1;
+        true
+    }
+
+    /// Every line break up to `to` ends a record.
+    fn take_lines(&mut self, to: usize) {
+        while to - self.boundary > self.max_record {
+            // Somewhere there may be a record that is too long. The longest one fits the window with its line break.
+            let window = to.min(self.boundary.saturating_add(self.max_record).saturating_add(2));
+            let Some(line_break) = memrchr(b'\n', &self.buffer[self.scanned.min(window)..window]) else {
+                if to - self.boundary < self.max_record.saturating_add(2) {
+                    break;
+                }
+                return self.mark_refused(self.scanned);
+            };
+            let line_break = self.scanned + line_break;
+            let is_one_record = || memchr(b'\n', &self.buffer[self.scanned..line_break]).is_none();
+            if without_line_end(&self.buffer[self.boundary..=line_break]).len() > self.max_record && is_one_record() {
+                return self.mark_refused(self.scanned);
+            }
+            self.boundary = line_break + 1;
+            self.scanned = self.boundary;
+        }
+        if let Some(at) = memrchr(b'\n', &self.buffer[self.scanned.min(to)..to]) {
+            self.boundary = self.scanned + at + 1;
+        }
+        self.scanned = to;
+    }
+
+    fn inside_quotes(&mut self, end: bool) -> bool {
+        let (Framing::Csv { quote, .. }, Some(opened)) = (self.framing, self.quote_at) else { return false };
+        let limit = self.boundary.saturating_add(self.max_record);
+        let mut to = self.buffer.len().min(limit).max(self.scanned);
+        let mut line_break = None;
+        if self.scanned < self.quoted_to {
+            line_break = memchr(b'\n', &self.buffer[self.scanned..to]);
+            to = line_break.map_or(to, |at| self.scanned + at);
+        }
+        let Some(at) = memchr(quote, &self.buffer[self.scanned..to]).map(|at| self.scanned + at) else {
+            self.scanned = if line_break.is_some() { self.quoted_to.max(to + 1) } else { to };
+            if line_break.is_none() && to >= limit {
+                self.mark_refused(opened);
+            }
+            return true;
+        };
+        match self.buffer.get(at + 1) {
+            Some(next) if *next == quote => self.scanned = at + 2,
+            // Whether this quote closes the field is told by the byte after it.
+            None if !end => {
+                self.scanned = at;
+                return false;
+            }
+            _ => {
+                self.quote_at = None;
+                self.scanned = at + 1;
+            }
+        }
+        true
+    }
+
+    fn mark_refused(&mut self, from: usize) {
+        self.refused = Some(Refused { from, dropped: 0, head: Vec::new() });
     }
 
     fn take_records(&mut self, length: usize) -> Piece {
-        let rest = self.buffer.split_off(length);
-        let records = std::mem::replace(&mut self.buffer, rest);
+        let records = self.buffer.split_to(length).freeze();
         self.scanned = self.scanned.saturating_sub(length);
-        self.boundary = 0;
-        Piece::Records(records.into())
-    }
-
-    fn refuse(&mut self, end: bool) -> Option<Piece> {
-        if self.in_quotes && memchr(b'\n', &self.buffer).is_some() {
-            return Some(self.refuse_open_quote());
+        self.quoted_to = self.quoted_to.saturating_sub(length);
+        self.quote_at = self.quote_at.map(|at| at - length);
+        if let Some(refused) = &mut self.refused {
+            refused.from -= length;
         }
-        self.skipping = Some(Bytes::copy_from_slice(&self.buffer[..self.buffer.len().min(HEAD_BYTES)]));
-        self.skip(end)
+        self.boundary = 0;
+        Piece::Records(records)
     }
 
-    fn refuse_open_quote(&mut self) -> Piece {
-        let line = memchr(b'\n', &self.buffer).map_or(self.buffer.len(), |at| at + 1);
-        let rest = self.buffer.split_off(line);
-        let mut line = std::mem::replace(&mut self.buffer, rest);
-        line.truncate(HEAD_BYTES);
-        (self.scanned, self.boundary, self.in_quotes) = (0, 0, false);
-        Piece::Refused { head: line.into(), reason: "a quote is opened and never closed".to_owned() }
-    }
-
-    fn skip(&mut self, end: bool) -> Option<Piece> {
-        let line_end = memchr(b'\n', &self.buffer).map(|at| at + 1);
-        let Some(drop_to) = line_end.or(end.then_some(self.buffer.len())) else {
-            self.buffer.clear();
+    /// Takes the refused record off the buffer, once its end is known.
+    fn refuse(&mut self, end: bool) -> Option<Piece> {
+        let mut refused = self.refused.take()?;
+        let line_end = memchr(b'\n', &self.buffer[refused.from..]).map(|at| refused.from + at + 1);
+        let Some(stop) = line_end.or(end.then_some(self.buffer.len())) else {
+            // The last byte stays: it may be half of a CRLF.
+            let gone = self.buffer.split_to(self.buffer.len() - 1);
+            fill_head(&mut refused.head, &gone);
+            refused.dropped += gone.len();
+            refused.from = 1;
+            (self.scanned, self.quoted_to) = (1, 0);
+            self.refused = Some(refused);
             return None;
         };
-        self.buffer.drain(..drop_to);
-        (self.scanned, self.boundary, self.in_quotes) = (0, 0, false);
-        let head = self.skipping.take()?;
-        Some(Piece::Refused { head, reason: format!("record longer than {} bytes", self.max_record) })
+        let line = self.buffer.split_to(stop);
+        let record = without_line_end(&line);
+        fill_head(&mut refused.head, record);
+        let reason = if refused.dropped + record.len() > self.max_record {
+            format!("record longer than {} bytes", self.max_record)
+        } else {
+            "a quote is opened and never closed".to_owned()
+        };
+        let quoted_to = if self.quote_at.is_some() { self.scanned.max(self.quoted_to) } else { 0 };
+        self.quoted_to = quoted_to.saturating_sub(stop);
+        (self.scanned, self.boundary, self.quote_at) = (0, 0, None);
+        Some(Piece::Refused { head: refused.head.into(), reason })
     }
+}
+
+fn fill_head(head: &mut Vec<u8>, bytes: &[u8]) {
+    head.extend_from_slice(&bytes[..bytes.len().min(HEAD_BYTES - head.len())]);
+}
+
+fn without_line_end(record: &[u8]) -> &[u8] {
+    let record = record.strip_suffix(b"\n").unwrap_or(record);
+    record.strip_suffix(b"\r").unwrap_or(record)
 }
 
 impl Framing {

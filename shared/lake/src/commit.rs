@@ -6,6 +6,7 @@
 //! `txnId`, so a PUT whose answer was lost is found, not repeated.
 
 use std::collections::{BTreeMap, HashSet};
+use std::iter;
 use std::sync::{Arc, Mutex as SyncMutex};
 use std::time::Duration;
 
@@ -15,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use crate::error::LakeError;
+use crate::error::{ErrorKind, LakeError};
 use crate::lake::LakeOptions;
 use crate::log::actions::{Add, CommitInfo, Line, Remove, Transaction, encode};
 use crate::log::commit_path;
 use crate::log::replay::{Location, State};
-use crate::table::Table;
+use crate::table::{Table, TableDefinition};
 use crate::writer::StagedFile;
 
 pub(crate) const ENGINE: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
@@ -115,6 +116,8 @@ pub(crate) struct Proposal {
     /// Another producer whose delivery this commit settles too, and whether it was settled when this was planned. If
     /// it is settled in between, its rows came in unseen: the plan is void.
     pub(crate) settles: Option<(Producer, bool)>,
+    /// A producer that is brought up to a version by this commit, if it is not there yet.
+    pub(crate) raises: Option<Producer>,
     pub(crate) after: Option<i64>,
     pub(crate) add: Vec<(StagedFile, bool)>,
     pub(crate) remove: Vec<Remove>,
@@ -137,6 +140,7 @@ struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Writer {
     at: Location,
+    definition: TableDefinition,
     options: LakeOptions,
     pub(crate) state: Arc<Mutex<State>>,
     queue: SyncMutex<Vec<Waiting>>,
@@ -149,9 +153,23 @@ impl Table {
     /// # Errors
     /// [`crate::ErrorKind::Retryable`] when the store does not answer: deliver the same input again.
     pub async fn append(&self, append: Append, after: Option<i64>) -> Result<Outcome, LakeError> {
+        self.append_raising(append, after, None).await
+    }
+
+    /// [`Table::append`] that also brings another producer up to a version, should it not be there yet.
+    ///
+    /// # Errors
+    /// As [`Table::append`].
+    pub async fn append_raising(
+        &self,
+        append: Append,
+        after: Option<i64>,
+        raises: Option<Producer>,
+    ) -> Result<Outcome, LakeError> {
         let proposal = Proposal {
             producer: append.producer,
             settles: None,
+            raises,
             after,
             add: append.files.into_iter().map(|file| (file, true)).collect(),
             remove: Vec::new(),
@@ -165,8 +183,8 @@ impl Table {
 }
 
 impl Writer {
-    pub(crate) fn new(at: Location, options: LakeOptions, state: State) -> Self {
-        Self { at, options, state: Arc::new(Mutex::new(state)), queue: SyncMutex::default() }
+    pub(crate) fn new(at: Location, definition: TableDefinition, options: LakeOptions, state: State) -> Self {
+        Self { at, definition, options, state: Arc::new(Mutex::new(state)), queue: SyncMutex::default() }
     }
 
     /// Commits, alone or with whoever waits. The work runs in a task of its own, so a caller that is dropped at its
@@ -202,7 +220,8 @@ impl Writer {
             }
             let mut later = Vec::new();
             self.commit_group(&mut state, group, &mut later).await;
-            // Two proposals of one producer cannot share a commit; the second goes into the next round.
+            // Two proposals that commit or settle one producer cannot share a commit: the second goes into the next
+            // round, where it sees what the first did.
             self.queue().splice(0..0, later);
         }
     }
@@ -244,15 +263,16 @@ impl Writer {
             }
             tokio::time::sleep(backoff(attempt)).await;
         };
-        self.fail(group, failed);
+        Self::fail(group, failed);
     }
 
-    /// Everyone in the group gets an answer; the first gets the error itself, the others its kind.
-    fn fail(&self, group: Vec<Waiting>, error: LakeError) {
-        let mut error = Some(error);
+    /// Everyone in the group gets an answer; the first gets the error itself, the others its kind and message.
+    fn fail(group: Vec<Waiting>, error: LakeError) {
+        let (kind, message) = (error.kind(), error.to_string());
+        let mut first = Some(error);
         for waiting in group {
-            let own = error.take().unwrap_or_else(|| LakeError::Stopped { table: self.at.name.clone() });
-            drop(waiting.answer.send(Err(own)));
+            let shared = || LakeError::SharedCommit { kind, message: message.clone() };
+            drop(waiting.answer.send(Err(first.take().unwrap_or_else(shared))));
         }
     }
 
@@ -262,9 +282,10 @@ impl Writer {
         let mut removed = HashSet::new();
         let mut remaining = Vec::with_capacity(group.len());
         for waiting in group.drain(..) {
-            let Proposal { producer, after, .. } = &waiting.proposal;
+            let Proposal { producer, after, settles, remove, .. } = &waiting.proposal;
             let known = state.transactions.get(&producer.id).copied();
-            let clash = waiting.proposal.remove.iter().any(|remove| removed.contains(&remove.path));
+            let ids = || iter::once(&producer.id).chain(settles.iter().map(|(also, _)| &also.id));
+            let clash = ids().any(|id| seen.contains(id)) || remove.iter().any(|remove| removed.contains(&remove.path));
             match known {
                 Some(version) if version >= producer.version => {
                     drop(waiting.answer.send(Ok(Outcome::AlreadyCommitted { producer_version: version })));
@@ -272,10 +293,11 @@ impl Writer {
                 Some(version) if known != *after => {
                     drop(waiting.answer.send(Ok(Outcome::Overlaps { producer_version: version })));
                 }
-                _ if clash || !seen.insert(producer.id.clone()) => later.push(waiting),
+                _ if clash => later.push(waiting),
                 _ => match self.rewrite_conflict(state, &waiting.proposal).await {
                     Ok(()) => {
-                        removed.extend(waiting.proposal.remove.iter().map(|remove| remove.path.clone()));
+                        seen.extend(ids().cloned());
+                        removed.extend(remove.iter().map(|remove| remove.path.clone()));
                         remaining.push(waiting);
                     }
                     Err(error) => drop(waiting.answer.send(Err(error))),
@@ -312,32 +334,44 @@ impl Writer {
     async fn put(&self, state: &mut State, entry: Entry) -> Result<Put, LakeError> {
         let path = commit_path(&self.at.root, entry.version);
         let payload = PutPayload::from(entry.body.clone());
-        let lost_answer = match self.at.store.put_opts(&path, payload, PutMode::Create.into()).await {
+        let refusal = match self.at.store.put_opts(&path, payload, PutMode::Create.into()).await {
             Ok(_) => {
                 let lines = self.at.decode(entry.version, &entry.body)?;
-                state.apply(&self.at, entry.version, lines)?;
+                state.apply(&self.at, &self.definition, entry.version, lines)?;
                 return Ok(Put::Committed);
             }
-            // Azure answers a failed conditional create with 409 or 412; a retried request meets its own effect.
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => None,
-            Err(error) => Some(error),
+            Err(error) => error,
         };
-        let winner = match (self.at.read_commit(entry.version).await, lost_answer) {
-            (Ok(Some(winner)), _) => winner,
-            (Ok(None), None) => return Err(self.at.corrupt(&path, "exists and cannot be read")),
-            (Ok(None) | Err(_), Some(error)) => return Ok(Put::Unknown(Attempted { entry, error })),
-            (Err(error), None) => return Err(error),
+        // Lost, or ours with the answer lost (a retried request meets its own effect): what is there now tells.
+        let winner = match self.at.read_commit(entry.version).await {
+            Ok(Some(winner)) => winner,
+            Err(error) if error.kind() != ErrorKind::Retryable => return Err(error),
+            Ok(None) | Err(_) if is_final(&refusal) => return Err(self.at.store_error("commit", &path, refusal)),
+            Ok(None) | Err(_) => return Ok(Put::Unknown(Attempted { entry, error: refusal })),
         };
         let lines = self.at.decode(entry.version, &winner)?;
         let id = lines.iter().find_map(|line| line.commit_info.as_ref()?.txn_id.clone());
-        state.apply(&self.at, entry.version, lines)?;
+        state.apply(&self.at, &self.definition, entry.version, lines)?;
         Ok(if id.as_deref() == Some(entry.id.as_str()) { Put::Committed } else { Put::Lost })
     }
 
     fn unknown_outcome(&self, attempted: Attempted) -> LakeError {
-        let (version, source) = (attempted.entry.version, attempted.error);
+        let (version, source) = (attempted.entry.version, Box::new(attempted.error));
         LakeError::UnknownOutcome { table: self.at.name.clone(), version, source }
     }
+}
+
+/// Whether the store will say no again, however often it is asked within this call.
+fn is_final(refusal: &object_store::Error) -> bool {
+    use object_store::Error;
+    matches!(
+        refusal,
+        Error::PermissionDenied { .. }
+            | Error::Unauthenticated { .. }
+            | Error::NotSupported { .. }
+            | Error::NotImplemented { .. }
+            | Error::InvalidPath { .. }
+    )
 }
 
 enum Put {
@@ -388,9 +422,13 @@ impl Entry {
         };
         let mut lines = vec![Line { commit_info: Some(info), ..Line::default() }];
         for waiting in group {
-            let Proposal { producer, settles, add, remove, .. } = &waiting.proposal;
+            let Proposal { producer, settles, raises, add, remove, .. } = &waiting.proposal;
             let last_updated = producer.expires.then_some(now_ms);
             lines.push(txn(producer.id.clone(), producer.version, last_updated));
+            let behind = |also: &&Producer| state.transactions.get(&also.id).is_none_or(|at| *at < also.version);
+            if let Some(also) = raises.as_ref().filter(behind) {
+                lines.push(txn(also.id.clone(), also.version, also.expires.then_some(now_ms)));
+            }
             if let Some((also, false)) = settles {
                 lines.push(txn(also.id.clone(), also.version, also.expires.then_some(now_ms)));
             }

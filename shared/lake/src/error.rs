@@ -20,7 +20,7 @@ pub enum ErrorKind {
 #[non_exhaustive]
 pub enum LakeError {
     #[error("table `{table}`: {action} {path}: {source}")]
-    Store { table: String, action: &'static str, path: Path, source: object_store::Error },
+    Store { table: String, action: &'static str, path: Path, source: Box<object_store::Error> },
 
     #[error("table `{table}`: gave up after {attempts} attempts to commit; other writers kept winning. Retry later")]
     Contended { table: String, attempts: u32 },
@@ -28,7 +28,7 @@ pub enum LakeError {
     #[error(
         "table `{table}`: the outcome of commit {version} is unknown ({source}); deliver the same input again, its transaction id tells"
     )]
-    UnknownOutcome { table: String, version: i64, source: object_store::Error },
+    UnknownOutcome { table: String, version: i64, source: Box<object_store::Error> },
 
     #[error(
         "table `{table}`: file {path} was removed by a concurrent commit ({version}) while it was being rewritten; run the rewrite again"
@@ -58,6 +58,10 @@ pub enum LakeError {
     #[error("table `{table}`: checkpoint of version {version}: {message}")]
     Checkpoint { table: String, version: i64, message: String },
 
+    /// The commit that this proposal shared with others failed; the message is that of the common cause.
+    #[error("{message}")]
+    SharedCommit { kind: ErrorKind, message: String },
+
     #[error("table `{table}`: the task that did the work was stopped")]
     Stopped { table: String },
 }
@@ -65,7 +69,7 @@ pub enum LakeError {
 impl LakeError {
     /// Whether a file that the log names is gone from the store (vacuumed).
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Store { source: object_store::Error::NotFound { .. }, .. })
+        matches!(self, Self::Store { source, .. } if matches!(**source, object_store::Error::NotFound { .. }))
     }
 
     pub fn kind(&self) -> ErrorKind {
@@ -79,6 +83,7 @@ impl LakeError {
             Self::UnsupportedTable { .. } => ErrorKind::Unsupported,
             Self::Schema { .. } | Self::Frame { .. } => ErrorKind::Invalid,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::SharedCommit { kind, .. } => *kind,
         }
     }
 }

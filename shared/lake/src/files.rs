@@ -11,6 +11,10 @@ const PARTITION_SAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').re
 /// What Hive, Spark and delta-rs call the folder of a null partition value.
 const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
+/// Bytes of a value in its folder's name: file systems take 255 for a name, Azure 1,024 for a path. The name is for the
+/// eye alone, the value is in the log.
+const MAX_FOLDER_VALUE: usize = 96;
+
 /// `country=PT/part-<id>.snappy.parquet`, relative to the table's root, as the object store knows it.
 pub(crate) fn data_file(partition: &BTreeMap<String, Option<String>>, columns: &[String], id: &str) -> String {
     let mut name = String::new();
@@ -18,7 +22,16 @@ pub(crate) fn data_file(partition: &BTreeMap<String, Option<String>>, columns: &
         let value = partition.get(column).and_then(Option::as_deref).unwrap_or(NULL_PARTITION);
         name.push_str(&utf8_percent_encode(column, PARTITION_SAFE).to_string());
         name.push('=');
-        name.push_str(&utf8_percent_encode(value, PARTITION_SAFE).to_string());
+        let start = name.len();
+        // Whole characters, so that no percent-encoding is cut.
+        for character in value.chars() {
+            let mut bytes = [0; 4];
+            let encoded = utf8_percent_encode(character.encode_utf8(&mut bytes), PARTITION_SAFE).to_string();
+            if name.len() - start + encoded.len() > MAX_FOLDER_VALUE {
+                break;
+            }
+            name.push_str(&encoded);
+        }
         name.push('/');
     }
     name + "part-" + id + ".snappy.parquet"

@@ -19,6 +19,7 @@ mod files;
 mod lake;
 mod log;
 mod maintain;
+mod partition;
 mod rewrite;
 mod snapshot;
 mod sorted;

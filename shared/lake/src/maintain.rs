@@ -62,6 +62,7 @@ impl Table {
         table.load().await.map_err(|cause| error(cause.to_string()))?;
         let checkpoint = deltalake::protocol::checkpoints::create_checkpoint(&table, None);
         checkpoint.await.map_err(|cause| error(cause.to_string()))?;
-        Ok(version)
+        let written = table.version().and_then(|version| i64::try_from(version).ok());
+        Ok(written.unwrap_or(version))
     }
 }

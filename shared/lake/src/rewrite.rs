@@ -96,6 +96,7 @@ impl Table {
             .propose(Proposal {
                 producer: rewrite_producer(),
                 settles: None,
+                raises: None,
                 after: None,
                 add: staged.iter().cloned().map(|file| (file, false)).collect(),
                 remove: removes(bin, (self.options.now_ms)(), false),
@@ -153,8 +154,9 @@ impl Table {
     ) -> Result<Outcome, LakeError> {
         let snapshot = self.snapshot().await?;
         let producer = &replacement.producer;
-        if let Some(version) = snapshot.transactions.get(&producer.id).filter(|version| **version >= producer.version) {
-            return Ok(Outcome::AlreadyCommitted { producer_version: *version });
+        let after = snapshot.transactions.get(&producer.id).copied();
+        if let Some(version) = after.filter(|version| *version >= producer.version) {
+            return Ok(Outcome::AlreadyCommitted { producer_version: version });
         }
         let settles = settles.map(|also| {
             let known = snapshot.transactions.contains_key(&also.id);
@@ -168,7 +170,7 @@ impl Table {
             .propose(Proposal {
                 producer: producer.clone(),
                 settles,
-                after: None,
+                after,
                 add,
                 remove: removes(&affected.files, (self.options.now_ms)(), true),
                 read_version: Some(snapshot.version),

@@ -12,6 +12,7 @@ use weir_contract::TableColumn;
 use crate::error::LakeError;
 use crate::log::actions::Add;
 use crate::log::replay::object_path;
+use crate::partition::to_column;
 use crate::table::Table;
 
 /// The files of a table at one version.
@@ -165,7 +166,7 @@ fn decode(
         let dtype = crate::table::polars_type(column.data_type);
         let name = PlSmallStr::from_str(&column.name);
         let values = match partition.get(&column.name) {
-            Some(value) => partition_column(name, value.as_deref(), height, &dtype)?,
+            Some(value) => to_column(name, value.as_deref(), height, &dtype, column.nullable)?,
             // Files older than the column do not have it.
             None => match frame.drop_in_place(&column.name) {
                 Ok(values) => values.cast(&dtype)?,
@@ -175,14 +176,4 @@ fn decode(
         ordered.push(values);
     }
     DataFrame::new(height, ordered)
-}
-
-fn partition_column(name: PlSmallStr, value: Option<&str>, height: usize, dtype: &DataType) -> PolarsResult<Column> {
-    match value {
-        None => Ok(Column::full_null(name, height, dtype)),
-        Some(text) => {
-            let one = Series::new(name.clone(), [text]).strict_cast(dtype)?;
-            Ok(Column::new_scalar(name, Scalar::new(dtype.clone(), one.get(0)?.into_static()), height))
-        }
-    }
 }

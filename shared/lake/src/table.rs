@@ -44,9 +44,9 @@ impl Table {
         options: &LakeOptions,
     ) -> Result<Option<Self>, LakeError> {
         let Some(state) = State::load(&at, false).await? else { return Ok(None) };
-        check_schema(&at, definition, &state.metadata)?;
-        let writer = Arc::new(Writer::new(at.clone(), options.clone(), state));
-        Ok(Some(Self { at, definition: definition.clone(), options: options.clone(), writer }))
+        let definition = fit(&at, definition, &state.metadata)?;
+        let writer = Arc::new(Writer::new(at.clone(), definition.clone(), options.clone(), state));
+        Ok(Some(Self { at, definition, options: options.clone(), writer }))
     }
 
     pub(crate) async fn open_or_create(
@@ -66,6 +66,7 @@ impl Table {
         &self.at.name
     }
 
+    /// What the table was opened with; a column that may be null in the table may be null here.
     pub fn definition(&self) -> &TableDefinition {
         &self.definition
     }
@@ -85,7 +86,7 @@ impl Table {
     /// Reads the commits that other processes made since. Returns the version reached.
     pub async fn refresh(&self) -> Result<i64, LakeError> {
         let mut state = self.writer.state.lock().await;
-        state.refresh(&self.at).await?;
+        state.refresh(&self.at, &self.definition).await?;
         Ok(state.version)
     }
 
@@ -164,13 +165,15 @@ impl Schema {
 }
 
 /// Every column of the definition must be in the table with the same type, and the table must have no more: an append
-/// that leaves columns out would be somebody else's schema.
-fn check_schema(at: &Location, wanted: &TableDefinition, metadata: &Metadata) -> Result<(), LakeError> {
+/// that leaves columns out would be somebody else's schema. Returns the definition with the table's nullability: rows
+/// that were written before a contract forbade nulls must stay rewritable.
+pub(crate) fn fit(at: &Location, wanted: &TableDefinition, metadata: &Metadata) -> Result<TableDefinition, LakeError> {
     let error = |message: String| LakeError::Schema { table: at.name.clone(), message };
     let schema: Schema = serde_json::from_str(&metadata.schema_string)
         .map_err(|cause| at.corrupt(at.root.clone().join("_delta_log"), format!("schemaString: {cause}")))?;
     let mut found: HashMap<_, _> = schema.fields.iter().map(|field| (field.name.as_str(), field)).collect();
-    for column in &wanted.columns {
+    let mut fitted = wanted.clone();
+    for column in &mut fitted.columns {
         let name = &column.name;
         let Some(field) = found.remove(name.as_str()) else {
             return Err(error(format!(
@@ -184,6 +187,7 @@ fn check_schema(at: &Location, wanted: &TableDefinition, metadata: &Metadata) ->
         if column.nullable && !field.nullable {
             return Err(error(format!("column `{name}` may be null in the contract and must not be in the table")));
         }
+        column.nullable = field.nullable;
     }
     if let Some(name) = found.keys().min() {
         return Err(error(format!("the table has column `{name}`, the contract has not")));
@@ -192,7 +196,7 @@ fn check_schema(at: &Location, wanted: &TableDefinition, metadata: &Metadata) ->
         let (table, contract) = (metadata.partition_columns.join(", "), wanted.partition_by.join(", "));
         return Err(error(format!("partitioned by [{table}], and by [{contract}] in the contract")));
     }
-    Ok(())
+    Ok(fitted)
 }
 
 fn delta_type(data_type: DataType) -> String {

@@ -16,8 +16,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::error::LakeError;
 use crate::files::{data_file, to_log_path};
 use crate::log::replay::object_path;
+use crate::partition::to_texts;
 use crate::statistics::FileStatistics;
-use crate::table::{Table, polars_type};
+use crate::table::{Table, TableDefinition, polars_type};
 
 /// Encoded bytes held for files that are still open; above it the largest is closed early.
 const MAX_OPEN_BYTES: usize = 128 * 1024 * 1024;
@@ -82,7 +83,7 @@ impl TableWriter {
         let parts = if definition.partition_by.is_empty() {
             vec![(Partition::new(), frame)]
         } else {
-            split(&frame, &definition.partition_by).map_err(|source| self.frame_error("partition", source))?
+            split(&frame, definition).map_err(|source| self.frame_error("partition", source))?
         };
         for (partition, rows) in parts {
             let open = self.open.remove(&partition);
@@ -187,13 +188,14 @@ fn check(table: &Table, frame: &DataFrame) -> Result<(), LakeError> {
 }
 
 /// The frame's rows by partition value, without the partition columns (they live in the log, not in the files).
-fn split(frame: &DataFrame, columns: &[String]) -> PolarsResult<Vec<(Partition, DataFrame)>> {
-    let keys: Vec<Column> =
-        columns.iter().map(|name| frame.column(name)?.cast(&DataType::String)).collect::<PolarsResult<_>>()?;
-    let keys: Vec<&StringChunked> = keys.iter().map(Column::str).collect::<PolarsResult<_>>()?;
+fn split(frame: &DataFrame, definition: &TableDefinition) -> PolarsResult<Vec<(Partition, DataFrame)>> {
+    let columns = &definition.partition_by;
+    let nullable = |name: &String| definition.columns.iter().any(|column| column.name == *name && column.nullable);
+    let keys: Vec<_> =
+        columns.iter().map(|name| to_texts(frame.column(name)?, nullable(name))).collect::<PolarsResult<_>>()?;
     let mut groups: BTreeMap<Vec<Option<&str>>, Vec<IdxSize>> = BTreeMap::new();
     for row in 0..frame.height() {
-        let key = keys.iter().map(|key| key.get(row)).collect();
+        let key = keys.iter().map(|key| key[row].as_deref()).collect();
         groups.entry(key).or_default().push(row as IdxSize);
     }
     let mut rest = frame.clone();

@@ -19,6 +19,7 @@ use super::commit_path;
 use crate::error::LakeError;
 use crate::files::from_log_path;
 use crate::snapshot::FileEntry;
+use crate::table::{TableDefinition, fit};
 
 /// Commits read at the same time on a cold start.
 const READ_AHEAD: usize = 32;
@@ -29,6 +30,7 @@ const MAX_COMMIT_BYTES: u64 = 256 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     pub(crate) version: i64,
+    protocol: Protocol,
     pub(crate) metadata: Arc<Metadata>,
     pub(crate) transactions: HashMap<String, i64>,
     pub(crate) files: Option<BTreeMap<String, FileEntry>>,
@@ -44,7 +46,7 @@ pub(crate) struct Location {
 
 impl Location {
     pub(crate) fn store_error(&self, action: &'static str, path: &Path, source: object_store::Error) -> LakeError {
-        LakeError::Store { table: self.name.clone(), action, path: path.clone(), source }
+        LakeError::Store { table: self.name.clone(), action, path: path.clone(), source: Box::new(source) }
     }
 
     pub(crate) fn corrupt(&self, path: impl ToString, message: impl ToString) -> LakeError {
@@ -75,10 +77,32 @@ impl Location {
 impl State {
     /// The newest state of the table, or `None` when there is no table.
     pub(crate) async fn load(at: &Location, with_files: bool) -> Result<Option<Self>, LakeError> {
+        if let Some(hint) = checkpoint_hint(at).await? {
+            match Self::replay(at, Some(&hint), with_files).await {
+                // The checkpoint that the hint names is gone: the hint is only a hint.
+                Err(error) if error.is_not_found() => {}
+                loaded => return loaded.map(Some),
+            }
+        }
+        let log = LogListing::read(at).await?;
+        let checkpoint = log.checkpoint.map(|version| Checkpoint { version, parts: None });
+        let Some(newest) = log.last.max(log.checkpoint) else { return Ok(None) };
+        if checkpoint.is_none() && log.first != Some(0) {
+            let message = format!("the log begins at version {} without a checkpoint", log.first.unwrap_or_default());
+            return Err(at.corrupt(at.root.clone().join("_delta_log"), message));
+        }
+        let state = Self::replay(at, checkpoint.as_ref(), with_files).await?;
+        if state.version < newest {
+            return Err(at.corrupt(commit_path(&at.root, state.version + 1), "is missing, and later commits are not"));
+        }
+        Ok(Some(state))
+    }
+
+    async fn replay(at: &Location, checkpoint: Option<&Checkpoint>, with_files: bool) -> Result<Self, LakeError> {
         let mut replay = Replay { files: with_files.then(BTreeMap::new), ..Replay::default() };
         let mut next = 0;
-        if let Some(checkpoint) = find_checkpoint(at).await? {
-            replay.checkpoint(at, &checkpoint).await?;
+        if let Some(checkpoint) = checkpoint {
+            replay.checkpoint(at, checkpoint).await?;
             next = checkpoint.version + 1;
         }
         let first = next;
@@ -92,29 +116,32 @@ impl State {
             replay.commit(at, version, at.decode(version, &bytes)?)?;
             next = version + 1;
         }
-        if next == 0 {
-            return Ok(None);
-        }
-        replay.finish(at, next - 1).map(Some)
+        replay.finish(at, next - 1)
     }
 
-    /// Applies the commits that others made since. Returns how many there were.
-    pub(crate) async fn refresh(&mut self, at: &Location) -> Result<usize, LakeError> {
-        let mut count = 0;
+    /// Applies the commits that others made since.
+    pub(crate) async fn refresh(&mut self, at: &Location, definition: &TableDefinition) -> Result<(), LakeError> {
         while let Some(bytes) = at.read_commit(self.version + 1).await? {
             let lines = at.decode(self.version + 1, &bytes)?;
-            self.apply(at, self.version + 1, lines)?;
-            count += 1;
+            self.apply(at, definition, self.version + 1, lines)?;
         }
-        Ok(count)
+        Ok(())
     }
 
-    /// Applies one commit, which must be the next version.
-    pub(crate) fn apply(&mut self, at: &Location, version: i64, lines: Vec<Line>) -> Result<(), LakeError> {
+    /// Applies one commit, which must be the next version. After a commit that made the table one which Weir does not
+    /// write, or which does not fit the definition any more, the state stays before it: every later call fails alike.
+    pub(crate) fn apply(
+        &mut self,
+        at: &Location,
+        definition: &TableDefinition,
+        version: i64,
+        lines: Vec<Line>,
+    ) -> Result<(), LakeError> {
         debug_assert_eq!(version, self.version + 1);
+        let altered = lines.iter().any(|line| line.protocol.is_some() || line.meta_data.is_some());
         let mut replay = Replay {
-            protocol: None,
-            metadata: Some(self.metadata.clone()),
+            protocol: Some(self.protocol.clone()),
+            metadata: Some(Arc::clone(&self.metadata)),
             transactions: std::mem::take(&mut self.transactions),
             files: self.files.take(),
         };
@@ -122,11 +149,10 @@ impl State {
         self.transactions = replay.transactions;
         self.files = replay.files;
         applied?;
-        if let Some(metadata) = replay.metadata {
-            if let Some(protocol) = &replay.protocol {
-                guard(at, protocol, &metadata)?;
-            }
-            self.metadata = metadata;
+        if let (true, Some(protocol), Some(metadata)) = (altered, replay.protocol, replay.metadata) {
+            guard(at, &protocol, &metadata)?;
+            fit(at, definition, &metadata)?;
+            (self.protocol, self.metadata) = (protocol, metadata);
         }
         self.version = version;
         Ok(())
@@ -215,7 +241,7 @@ impl Replay {
         let metadata = self.metadata.ok_or_else(|| at.corrupt(&log, "no metaData action"))?;
         let protocol = self.protocol.ok_or_else(|| at.corrupt(&log, "no protocol action"))?;
         guard(at, &protocol, &metadata)?;
-        Ok(State { version, metadata, transactions: self.transactions, files: self.files })
+        Ok(State { version, protocol, metadata, transactions: self.transactions, files: self.files })
     }
 }
 
@@ -318,23 +344,32 @@ async fn checkpoint_hint(at: &Location) -> Result<Option<Checkpoint>, LakeError>
     }
 }
 
-/// `_last_checkpoint` when it is there; else, when the log no longer begins at 0, the newest checkpoint listed.
-async fn find_checkpoint(at: &Location) -> Result<Option<Checkpoint>, LakeError> {
-    if let Some(checkpoint) = checkpoint_hint(at).await? {
-        return Ok(Some(checkpoint));
+/// The versions in `_delta_log`. A listing costs more the older the log: only where there is no hint.
+#[derive(Default)]
+struct LogListing {
+    /// The newest checkpoint of one file.
+    checkpoint: Option<i64>,
+    /// The oldest commit.
+    first: Option<i64>,
+    /// The newest commit.
+    last: Option<i64>,
+}
+
+impl LogListing {
+    async fn read(at: &Location) -> Result<Self, LakeError> {
+        let log = at.root.clone().join("_delta_log");
+        let mut listing = Self::default();
+        let mut objects = at.store.list(Some(&log));
+        while let Some(object) = objects.try_next().await.map_err(|error| at.store_error("list", &log, error))? {
+            let version = |suffix| object.location.filename()?.strip_suffix(suffix)?.parse::<i64>().ok();
+            listing.checkpoint = listing.checkpoint.max(version(".checkpoint.parquet"));
+            if let Some(commit) = version(".json") {
+                listing.first = Some(listing.first.map_or(commit, |first| first.min(commit)));
+                listing.last = listing.last.max(Some(commit));
+            }
+        }
+        Ok(listing)
     }
-    let log = at.root.clone().join("_delta_log");
-    let first = commit_path(&at.root, 0);
-    match at.store.head(&first).await {
-        Ok(_) => return Ok(None),
-        Err(object_store::Error::NotFound { .. }) => {}
-        Err(error) => return Err(at.store_error("read", &first, error)),
-    }
-    let names: Vec<_> =
-        at.store.list(Some(&log)).try_collect().await.map_err(|error| at.store_error("list", &log, error))?;
-    let single = |name: &str| name.strip_suffix(".checkpoint.parquet")?.parse().ok();
-    let newest = names.iter().filter_map(|object| single(object.location.filename()?)).max();
-    Ok(newest.map(|version| Checkpoint { version, parts: None }))
 }
 
 /// Refuses what Weir's writer would break. Weir's own tables are reader 1, writer 2 without features.

@@ -1,0 +1,76 @@
+//! The blobs: TPC-H data, made once and kept in `<target>/bench-data`.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use tpchgen::csv::LineItemCsv;
+use tpchgen::generators::{CustomerGenerator, LineItemGenerator};
+
+use crate::Result;
+
+/// Large enough that the generators never run dry: a blob ends at its size.
+const SCALE_FACTOR: f64 = 10.0;
+
+#[derive(Debug)]
+pub(crate) struct Blob {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+    pub(crate) records: u64,
+}
+
+/// Order lines with the header that the sales contract reads.
+pub(crate) fn sales_csv(folder: &Path, megabytes: u64) -> Result<Blob> {
+    let generator = LineItemGenerator::new(SCALE_FACTOR, 1, 1);
+    let lines = generator.iter().map(|line| LineItemCsv::new(line).to_string());
+    make(folder.join(format!("lineitem_{megabytes}mb.csv")), megabytes, Some(LineItemCsv::header()), lines)
+}
+
+/// Customers with the fields of the customers contract, a made-up e-mail address each.
+pub(crate) fn customers_ndjson(folder: &Path, megabytes: u64) -> Result<Blob> {
+    let generator = CustomerGenerator::new(SCALE_FACTOR, 1, 1);
+    let lines = generator.iter().map(|customer| {
+        serde_json::json!({
+            "customer_key": customer.c_custkey,
+            "name": customer.c_name.to_string(),
+            "email": format!("customer{}@example.com", customer.c_custkey),
+            "phone": customer.c_phone.to_string(),
+            "address": customer.c_address.to_string(),
+            "nation_key": customer.c_nationkey,
+            "account_balance": customer.c_acctbal.to_string(),
+            "market_segment": customer.c_mktsegment,
+            "comment": customer.c_comment,
+        })
+        .to_string()
+    });
+    make(folder.join(format!("customer_{megabytes}mb.ndjson")), megabytes, None, lines)
+}
+
+fn make(path: PathBuf, megabytes: u64, header: Option<&str>, lines: impl Iterator<Item = String>) -> Result<Blob> {
+    // The count is written last, so a file without it was left half made.
+    let count = path.with_extension("records");
+    if let Ok(records) = std::fs::read_to_string(&count) {
+        let bytes = std::fs::metadata(&path)?.len();
+        return Ok(Blob { path, bytes, records: records.trim().parse()? });
+    }
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(&path)?);
+    let (mut bytes, mut records) = (0, 0);
+    let mut write = |line: &str| -> Result<u64> {
+        file.write_all(line.as_bytes())?;
+        file.write_all(b"\n")?;
+        Ok(line.len() as u64 + 1)
+    };
+    if let Some(header) = header {
+        bytes += write(header)?;
+    }
+    for line in lines {
+        bytes += write(&line)?;
+        records += 1;
+        if bytes >= megabytes * 1_000_000 {
+            break;
+        }
+    }
+    file.into_inner()?.sync_all()?;
+    std::fs::write(count, records.to_string())?;
+    Ok(Blob { path, bytes, records })
+}

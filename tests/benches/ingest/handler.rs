@@ -1,0 +1,134 @@
+//! `weir serve` as the Functions host runs it: a child, a port, an envelope.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use crate::Result;
+
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+pub(crate) fn datasets() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/datasets")
+}
+
+/// Builds `weir` into the benchmark's own target folder, with the same features.
+pub(crate) fn build(target: &Path) -> Result<PathBuf> {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--workspace", "--bins", "--manifest-path", manifest, "--target-dir"])
+        .arg(target)
+        .status()?;
+    if !status.success() {
+        return Err("weir does not build".into());
+    }
+    Ok(target.join("release").join("weir"))
+}
+
+/// A running handler. Dropping it ends the process.
+#[derive(Debug)]
+pub(crate) struct Handler {
+    child: Child,
+    port: u16,
+    began: Instant,
+}
+
+impl Handler {
+    /// Starts it over the folders `landing` and `lake` in `site` and waits for its first answer.
+    pub(crate) fn start(weir: &Path, site: &Path) -> Result<Self> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let folder = |name: &str| -> Result<String> {
+            let folder = site.join(name);
+            std::fs::create_dir_all(&folder)?;
+            Ok(format!("file://{}", folder.display()))
+        };
+        let mut command = Command::new(weir);
+        command
+            .arg("serve")
+            .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
+            .env("WEIR_LAKE_URL", folder("lake")?)
+            .env("WEIR_LANDING_URL", folder("landing")?)
+            .env("WEIR_DATASETS", datasets())
+            .env("WEIR_PSEUDONYM_KEY", BASE64.encode([7; 32]))
+            .env("WEIR_DEADLINE_S", "3600")
+            .env("WEIR_LOG", "warn")
+            .stdout(Stdio::null());
+        let began = Instant::now();
+        let handler = Self { child: command.spawn()?, port, began };
+        while handler.call("GET / HTTP/1.1", "").is_err() {
+            if began.elapsed() > START_LIMIT {
+                return Err("the handler does not answer".into());
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(handler)
+    }
+
+    /// Delivers the event of one blob in the container `landing` as the queue's message, and waits for the answer.
+    pub(crate) fn blob_created(&mut self, path: &str) -> Result<Value> {
+        let event = json!({
+            "id": "bench", "topic": "/bench", "eventType": "Microsoft.Storage.BlobCreated", "dataVersion": "",
+            "eventTime": "2026-01-01T00:00:00Z", "metadataVersion": "1",
+            "subject": format!("/blobServices/default/containers/landing/blobs/{path}"),
+            "data": {"api": "PutBlob", "url": format!("https://bench.blob.core.windows.net/landing/{path}")},
+        });
+        let message = BASE64.encode(event.to_string());
+        let envelope = json!({"Data": {"event": message}, "Metadata": {"DequeueCount": "1", "Id": "\"bench\""}});
+        let answer = self.call("POST /ingest_blob HTTP/1.1", &envelope.to_string())?;
+        Ok(serde_json::from_str(&answer)?)
+    }
+
+    /// Seconds since the start of the process.
+    pub(crate) fn elapsed(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+
+    pub(crate) fn peak_bytes(&self) -> Option<u64> {
+        peak_bytes_of(&self.child.id().to_string())
+    }
+
+    /// The body of a 200.
+    fn call(&self, line: &str, body: &str) -> Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        write!(
+            stream,
+            "{line}\r\nHost: localhost\r\nX-Azure-Functions-InvocationId: 00000000-0000-4000-8000-000000000001\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        match answer.split_once("\r\n\r\n") {
+            Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+            _ => Err(format!("{line} was answered with {answer}").into()),
+        }
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        // It may be gone already, and then there is nothing to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Seconds from the start of the process to its first answer, `count` times.
+pub(crate) fn start_times(weir: &Path, folder: &Path, count: usize) -> Result<Vec<f64>> {
+    let site = tempfile::tempdir_in(folder)?;
+    (0..count).map(|_| Ok(Handler::start(weir, site.path())?.elapsed())).collect()
+}
+
+/// The peak of resident memory so far; only Linux tells.
+pub(crate) fn peak_bytes_of(process: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
+}

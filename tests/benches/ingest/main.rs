@@ -1,0 +1,134 @@
+//! What Weir costs over Polars alone, in whole processes: `cargo bench --workspace --bench ingest`.
+//!
+//! A pair is the handler and Polars alone on the same file, one after the other, the order alternating; a ratio is that
+//! of the medians of one run, so that it holds on any machine. Linux tells the peak of resident memory, others do not.
+#![allow(clippy::print_stdout)] // the tables are the product
+
+mod alone;
+mod data;
+mod handler;
+mod report;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use handler::Handler;
+use report::{Comparison, Report, Run};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "\
+cargo bench --workspace --bench ingest -- [OPTIONS]
+  --pairs N      pairs per comparison, at least 1 (default 3)
+  --only NAME    csv, ndjson or start (default: all)
+  --csv-mb N     size of the CSV blob (default 700)
+  --ndjson-mb N  size of the NDJSON blob (default 200)
+  --json         JSON lines instead of tables";
+
+struct Options {
+    pairs: usize,
+    only: Option<String>,
+    csv_mb: u64,
+    ndjson_mb: u64,
+    json: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [alone::FLAG, contract, input, output] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        return alone::run(contract, Path::new(input), Path::new(output));
+    }
+    let Some(options) = parse(&arguments)? else {
+        println!("{USAGE}");
+        return Ok(());
+    };
+    let folder = target_folder()?.join("bench-data");
+    std::fs::create_dir_all(&folder)?;
+    let weir = handler::build(&target_folder()?)?;
+    let wanted = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
+
+    let mut report = Report::new(options.json);
+    if wanted("start") {
+        report.start(&handler::start_times(&weir, &folder, 20)?);
+    }
+    if wanted("csv") {
+        let blob = data::sales_csv(&folder, options.csv_mb)?;
+        report.comparison(&compare("csv", "sales", &blob, &weir, &folder, options.pairs)?);
+    }
+    if wanted("ndjson") {
+        let blob = data::customers_ndjson(&folder, options.ndjson_mb)?;
+        report.comparison(&compare("ndjson", "customers", &blob, &weir, &folder, options.pairs)?);
+    }
+    Ok(())
+}
+
+/// `None` asks for help.
+fn parse(arguments: &[String]) -> Result<Option<Options>> {
+    let mut options = Options { pairs: 3, only: None, csv_mb: 700, ndjson_mb: 200, json: false };
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let mut value = || rest.next().ok_or_else(|| format!("{argument} needs a value\n{USAGE}"));
+        match argument.as_str() {
+            "--pairs" => options.pairs = value()?.parse::<usize>()?.max(1),
+            "--csv-mb" => options.csv_mb = value()?.parse()?,
+            "--ndjson-mb" => options.ndjson_mb = value()?.parse()?,
+            "--only" => options.only = Some(value()?.clone()),
+            "--json" => options.json = true,
+            "--bench" => {} // cargo's own
+            "--help" | "-h" => return Ok(None),
+            unknown => return Err(format!("unknown option {unknown}\n{USAGE}").into()),
+        }
+    }
+    Ok(Some(options))
+}
+
+fn compare(
+    name: &'static str,
+    contract: &str,
+    blob: &data::Blob,
+    weir: &Path,
+    folder: &Path,
+    pairs: usize,
+) -> Result<Comparison> {
+    // Both find the file in the page cache: the first must not pay for the second.
+    std::io::copy(&mut std::fs::File::open(&blob.path)?, &mut std::io::sink())?;
+    let mut comparison = Comparison { name, blob_bytes: blob.bytes, records: blob.records, pairs: Vec::new() };
+    for pair in 0..pairs {
+        let (ours, theirs);
+        if pair % 2 == 0 {
+            ours = through_weir(weir, folder, contract, blob)?;
+            theirs = alone::measure(folder, contract, blob)?;
+        } else {
+            theirs = alone::measure(folder, contract, blob)?;
+            ours = through_weir(weir, folder, contract, blob)?;
+        }
+        comparison.pairs.push((ours, theirs));
+    }
+    Ok(comparison)
+}
+
+/// One blob through a fresh handler into a fresh lake, from the start of the process to its answer.
+fn through_weir(weir: &Path, folder: &Path, contract: &str, blob: &data::Blob) -> Result<Run> {
+    let site = tempfile::tempdir_in(folder)?;
+    let place = site.path().join("landing/landing").join(contract);
+    std::fs::create_dir_all(&place)?;
+    let name = blob.path.file_name().unwrap_or_default();
+    std::fs::hard_link(&blob.path, place.join(name))?;
+    let path = format!("{contract}/{}", name.to_string_lossy());
+
+    let mut handler = Handler::start(weir, site.path())?;
+    let answer = handler.blob_created(&path)?;
+    let run = Run { seconds: handler.elapsed(), peak_bytes: handler.peak_bytes() };
+    let books = &answer["ReturnValue"]["books"];
+    let counted = |key: &str| books[key].as_u64();
+    if counted("committed") != Some(blob.records) || counted("quarantined") != Some(0) {
+        return Err(format!("{} records were sent, and the books say {books}", blob.records).into());
+    }
+    Ok(run)
+}
+
+/// `<target>/release/deps/ingest-<hash>`
+fn target_folder() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    Ok(own.ancestors().nth(3).ok_or("the benchmark is not in a target folder")?.to_owned())
+}

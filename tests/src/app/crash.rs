@@ -1,0 +1,209 @@
+//! SIGKILL at any instruction is a normal stop.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+
+use super::handler::{Batch, Handler, books, queue_envelope};
+use super::site::{ORDERS, Site};
+
+/// Handlers that are killed at work.
+const KILLS: u32 = 20;
+
+/// Something that the host delivers until it is acknowledged, and then perhaps again.
+#[derive(Clone)]
+enum Delivery {
+    Blob(Vec<u8>),
+    Events(Batch),
+}
+
+impl Delivery {
+    /// True when it was acknowledged.
+    async fn send(&self, handler: &Handler) -> bool {
+        let answer = match self {
+            Self::Blob(message) => handler.try_post("ingest_blob", queue_envelope(message)).await,
+            Self::Events(batch) => handler.try_post("ingest_clicks", batch.envelope().to_string()).await,
+        };
+        // No answer: it was killed. Anything else but 200 would be a fault.
+        answer.is_some_and(|answer| {
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            true
+        })
+    }
+}
+
+/// What the tables must hold in the end, by the model: `source|position|value`.
+#[derive(Default)]
+struct Model {
+    orders: BTreeSet<String>,
+    clicks: BTreeSet<String>,
+    quarantined: usize,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handlers_killed_at_random_moments_leave_each_record_once() {
+    let seed: u64 = 20_261_124;
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let site = Site::new();
+    let (mut model, mut all, mut open) = (Model::default(), Vec::new(), Vec::new());
+    for round in 0..KILLS {
+        let fresh = fresh(&site, &mut model, &mut random, round).await;
+        all.extend(fresh.clone());
+        open.extend(fresh);
+        let mut now: Vec<Delivery> = open.clone();
+        now.extend(all.choose_multiple(&mut random, 3).cloned());
+        now.shuffle(&mut random);
+        let handler = Handler::start(&site).await;
+        let life = Duration::from_millis(random.random_range(1..120));
+        let acknowledged = tokio::select! {
+            acknowledged = futures::future::join_all(now.iter().map(|delivery| delivery.send(&handler))) => acknowledged,
+            () = tokio::time::sleep(life) => Vec::new(),
+        };
+        handler.kill();
+        // Who is not told that all of it was acknowledged delivers all of it again.
+        if acknowledged.len() == now.len() && acknowledged.iter().all(|done| *done) {
+            open.clear();
+        }
+    }
+    let handler = Handler::start(&site).await;
+    for delivery in all.iter().chain(&all) {
+        assert!(delivery.send(&handler).await);
+    }
+    compare(&site, &model).await;
+    let status = handler.status().await;
+    assert_eq!(status["balanced"], true, "{status}");
+}
+
+/// Some blobs and the next batch of each partition.
+async fn fresh(site: &Site, model: &mut Model, random: &mut StdRng, round: u32) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    for blob in 0..3 {
+        let path = format!("orders/r{round}b{blob}.csv");
+        let mut content = "id,amount,note\n".to_owned();
+        for position in 1..=random.random_range(1..200) {
+            let (bad, id) = (random.random_ratio(1, 8), random.random::<u32>());
+            content += &format!("{id},{}.00,n\n", if bad { -1 } else { 1 });
+            if bad {
+                model.quarantined += 1;
+            } else {
+                model.orders.insert(format!("blob:in/{path}|{position}|{id}"));
+            }
+        }
+        deliveries.push(Delivery::Blob(site.put(&path, content).await));
+    }
+    for partition in 0..2 {
+        // Batches overlap with the one before.
+        let (from, to) = (i64::from(round) * 30 + 1, i64::from(round) * 30 + 40);
+        let body = |n: i64| format!("{{\"n\":{}}}", if n % 9 == 0 { -n } else { n }).into_bytes();
+        let batch = Batch { partition, events: (from..=to).map(|n| (n, body(n))).collect() };
+        for n in (from..=to).filter(|n| n % 9 != 0) {
+            model.clicks.insert(format!("{}|{n}|{n}", batch.source()));
+        }
+        deliveries.push(Delivery::Events(batch));
+    }
+    deliveries
+}
+
+async fn compare(site: &Site, model: &Model) {
+    let orders = site.rows("orders", &["_source", "_source_position", "id"]).await;
+    assert_eq!(orders, model.orders.iter().cloned().collect::<Vec<_>>());
+    let clicks = site.rows("clicks", &["_source", "_source_position", "n"]).await;
+    assert_eq!(clicks, model.clicks.iter().cloned().collect::<Vec<_>>());
+    assert_eq!(site.each_place_once("orders").await, model.orders.len() + model.quarantined);
+    let events = usize::try_from((KILLS - 1) * 30 + 40).unwrap() * 2;
+    assert_eq!(site.each_place_once("clicks").await, events);
+}
+
+/// Takes back the newest commit of a table: as if the handler had been killed just before it, after the commit of the
+/// quarantine.
+fn take_back_last_commit(site: &Site, table: &str) {
+    fs::remove_file(site.log(table).pop().unwrap()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_between_the_two_commits_of_a_blob_is_mended_by_its_redelivery() {
+    const CONTENT: &str = "id,amount,note\n1,1.00,a\n2,-1.00,b\n3,5.00,c\n4,-2.00,d\n5,6.00,e\n";
+    // What the contract says when the blob comes again, and what must be where then: what quarantine had is settled.
+    let cases = [
+        ("the same", ORDERS.to_owned(), vec!["1", "3", "5"], vec![2, 4]),
+        ("laxer", ORDERS.replace("amount > 0", "amount > -10"), vec!["1", "3", "5"], vec![2, 4]),
+        ("stricter", ORDERS.replace("amount > 0", "amount > 5"), vec!["5"], vec![1, 2, 3, 4]),
+        ("another", ORDERS.replace("amount > 0", "amount < 3"), vec!["1"], vec![2, 3, 4, 5]),
+    ];
+    for (name, contract, rows, quarantined) in cases {
+        let site = Site::new();
+        let message = site.put("orders/a.csv", CONTENT).await;
+        let handler = Handler::start(&site).await;
+        assert_eq!(books(&handler.ingest(&message).await), [5, 3, 2, 0]);
+        handler.kill();
+        take_back_last_commit(&site, "orders");
+        site.contract("orders", &contract);
+        // And once more: the redelivery crashes at the same place.
+        let handler = Handler::start(&site).await;
+        handler.ingest(&message).await;
+        handler.kill();
+        take_back_last_commit(&site, "orders");
+
+        let handler = Handler::start(&site).await;
+        let [records_in, committed, refused, _] = books(&handler.ingest(&message).await);
+        assert_eq!((records_in, committed, refused), (5, rows.len() as u64, quarantined.len() as u64), "{name}");
+        assert_eq!(handler.ingest(&message).await["outcome"], "alreadyCommitted");
+        assert_eq!(site.rows("orders", &["id"]).await, rows, "{name}");
+        let found = site.quarantined("orders", "blob:in/orders/a.csv").await;
+        assert_eq!(found.iter().map(|record| record.position).collect::<Vec<_>>(), quarantined, "{name}");
+        assert_eq!(site.each_place_once("orders").await, 5, "{name}");
+        assert_eq!(handler.status().await["balanced"], true, "{name}");
+    }
+}
+
+/// The host builds batches anew after a crash: they may end elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_between_the_two_commits_of_a_batch_is_mended_by_whatever_batches_follow() {
+    let bad: BTreeSet<i64> = [3, 8, 15, 19].into();
+    let batch = |from: i64, to: i64| {
+        let body = |n: i64| format!("{{\"n\":{}}}", if bad.contains(&n) { -1 } else { n }).into_bytes();
+        Batch { partition: 0, events: (from..=to).map(|n| (n, body(n))).collect() }
+    };
+    // Batches whose table commit is lost, then batches that are acknowledged.
+    let cases: [(&[(i64, i64)], &[(i64, i64)]); 5] = [
+        (&[(1, 10)], &[(1, 10), (11, 20)]),
+        (&[(1, 10)], &[(1, 4), (5, 9), (10, 20)]),
+        (&[(1, 10)], &[(1, 20)]),
+        (&[(1, 10), (1, 20)], &[(1, 5), (6, 12), (13, 20)]),
+        (&[(1, 20), (1, 10), (1, 5)], &[(1, 2), (3, 16), (15, 20)]),
+    ];
+    for (lost, acknowledged) in cases {
+        let site = Site::new();
+        for (from, to) in lost {
+            let handler = Handler::start(&site).await;
+            assert_eq!(handler.events(&batch(*from, *to)).await.status, 200);
+            handler.kill();
+            take_back_last_commit(&site, "clicks");
+        }
+        // The second batch is lost once more, in the middle of the recovery.
+        let handler = Handler::start(&site).await;
+        handler.events(&batch(acknowledged[0].0, acknowledged[0].1)).await.receipt();
+        let (from, to) = acknowledged.get(1).copied().unwrap_or((1, 20));
+        handler.events(&batch(from, 20.max(to))).await.receipt();
+        handler.kill();
+        if acknowledged.len() > 1 {
+            take_back_last_commit(&site, "clicks");
+        }
+        let handler = Handler::start(&site).await;
+        for (from, to) in acknowledged {
+            handler.events(&batch(*from, *to)).await.receipt();
+        }
+        let name = format!("lost {lost:?}, then {acknowledged:?}");
+        let quarantined = site.quarantined("clicks", &batch(1, 1).source()).await;
+        let quarantined: Vec<i64> = quarantined.iter().map(|record| record.position).collect();
+        assert_eq!(quarantined, bad.iter().copied().collect::<Vec<_>>(), "{name}");
+        assert_eq!(site.rows("clicks", &["n"]).await.len(), 16, "{name}");
+        assert_eq!(site.each_place_once("clicks").await, 20, "{name}");
+        assert_eq!(handler.status().await["balanced"], true, "{name}");
+    }
+}

@@ -1,0 +1,14 @@
+//! The real `weir` binary, from outside: started as a process, spoken to as the Functions host does, judged by its
+//! answers and by the tables that it leaves.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "clippy's exemption for tests does not reach their helpers")]
+
+mod bad_input;
+mod command_line;
+mod crash;
+mod exactly_once;
+mod handler;
+mod operations;
+mod privacy;
+mod rules;
+mod serving;
+mod site;
