@@ -170,6 +170,7 @@ impl Table {
             .propose(Proposal {
                 producer: producer.clone(),
                 settles,
+                raises: None,
                 after,
                 add,
                 remove: removes(&affected.files, (self.options.now_ms)(), true),
