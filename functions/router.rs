@@ -11,8 +11,8 @@ use weir_contract::Source;
 use crate::app::{App, deadline};
 use crate::{ingest_blob, ingest_events, maintain, reprocess, run_task, status};
 
-/// Above the largest batch that host.json lets the host build: 1,000 events of 1 MB would be 1.4 GB, but Event Hubs
-/// stop a batch at the prefetch buffer of the trigger; see docs/ARCHITECTURE.md, "Limits".
+/// A larger batch is refused, and the host offers it again without end: `maxEventBatchSize` in host.json times the size
+/// of the hub's events must stay below it. See docs/ARCHITECTURE.md, "Limits".
 const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;
 const MAX_CONCURRENT: usize = 64;
 

@@ -133,10 +133,13 @@ impl ChunkReader {
     async fn fetch(&mut self) -> Result<Bytes, IntakeError> {
         let step = self.options.range_bytes;
         let range = match &mut self.ahead {
-            Some(ahead) => ahead.await.map_err(|_| IntakeError::Stopped { path: self.blob.path().clone() })??,
+            Some(ahead) => {
+                let joined = ahead.await;
+                self.ahead = None;
+                joined.map_err(|_| IntakeError::Stopped { path: self.blob.path().clone() })??
+            }
             None => self.blob.read(self.offset..self.offset.saturating_add(step)).await?,
         };
-        self.ahead = None;
         self.offset += range.len() as u64;
         if !self.is_fetched() {
             let (blob, next) = (self.blob.clone(), self.offset);

@@ -14,6 +14,8 @@ use memchr::{memchr, memrchr};
 
 /// What is kept of a record that is refused.
 const HEAD_BYTES: usize = 64 * 1024;
+/// How far to look for a quote at a time.
+const STRIDE_BYTES: usize = 64 * 1024;
 
 /// How records are told from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,8 +115,9 @@ impl Splitter {
     /// Moves `boundary` as far as records are whole, or up to one that is to be refused.
     fn scan(&mut self, end: bool) {
         while self.refused.is_none() && self.scanned < self.buffer.len() {
-            let goes_on = if self.quote_at.is_some() { self.inside_quotes(end) } else { self.outside_quotes() };
-            if !goes_on {
+            if self.quote_at.is_none() {
+                self.outside_quotes();
+            } else if !self.inside_quotes(end) {
                 break;
             }
         }
@@ -128,18 +131,19 @@ impl Splitter {
         }
     }
 
-    fn outside_quotes(&mut self) -> bool {
-        let rest = &self.buffer[self.scanned..];
+    /// Goes on to the next quote that opens a field, or by a stride.
+    fn outside_quotes(&mut self) {
+        let to = self.buffer.len().min(self.scanned + STRIDE_BYTES);
         let (delimiter, next_quote) = match self.framing {
             Framing::Lines => (b'\n', None),
-            Framing::Csv { delimiter, quote } => (delimiter, memchr(quote, rest).map(|at| self.scanned + at)),
+            Framing::Csv { delimiter, quote } => (delimiter, memchr(quote, &self.buffer[self.scanned..to])),
         };
-        self.take_lines(next_quote.unwrap_or(self.buffer.len()));
-        let Some(at) = next_quote.filter(|_| self.refused.is_none()) else { return false };
+        let next_quote = next_quote.map(|at| self.scanned + at);
+        self.take_lines(next_quote.unwrap_or(to));
+        let Some(at) = next_quote.filter(|_| self.refused.is_none()) else { return };
         let opens = at == 0 || self.buffer[at - 1] == delimiter || self.buffer[at - 1] == b'\n';
         self.quote_at = opens.then_some(at);
         self.scanned = at + 1;
-        true
     }
 
     /// Every line break up to `to` ends a record.
@@ -167,6 +171,7 @@ impl Splitter {
         self.scanned = to;
     }
 
+    /// Goes on to the quote that closes the field. False when that needs more bytes.
     fn inside_quotes(&mut self, end: bool) -> bool {
         let (Framing::Csv { quote, .. }, Some(opened)) = (self.framing, self.quote_at) else { return false };
         let limit = self.boundary.saturating_add(self.max_record);

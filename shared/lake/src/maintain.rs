@@ -15,6 +15,7 @@ use crate::table::Table;
 
 /// What a table looks like; all of it comes from the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TableStatistics {
     pub version: i64,
     pub files: usize,

@@ -1,5 +1,7 @@
 //! Log lines go to stdout, one a line, where the Functions host picks them up (stderr would make each an error).
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::settings::{LogFormat, Settings};
@@ -15,6 +17,6 @@ pub fn install(settings: &Settings) {
     // An error says that a subscriber is installed already.
     let _ = match settings.log_format {
         LogFormat::Json => builder.json().with_current_span(true).with_span_list(false).try_init(),
-        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Text => builder.with_target(false).with_ansi(std::io::stdout().is_terminal()).try_init(),
     };
 }

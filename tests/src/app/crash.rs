@@ -5,11 +5,12 @@ use std::fs;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 
 use super::handler::{Batch, Handler, books, queue_envelope};
 use super::site::{ORDERS, Site};
+use Step::{Lost, Told};
 
 /// Handlers that are killed at work.
 const KILLS: u32 = 20;
@@ -169,41 +170,42 @@ async fn a_crash_between_the_two_commits_of_a_batch_is_mended_by_whatever_batche
         let body = |n: i64| format!("{{\"n\":{}}}", if bad.contains(&n) { -1 } else { n }).into_bytes();
         Batch { partition: 0, events: (from..=to).map(|n| (n, body(n))).collect() }
     };
-    // Batches whose table commit is lost, then batches that are acknowledged.
-    let cases: [(&[(i64, i64)], &[(i64, i64)]); 5] = [
-        (&[(1, 10)], &[(1, 10), (11, 20)]),
-        (&[(1, 10)], &[(1, 4), (5, 9), (10, 20)]),
-        (&[(1, 10)], &[(1, 20)]),
-        (&[(1, 10), (1, 20)], &[(1, 5), (6, 12), (13, 20)]),
-        (&[(1, 20), (1, 10), (1, 5)], &[(1, 2), (3, 16), (15, 20)]),
+    let cases = [
+        vec![Lost(1, 10), Told(1, 10), Told(11, 20)],
+        vec![Lost(1, 10), Told(1, 4), Told(5, 9), Told(10, 20)],
+        vec![Lost(1, 10), Told(1, 20)],
+        vec![Lost(1, 10), Lost(1, 20), Told(1, 5), Told(6, 12), Told(13, 20)],
+        // A second crash, further on than the first, and then shorter batches again.
+        vec![Lost(1, 10), Told(1, 5), Lost(6, 20), Told(6, 12), Told(13, 20)],
+        vec![Lost(1, 20), Lost(1, 10), Lost(1, 5), Told(1, 2), Told(3, 16), Told(15, 20)],
     ];
-    for (lost, acknowledged) in cases {
+    for steps in cases {
         let site = Site::new();
-        for (from, to) in lost {
-            let handler = Handler::start(&site).await;
-            assert_eq!(handler.events(&batch(*from, *to)).await.status, 200);
-            handler.kill();
-            take_back_last_commit(&site, "clicks");
+        let mut handler = Handler::start(&site).await;
+        for step in &steps {
+            let (Lost(from, to) | Told(from, to)) = *step;
+            let [records_in, committed, refused, already] = books(&handler.events(&batch(from, to)).await.receipt());
+            assert_eq!(records_in, committed + refused + already, "{steps:?}");
+            if let Lost(..) = step {
+                handler.kill();
+                take_back_last_commit(&site, "clicks");
+                handler = Handler::start(&site).await;
+            }
         }
-        // The second batch is lost once more, in the middle of the recovery.
-        let handler = Handler::start(&site).await;
-        handler.events(&batch(acknowledged[0].0, acknowledged[0].1)).await.receipt();
-        let (from, to) = acknowledged.get(1).copied().unwrap_or((1, 20));
-        handler.events(&batch(from, 20.max(to))).await.receipt();
-        handler.kill();
-        if acknowledged.len() > 1 {
-            take_back_last_commit(&site, "clicks");
-        }
-        let handler = Handler::start(&site).await;
-        for (from, to) in acknowledged {
-            handler.events(&batch(*from, *to)).await.receipt();
-        }
-        let name = format!("lost {lost:?}, then {acknowledged:?}");
         let quarantined = site.quarantined("clicks", &batch(1, 1).source()).await;
         let quarantined: Vec<i64> = quarantined.iter().map(|record| record.position).collect();
-        assert_eq!(quarantined, bad.iter().copied().collect::<Vec<_>>(), "{name}");
-        assert_eq!(site.rows("clicks", &["n"]).await.len(), 16, "{name}");
-        assert_eq!(site.each_place_once("clicks").await, 20, "{name}");
-        assert_eq!(handler.status().await["balanced"], true, "{name}");
+        assert_eq!(quarantined, bad.iter().copied().collect::<Vec<_>>(), "{steps:?}");
+        assert_eq!(site.rows("clicks", &["n"]).await.len(), 16, "{steps:?}");
+        assert_eq!(site.each_place_once("clicks").await, 20, "{steps:?}");
+        assert_eq!(handler.status().await["balanced"], true, "{steps:?}");
     }
+}
+
+/// A batch, from the first to the last sequence number.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// Its quarantine was committed, its table not.
+    Lost(i64, i64),
+    /// Acknowledged.
+    Told(i64, i64),
 }
