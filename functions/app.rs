@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use weir_contract::{Contract, Contracts};
 use weir_lake::{Lake, LakeOptions, TableDefinition};
-use weir_platform::{Landing, LakeRoot, Settings};
-use weir_transform::{PseudonymKey, Transform};
+use weir_platform::{LakeRoot, Landing, Settings};
+use weir_transform::{PseudonymKey, Transform, TransformError};
 use weir_warehouse::Warehouse;
 
 use crate::error::AppError;
@@ -20,6 +20,7 @@ use crate::error::AppError;
 pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) contracts: Contracts,
+    datasets: HashMap<String, Arc<Dataset>>,
     runtime: OnceCell<Runtime>,
 }
 
@@ -42,25 +43,30 @@ pub(crate) struct Dataset {
 }
 
 impl App {
-    /// Reads settings' contracts; nothing else yet.
+    /// Reads settings' contracts and compiles them, so that an app with an impossible one does not start; nothing else
+    /// yet.
     pub(crate) fn load(settings: Settings) -> Result<Self, AppError> {
-        let folder = datasets_folder(&settings);
-        Ok(Self { contracts: read_contracts(&folder)?, settings, runtime: OnceCell::new() })
-    }
-
-    pub(crate) async fn runtime(&self) -> Result<&Runtime, AppError> {
-        self.runtime.get_or_try_init(|| Runtime::open(&self.settings, &self.contracts)).await
-    }
-}
-
-impl Runtime {
-    async fn open(settings: &Settings, contracts: &Contracts) -> Result<Self, AppError> {
+        let contracts = read_contracts(&datasets_folder(&settings))?;
         let key = settings.pseudonym_key.as_ref();
         let key = key.map(|key| PseudonymKey::from_text(1, key.reveal())).transpose()?;
         let mut datasets = HashMap::new();
         for contract in contracts.iter() {
-            datasets.insert(contract.name.clone(), Arc::new(Dataset::new(contract, key.as_ref())?));
+            let dataset = Dataset::new(contract, key.as_ref()).map_err(|source| AppError::Contract {
+                file: contracts.file(&contract.name).unwrap_or(&contract.name).to_owned(),
+                source,
+            })?;
+            datasets.insert(contract.name.clone(), Arc::new(dataset));
         }
+        Ok(Self { settings, contracts, datasets, runtime: OnceCell::new() })
+    }
+
+    pub(crate) async fn runtime(&self) -> Result<&Runtime, AppError> {
+        self.runtime.get_or_try_init(|| Runtime::open(&self.settings, &self.datasets)).await
+    }
+}
+
+impl Runtime {
+    async fn open(settings: &Settings, datasets: &HashMap<String, Arc<Dataset>>) -> Result<Self, AppError> {
         let root = LakeRoot::open(settings)?;
         let warehouse = match &settings.warehouse_url {
             Some(url) => Some(weir_warehouse::open(url).await?),
@@ -71,7 +77,7 @@ impl Runtime {
             landing: settings.landing_url.is_some().then(|| Landing::open(settings)).transpose()?,
             warehouse,
             budget: Budget::new(settings.memory_budget_bytes),
-            datasets,
+            datasets: datasets.clone(),
         })
     }
 
@@ -91,7 +97,7 @@ impl Runtime {
 }
 
 impl Dataset {
-    pub(crate) fn new(contract: &Contract, key: Option<&PseudonymKey>) -> Result<Self, AppError> {
+    pub(crate) fn new(contract: &Contract, key: Option<&PseudonymKey>) -> Result<Self, TransformError> {
         let table = TableDefinition {
             name: contract.name.clone(),
             columns: contract.table_columns(),

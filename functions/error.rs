@@ -17,6 +17,8 @@ pub(crate) enum AppError {
     Datasets { folder: PathBuf, source: std::io::Error },
     #[error("{0}")]
     Contracts(#[from] weir_contract::ContractErrors),
+    #[error("{file}: {source}")]
+    Contract { file: String, source: weir_transform::TransformError },
     #[error("no dataset `{name}`; `weir check` lists them")]
     UnknownDataset { name: String },
     #[error("WEIR_LANDING_URL is needed to read blobs")]
@@ -27,7 +29,9 @@ pub(crate) enum AppError {
     Task { message: String },
     #[error("blob event: {message}")]
     BlobEvent { message: String },
-    #[error("the producer `{producer}` moved {attempts} times while its records were being written; deliver them again")]
+    #[error(
+        "the producer `{producer}` moved {attempts} times while its records were being written; deliver them again"
+    )]
     Moved { producer: String, attempts: u32 },
     #[error("a worker thread was stopped")]
     Stopped,
@@ -52,6 +56,7 @@ impl AppError {
         match self {
             Self::Datasets { .. }
             | Self::Contracts(_)
+            | Self::Contract { .. }
             | Self::UnknownDataset { .. }
             | Self::NoLanding
             | Self::WrongSource { .. }
@@ -77,6 +82,7 @@ impl AppError {
 impl From<AppError> for HandlerError {
     fn from(error: AppError) -> Self {
         tracing::error!(kind = ?error.kind(), %error, "invocation failed");
-        Self::from_error(error)
+        // The message only, not its causes: those of Polars may hold values.
+        Self::new(error.to_string())
     }
 }

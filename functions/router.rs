@@ -28,9 +28,8 @@ pub(crate) fn function_app(app: &Arc<App>) -> FunctionApp {
     let own = shared();
     builder = builder.timer("maintain", move |_, _| maintain::run(Arc::clone(&own)));
     let own = shared();
-    builder = builder.http("reprocess", move |invocation, request| {
-        reprocess::run(Arc::clone(&own), invocation.id, request)
-    });
+    builder =
+        builder.http("reprocess", move |invocation, request| reprocess::run(Arc::clone(&own), invocation.id, request));
     builder = event_functions(builder, app);
     builder.forwarded(Router::new().route("/api/status", get(status::run)).with_state(shared())).build()
 }

@@ -19,6 +19,10 @@ impl Task {
     }
 
     pub(crate) fn decode(message: &[u8]) -> Result<Self, AppError> {
-        serde_json::from_slice(message).map_err(|error| AppError::Task { message: error.to_string() })
+        // serde's own text may repeat what is in the message.
+        serde_json::from_slice(message).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            AppError::Task { message: format!("not a task that this version knows (line {line}, column {column})") }
+        })
     }
 }

@@ -39,7 +39,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     say(format_args!("files    drop them into {}/<container>/", site.landing().display()));
     say(format_args!("events   curl {url}/eventhubs/<hub>/messages -d '{{…}}'"));
     say(format_args!("books    curl '{url}/api/status?code={key}'   (or open it in a browser)"));
-    say(format_args!("maintain curl -X POST '{url}/admin/functions/maintain' -H 'x-functions-key: {}' -H 'content-type: application/json' -d '{{}}'", host.master_key()));
+    say(format_args!(
+        "maintain curl -X POST '{url}/admin/functions/maintain' -H 'x-functions-key: {}' -H 'content-type: application/json' -d '{{}}'",
+        host.master_key()
+    ));
     say(format_args!("tables   {}, warehouse {}", site.lake().display(), site.warehouse().display()));
     say("Ctrl-C stops");
     tokio::select! {

@@ -17,8 +17,15 @@ pub(crate) fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
-/// Prints the error with its causes to stderr.
+/// Prints the error with its causes to stderr. A cause that a message already contains is not repeated.
 pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
-    let _ = writeln!(std::io::stderr().lock(), "weir: {error:#}");
+    let mut text = String::from("weir");
+    for message in error.chain().map(ToString::to_string) {
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+    }
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
     ExitCode::from(exit::FAILURE)
 }

@@ -10,8 +10,7 @@ use crate::pipeline::{self, blob::BlobRef};
 
 pub(crate) async fn run(app: Arc<App>, message: QueueMessage) -> Result<Reply, HandlerError> {
     // A message that is no blob event fails: after `maxDequeueCount` the poison queue keeps it for a person.
-    let event =
-        BlobEvent::parse(&message.body).map_err(|error| AppError::BlobEvent { message: error.to_string() })?;
+    let event = BlobEvent::parse(&message.body).map_err(|error| AppError::BlobEvent { message: error.to_string() })?;
     if event.kind != BlobEventKind::Created {
         return Ok(Reply::ok().log("not a BlobCreated event"));
     }

@@ -21,8 +21,8 @@ const RANGE_BYTES: u64 = 8 * 1024 * 1024;
 const CHUNK_BYTES: usize = 16 * 1024 * 1024;
 /// Rows of a Parquet file taken at a time.
 const PARQUET_ROWS: usize = 65_536;
-/// What one blob in work takes at most: ranges, a chunk, its frames, open files and an upload.
-const FOOTPRINT_BYTES: u64 = 256 * 1024 * 1024;
+/// What one blob in work takes at most, as measured: ranges, two chunks, their frames, open files and an upload.
+const FOOTPRINT_BYTES: u64 = 384 * 1024 * 1024;
 /// A small blob takes about this many times its size.
 const FOOTPRINT_FACTOR: u64 = 8;
 const ATTEMPTS: u32 = 5;
@@ -107,15 +107,8 @@ async fn ingest_opened(
             let records = u64::try_from(records).unwrap_or_default();
             return Ok(Receipt::already(&dataset.contract.name, records));
         }
-        let mut source = Records::open(dataset, at, blob.clone(), lineage, hold_back.as_deref()).await?;
-        let mut violated = None;
-        while let Some(output) = source.next().await? {
-            violated = violated.or_else(|| output.held_back.clone());
-            if violated.is_some() {
-                break;
-            }
-            sink.take(output).await?;
-        }
+        let source = Records::open(dataset, at, blob.clone(), lineage, hold_back.as_deref()).await?;
+        let violated = deliver(source, &mut sink).await?;
         if violated.is_some() {
             // A rule that fails the whole blob: begin again, with every record on its way to quarantine.
             hold_back = violated;
@@ -128,6 +121,21 @@ async fn ingest_opened(
         }
     }
     Err(AppError::Moved { producer, attempts: ATTEMPTS })
+}
+
+/// Gives the sink all records, in order. The next chunk is read and transformed while the last one is being written: at
+/// most two chunks are in work. Stops at a rule that fails the whole blob, and returns it.
+async fn deliver(mut source: Records, sink: &mut Sink<'_>) -> Result<Option<String>, AppError> {
+    let mut ready = source.next().await?;
+    while let Some(output) = ready {
+        if output.held_back.is_some() && !source.holds_back {
+            return Ok(output.held_back);
+        }
+        let (taken, next) = tokio::join!(sink.take(output), source.next());
+        taken?;
+        ready = next?;
+    }
+    Ok(None)
 }
 
 pub(crate) fn footprint(blob: &Blob) -> u64 {
@@ -147,15 +155,25 @@ pub(crate) struct Records {
     dataset: Arc<Dataset>,
     transform: Arc<weir_transform::Transform>,
     lineage: Arc<Lineage>,
+    /// Every record goes to quarantine, because of a rule that failed the whole blob.
+    holds_back: bool,
     /// Position of the next record.
     position: i64,
     form: Form,
 }
 
 enum Form {
-    Csv { chunks: weir_intake::ChunkReader, framing: Framing, layout: Option<Arc<CsvLayout>> },
-    Ndjson { chunks: weir_intake::ChunkReader },
-    Parquet { rows: Option<ParquetRows> },
+    Csv {
+        chunks: weir_intake::ChunkReader,
+        framing: Framing,
+        layout: Option<Arc<CsvLayout>>,
+    },
+    Ndjson {
+        chunks: weir_intake::ChunkReader,
+    },
+    Parquet {
+        rows: Option<ParquetRows>,
+    },
     /// One record that stands for a blob that is not what its name says.
     Refused(Option<String>),
 }
@@ -200,6 +218,7 @@ impl Records {
             dataset: Arc::clone(dataset),
             transform: Arc::new(transform),
             lineage: Arc::new(lineage),
+            holds_back: hold_back.is_some(),
             position: 1,
             form,
         })

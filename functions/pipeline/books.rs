@@ -52,6 +52,7 @@ async fn of(lake: &Lake, warehouse: Option<&dyn Warehouse>, dataset: &Dataset) -
 
 /// Every record is somewhere, and every row is there for a record.
 fn balanced(table: &TableStatistics, quarantine: &TableStatistics) -> bool {
-    let holds = |statistics: &TableStatistics| statistics.rows + statistics.books.replaced == statistics.books.committed;
+    let holds =
+        |statistics: &TableStatistics| statistics.rows + statistics.books.replaced == statistics.books.committed;
     table.books.balanced() && holds(table) && holds(quarantine)
 }

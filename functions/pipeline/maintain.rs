@@ -144,9 +144,10 @@ struct LakeReader<'a> {
 impl FileReader for LakeReader<'_> {
     async fn read(&self, file: &DataFile) -> Result<DataFrame, ReadError> {
         let entry = self.table.file(&file.path, file.partition_values.clone()).ok_or(ReadError::NotFound)?;
-        self.table.read(&entry).await.map_err(|error| {
-            if error.is_not_found() { ReadError::NotFound } else { ReadError::Other(Box::new(error)) }
-        })
+        self.table
+            .read(&entry)
+            .await
+            .map_err(|error| if error.is_not_found() { ReadError::NotFound } else { ReadError::Other(Box::new(error)) })
     }
 
     async fn snapshot_files(&self, _version: i64) -> Result<Vec<DataFile>, ReadError> {

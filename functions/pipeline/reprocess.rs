@@ -39,12 +39,7 @@ pub(crate) async fn reprocess_blob(
     }
 }
 
-async fn replace(
-    runtime: &Runtime,
-    dataset: &Arc<Dataset>,
-    at: &BlobRef,
-    producer: &str,
-) -> Result<Receipt, AppError> {
+async fn replace(runtime: &Runtime, dataset: &Arc<Dataset>, at: &BlobRef, producer: &str) -> Result<Receipt, AppError> {
     let opened = blob::open(runtime, at).await?;
     let _permit = runtime.budget.take(blob::footprint(&opened)).await;
     let table = runtime.lake.table(&dataset.table).await?;

@@ -5,8 +5,11 @@
 #![allow(clippy::disallowed_methods)]
 
 mod app;
+mod demo;
+mod intake;
 mod lake;
 mod python;
+mod structure;
 mod support;
 mod transform;
 mod warehouse;

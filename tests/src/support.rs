@@ -13,7 +13,13 @@ pub(crate) fn weir_binary() -> PathBuf {
         let profile_folder = test.parent().unwrap().parent().unwrap();
         let target = profile_folder.parent().unwrap();
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--workspace", "--bins", "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")]);
+        cargo.args([
+            "build",
+            "--workspace",
+            "--bins",
+            "--manifest-path",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"),
+        ]);
         if profile_folder.ends_with("release") {
             cargo.arg("--release");
         }

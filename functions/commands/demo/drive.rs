@@ -87,7 +87,12 @@ async fn wait_announced(host: &Host, blob: &Blob) -> Result<()> {
     host.announce_blob(&blob.container, &blob.path).context("announce a blob again")
 }
 
-fn send(host: &Host, fed: &mut Fed, (dataset, batch): (&'static str, EventBatchOut), progress: &Progress) -> Result<()> {
+fn send(
+    host: &Host,
+    fed: &mut Fed,
+    (dataset, batch): (&'static str, EventBatchOut),
+    progress: &Progress,
+) -> Result<()> {
     fed.events += batch.events.len() as u64;
     *fed.expected.entry(dataset).or_default() += batch.expected;
     let events = batch.events.into_iter().map(|event| EventIn { body: event.body, partition_key: Some(event.key) });

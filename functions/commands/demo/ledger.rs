@@ -102,7 +102,11 @@ impl Ledger {
             line.check("distinct positions", positions.len() as u64, table_rows);
             line.check("rows of the quarantine", quarantine_rows, quarantined);
             line.check("distinct positions in quarantine", quarantined_positions.len() as u64, quarantine_rows);
-            line.check("records in table and quarantine", positions.intersection(&quarantined_positions).count() as u64, 0);
+            line.check(
+                "records in table and quarantine",
+                positions.intersection(&quarantined_positions).count() as u64,
+                0,
+            );
             line.check("rows of the warehouse", line.warehouse_rows, table_rows);
             if !after.balanced {
                 line.fault("the lake's own books do not balance".to_owned());

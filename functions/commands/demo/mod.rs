@@ -128,7 +128,11 @@ fn report(lines: &[Line], fed: &drive::Fed, root: &Path, balanced: bool, took: D
         ));
         line.faults.iter().for_each(|fault| say(format_args!("             ! {fault}")));
     }
-    let verdict = if balanced { "The books balance: every record is in a table or in quarantine, once." } else { "THE BOOKS DO NOT BALANCE." };
+    let verdict = if balanced {
+        "The books balance: every record is in a table or in quarantine, once."
+    } else {
+        "THE BOOKS DO NOT BALANCE."
+    };
     let root = root.display();
     say(format_args!("\n{verdict}  ({:.1} s)\n", took.as_secs_f64()));
     say(format_args!("tables      {root}/lake/<dataset>, Delta Lake:"));

@@ -40,7 +40,10 @@ pub(crate) fn pattern(text: &str, whole: impl Fn(&str, &Pattern) -> bool) -> Res
 /// Without the spaces and tabs around it. They mean nothing around a number, a date or a boolean.
 #[inline]
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let bytes = text.as_bytes();
+    // Hardly a value is padded, and `trim_matches` decodes characters.
+    if blank(bytes.first()) || blank(bytes.last()) { text.trim_matches([' ', '\t']) } else { text }
 }
 
 /// `[+-]?[0-9]+` within 64 bits.

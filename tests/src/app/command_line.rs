@@ -1,8 +1,8 @@
 //! The commands: what they print, and how they exit.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -11,13 +11,26 @@ use super::handler::{Handler, free_port};
 use super::site::{ORDERS, Site, read_json};
 use crate::support::{repository, weir_binary};
 
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Exit code, stdout, stderr.
 fn weir(site: &Site, arguments: &[&str], extra: &[(&str, &str)]) -> (i32, String, String) {
     let mut command = Command::new(weir_binary());
     command.args(arguments).env_clear().envs(site.settings()).envs(extra.iter().copied()).current_dir(site.path(""));
-    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (status.code().unwrap(), text(stdout), text(stderr))
+    let (stdout, stderr) = (site.path("stdout"), site.path("stderr"));
+    command.stdin(Stdio::null()).stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
+    let (mut child, began) = (command.spawn().unwrap(), Instant::now());
+    let code = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status.code().unwrap(),
+            None if began.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(5)),
+            None => {
+                child.kill().unwrap();
+                panic!("weir {arguments:?} does not end");
+            }
+        }
+    };
+    (code, fs::read_to_string(stdout).unwrap(), fs::read_to_string(stderr).unwrap())
 }
 
 #[test]
@@ -28,7 +41,10 @@ fn check_names_every_contract_that_is_sound() {
     let lines: Vec<_> = stdout.lines().collect();
     assert_eq!(lines.len(), 4, "{stdout}");
     assert_eq!(lines[0], "clicks: ok: events of clicks (consumer group weir); 1 columns, 0 personal, 3 rules");
-    assert!(lines[2].starts_with("people: ok: blobs in/{people/*.ndjson}; 4 columns, 3 personal, 1 rules"), "{stdout}");
+    assert!(
+        lines[2].starts_with("people: ok: blobs landing/{people/*.ndjson}; 4 columns, 3 personal, 1 rules"),
+        "{stdout}"
+    );
     // The contracts that are shipped, by folder.
     let shipped = repository().join("shared/datasets");
     let (code, stdout, _) = weir(&site, &["check", shipped.to_str().unwrap(), "--json"], &[]);
@@ -47,8 +63,8 @@ fn an_impossible_contract_is_explained_and_not_served() {
         (ORDERS.replace("amount > 0", "sum(amount) > 0"), ["orders.toml", "amount_is_positive", "one record"]),
         (ORDERS.replace("amount > 0", "amount + 1"), ["orders.toml", "amount_is_positive", "boolean"]),
         (ORDERS.replace("amount > 0", "(SELECT 1) > 0"), ["orders.toml", "amount_is_positive", "line"]),
-        (ORDERS.replace("nullable = false", "nulable = false"), ["orders.toml:14", "nulable", "nullable"]),
-        (ORDERS.replace("decimal(12,2)", "decimal(99,2)"), ["orders.toml:17", "type", "99"]),
+        (ORDERS.replace("nullable = false", "nulable = false"), ["orders.toml:12", "nulable", "nullable"]),
+        (ORDERS.replace("decimal(12,2)", "decimal(99,2)"), ["orders.toml:15", "type", "99"]),
     ];
     for (contract, parts) in cases {
         let site = Site::new();
@@ -146,12 +162,12 @@ async fn dev_ingests_what_is_dropped_and_stops_on_ctrl_c() {
     let mut command = Command::new(weir_binary());
     command.args(["dev", "--dir", "work", "--datasets", "datasets", "--port", &port.to_string()]);
     command.current_dir(site.path("")).env_clear().env("PATH", "/usr/bin:/bin");
-    let output = fs::File::create(site.path("dev.log")).unwrap();
+    let output = File::create(site.path("dev.log")).unwrap();
     let mut dev = command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
     let url = format!("http://127.0.0.1:{port}");
     wait_for(async || reqwest::get(&url).await.is_ok(), "the host does not answer").await;
 
-    let landing = site.path("work/landing/in/orders");
+    let landing = site.path("work/landing/landing/orders");
     fs::create_dir_all(&landing).unwrap();
     fs::write(landing.join("a.csv.part"), "id,amount,note\n1,1.00,a\n2,-1.00,b\n").unwrap();
     fs::rename(landing.join("a.csv.part"), landing.join("a.csv")).unwrap();
@@ -179,7 +195,7 @@ async fn dev_ingests_what_is_dropped_and_stops_on_ctrl_c() {
 async fn wait_for(mut condition: impl AsyncFnMut() -> bool, what: &str) {
     let began = Instant::now();
     while !condition().await {
-        assert!(began.elapsed() < Duration::from_secs(30), "{what}");
+        assert!(began.elapsed() < PATIENCE, "{what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -23,7 +23,7 @@ async fn a_blob_that_is_delivered_again_changes_nothing() {
     assert_eq!(books(&second.ingest(&message).await), [4, 0, 0, 4]);
     assert_eq!((site.log("orders"), site.log("orders__quarantine")), log, "a repeated delivery made a commit");
     assert_eq!(site.rows("orders", &["id", "amount", "note"]).await, ["1|1.00|a", "4|1.00|d"]);
-    let quarantined = site.quarantined("orders", "blob:in/orders/a.csv").await;
+    let quarantined = site.quarantined("orders", "blob:landing/orders/a.csv").await;
     let raw: Vec<_> = quarantined.iter().map(|record| (record.position, &*record.raw)).collect();
     assert_eq!(raw, [(2, &b"2,-1.00,b"[..]), (3, b"3,x,c")]);
     assert_eq!(site.each_place_once("orders").await, 4);
@@ -102,7 +102,8 @@ async fn two_processes_on_the_same_partitions_give_each_event_once() {
         deliveries.shuffle(&mut random);
         futures::future::join_all(deliveries).await;
         acknowledged += 1;
-        let catch_up = (0..2).map(|partition| until_acknowledged(&handlers[0], clicks(partition, 1, acknowledged + 10)));
+        let catch_up =
+            (0..2).map(|partition| until_acknowledged(&handlers[0], clicks(partition, 1, acknowledged + 10)));
         futures::future::join_all(catch_up).await;
         acknowledged += 9;
     }

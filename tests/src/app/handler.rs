@@ -53,7 +53,7 @@ impl Handler {
                 return handler;
             }
         }
-        panic!("the handler does not start");
+        panic!("the handler does not start: {}", fs::read_to_string(site.path("handler.log")).unwrap());
     }
 
     async fn try_start(site: &Site, extra: &[(&str, &str)]) -> Option<Self> {
@@ -170,9 +170,8 @@ impl Answer {
 /// Records in, committed, quarantined, already committed.
 pub(super) fn books(receipt: &Value) -> [u64; 4] {
     let books = &receipt["books"];
-    ["recordsIn", "committed", "quarantined", "alreadyCommitted"].map(|key| {
-        books[key].as_u64().unwrap_or_else(|| panic!("no books.{key} in {receipt}"))
-    })
+    ["recordsIn", "committed", "quarantined", "alreadyCommitted"]
+        .map(|key| books[key].as_u64().unwrap_or_else(|| panic!("no books.{key} in {receipt}")))
 }
 
 impl Batch {

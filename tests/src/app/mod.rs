@@ -1,6 +1,5 @@
 //! The real `weir` binary, from outside: started as a process, spoken to as the Functions host does, judged by its
 //! answers and by the tables that it leaves.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "clippy's exemption for tests does not reach their helpers")]
 
 mod bad_input;
 mod command_line;

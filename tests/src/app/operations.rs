@@ -109,7 +109,7 @@ async fn reprocessing_moves_what_a_corrected_contract_accepts() {
     let site = Site::new();
     let host = start(&site).await;
     let content = |id: u32| format!("id,amount,note\n{id},1.00,a\n{id},-1.00,b\nx,-2.00,c\n");
-    for (number, path) in ["orders/day1/a.csv", "orders/day1/b.csv", "orders/day2/c.csv"].iter().enumerate() {
+    for (number, path) in ["orders/day1-a.csv", "orders/day1-b.csv", "orders/day2-c.csv"].iter().enumerate() {
         site.put(path, content(u32::try_from(number).unwrap())).await;
     }
     settle(&host).await;
@@ -118,19 +118,19 @@ async fn reprocessing_moves_what_a_corrected_contract_accepts() {
     site.contract("orders", &ORDERS.replace("amount > 0", "amount > -10"));
     host.kill_handler().await;
     assert_eq!(site.rows("orders", &["id"]).await.len(), 3, "a new contract alone changes nothing");
-    let request = json!({ "dataset": "orders", "path": "orders/day1/a.csv" });
+    let request = json!({ "dataset": "orders", "path": "orders/day1-a.csv" });
     let (code, answer) = reprocess(&host, &request).await;
     assert_eq!((code, &answer["blobs"]), (202, &json!(1)), "{answer}");
     settle(&host).await;
     assert_eq!(site.rows("orders", &["id", "note"]).await, ["0|a", "0|b", "1|a", "2|a"]);
-    let left = site.quarantined("orders", "blob:in/orders/day1/a.csv").await;
+    let left = site.quarantined("orders", "blob:landing/orders/day1-a.csv").await;
     assert_eq!(left.iter().map(|record| record.position).collect::<Vec<_>>(), [3]);
     assert_eq!(site.each_place_once("orders").await, 9);
 
-    // Again, as a new request and as a message that comes twice; then the blob's own event once more.
+    // Again, as a new request, and as a message that comes twice; then the blob's own event once more.
     assert_eq!(reprocess(&host, &request).await.0, 202);
     let task = json!({
-        "task": "reprocess_blob", "dataset": "orders", "container": "in", "path": "orders/day1/a.csv", "request": "r1",
+        "task": "reprocess_blob", "dataset": "orders", "container": "landing", "path": "orders/day1-a.csv", "request": "r1",
     });
     settle(&host).await;
     let mut reports = host.subscribe();
@@ -141,7 +141,7 @@ async fn reprocessing_moves_what_a_corrected_contract_accepts() {
     let outcomes = returned(&mut reports, "run_task");
     let outcomes: Vec<_> = outcomes.iter().map(|receipt| receipt["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["committed", "alreadyCommitted"]);
-    host.announce_blob("in", "orders/day1/a.csv").unwrap();
+    host.announce_blob("landing", "orders/day1-a.csv").unwrap();
     settle(&host).await;
     assert_eq!(site.rows("orders", &["id", "note"]).await, ["0|a", "0|b", "1|a", "2|a"]);
     assert_eq!(site.each_place_once("orders").await, 9);

@@ -42,7 +42,9 @@ async fn personal_values_stay_where_they_may_be() {
     let bodies = [
         format!("{{\"Data\":{{\"event\":{MARK}"),
         format!("{{\"Data\":{{\"event\":\"{MARK}\"}}}}"),
-        format!("{{\"Data\":{{\"req\":{{\"Body\":\"{{\\\"dataset\\\":\\\"people\\\",\\\"path\\\":\\\"{MARK}\\\"}}\"}}}}}}"),
+        format!(
+            "{{\"Data\":{{\"req\":{{\"Body\":\"{{\\\"dataset\\\":\\\"people\\\",\\\"path\\\":\\\"{MARK}\\\"}}\"}}}}}}"
+        ),
     ];
     for function in ["ingest_blob", "ingest_clicks", "run_task", "reprocess"] {
         for body in &bodies {
@@ -62,7 +64,7 @@ async fn personal_values_stay_where_they_may_be() {
     }
     // It is where it may be.
     assert!(site.rows("people", &["_rescued"]).await.concat().contains(MARK));
-    let quarantined = site.quarantined("people", "blob:in/people/a.ndjson").await;
+    let quarantined = site.quarantined("people", "blob:landing/people/a.ndjson").await;
     assert_eq!(quarantined.len(), 4);
     for record in quarantined {
         assert!(!record.reasons.contains(MARK), "{}", record.reasons);

@@ -19,7 +19,7 @@ async fn a_fail_rule_holds_the_whole_blob_back() {
     assert_eq!(books(&handler.ingest(&message).await), [700_002, 0, 700_002, 0]);
     assert_eq!(books(&handler.ingest(&message).await), [700_002, 0, 0, 700_002]);
     assert_eq!(site.rows("stock", &["item"]).await, [""; 0]);
-    let quarantined = site.quarantined("stock", "blob:in/stock/a.ndjson").await;
+    let quarantined = site.quarantined("stock", "blob:landing/stock/a.ndjson").await;
     assert_eq!(quarantined.len(), 700_002);
     let reasons = |index: usize| &*quarantined[index].reasons;
     assert_eq!(reasons(0), "held back by rule `pieces_are_possible`");
@@ -35,7 +35,8 @@ async fn a_fail_rule_holds_the_whole_blob_back() {
 async fn a_fail_rule_holds_a_batch_of_events_back_and_a_warning_is_counted() {
     let site = Site::new();
     let handler = Handler::start(&site).await;
-    let batch = Batch::of(0, &[(1, r#"{"n":1}"#), (2, r#"{"n":2000000}"#), (3, r#"{"n":3000000}"#), (4, r#"{"n":-1}"#)]);
+    let batch =
+        Batch::of(0, &[(1, r#"{"n":1}"#), (2, r#"{"n":2000000}"#), (3, r#"{"n":3000000}"#), (4, r#"{"n":-1}"#)]);
     let receipt = handler.events(&batch).await.receipt();
     assert_eq!(books(&receipt), [4, 3, 1, 0]);
     assert_eq!(receipt["warnings"], json!([["n_is_small", 2]]));

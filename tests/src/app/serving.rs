@@ -39,7 +39,8 @@ async fn an_invocation_ends_before_the_host_would_kill_the_process() {
     connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let began = Instant::now();
     // The body never comes.
-    let head = "POST /ingest_clicks HTTP/1.1\r\nhost: x\r\nx-azure-functions-invocationid: i\r\ncontent-length: 9\r\n\r\n{";
+    let head =
+        "POST /ingest_clicks HTTP/1.1\r\nhost: x\r\nx-azure-functions-invocationid: i\r\ncontent-length: 9\r\n\r\n{";
     connection.write_all(head.as_bytes()).unwrap();
     let mut answer = [0; 1024];
     let read = connection.read(&mut answer).unwrap();
@@ -64,7 +65,10 @@ async fn status_is_json_for_machines_and_a_page_for_browsers() {
     let page = handler.client().get(handler.url("/api/status")).header("accept", "text/html,*/*").send().await.unwrap();
     assert!(page.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
     let page = page.text().await.unwrap();
-    assert!(page.starts_with("<!doctype html>") && page.contains("<tr><td>orders<td>2<td>1<td>1<td>0<td>1<td>"), "{page}");
+    assert!(
+        page.starts_with("<!doctype html>") && page.contains("<tr><td>orders<td>2<td>1<td>1<td>0<td>1<td>"),
+        "{page}"
+    );
 }
 
 /// The runtime API of Lambda: hands out events, takes answers.

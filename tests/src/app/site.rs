@@ -19,7 +19,7 @@ pub(super) const ORDERS: &str = r#"
 name = "orders"
 [source]
 kind = "blob"
-container = "in"
+container = "landing"
 path = ["orders/*.csv", "orders/*.csv.gz"]
 [format]
 type = "csv"
@@ -50,7 +50,7 @@ pub(super) const STOCK: &str = r#"
 name = "stock"
 [source]
 kind = "blob"
-container = "in"
+container = "landing"
 path = ["stock/*.ndjson"]
 [format]
 type = "ndjson"
@@ -104,7 +104,7 @@ pub(super) const PEOPLE: &str = r#"
 name = "people"
 [source]
 kind = "blob"
-container = "in"
+container = "landing"
 path = ["people/*.ndjson"]
 [format]
 type = "ndjson"
@@ -141,6 +141,7 @@ pub(super) struct Site {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Quarantined {
     pub(super) position: i64,
+    /// Parted by `; `.
     pub(super) reasons: String,
     pub(super) raw: Vec<u8>,
 }
@@ -151,7 +152,7 @@ pub(super) type Place = (String, String, i64);
 impl Site {
     pub(super) fn new() -> Self {
         let site = Self { root: tempfile::tempdir().unwrap() };
-        for folder in ["datasets", "landing/in"] {
+        for folder in ["datasets", "landing/landing"] {
             fs::create_dir_all(site.path(folder)).unwrap();
         }
         for (name, text) in [("orders", ORDERS), ("stock", STOCK), ("clicks", CLICKS), ("people", PEOPLE)] {
@@ -184,7 +185,7 @@ impl Site {
 
     /// Writes a blob as an uploader should, and returns the message that Event Grid would put on the queue for it.
     pub(super) async fn put(&self, path: &str, content: impl AsRef<[u8]>) -> Vec<u8> {
-        let target = self.path("landing/in").join(path);
+        let target = self.path("landing/landing").join(path);
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         let partial = target.with_extension("part");
         fs::write(&partial, content).unwrap();
@@ -193,11 +194,11 @@ impl Site {
     }
 
     pub(super) fn delete(&self, path: &str) {
-        fs::remove_file(self.path("landing/in").join(path)).unwrap();
+        fs::remove_file(self.path("landing/landing").join(path)).unwrap();
     }
 
     async fn etag(&self, path: &str) -> String {
-        let store = LocalFileSystem::new_with_prefix(self.path("landing/in")).unwrap();
+        let store = LocalFileSystem::new_with_prefix(self.path("landing/landing")).unwrap();
         store.head(&ObjectPath::from(path)).await.unwrap().e_tag.unwrap().trim_matches('"').to_owned()
     }
 
@@ -253,9 +254,10 @@ impl Site {
         for frame in self.frames(&format!("{dataset}__quarantine")).await {
             for (row, (from, _, position)) in places(&frame).into_iter().enumerate() {
                 if from == source {
-                    let reasons = frame.column("_reasons").unwrap().str().unwrap().get(row).unwrap().to_owned();
+                    let reasons = frame.column("_reasons").unwrap().str().unwrap().get(row).unwrap();
+                    let reasons: Vec<String> = serde_json::from_str(reasons).unwrap();
                     let raw = frame.column("_raw").unwrap().binary().unwrap().get(row).unwrap().to_vec();
-                    found.push(Quarantined { position, reasons, raw });
+                    found.push(Quarantined { position, reasons: reasons.join("; "), raw });
                 }
             }
         }
@@ -341,7 +343,7 @@ pub(super) fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 pub(super) fn blob_created(path: &str, etag: &str) -> Vec<u8> {
     let event = json!({
         "topic": "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/acct",
-        "subject": format!("/blobServices/default/containers/in/blobs/{path}"),
+        "subject": format!("/blobServices/default/containers/landing/blobs/{path}"),
         "eventType": "Microsoft.Storage.BlobCreated",
         "id": "6e1b0d42-b01e-0096-2c55-7f2b0a06c9f1",
         "eventTime": "2026-01-05T10:00:00.123Z",
@@ -352,7 +354,7 @@ pub(super) fn blob_created(path: &str, etag: &str) -> Vec<u8> {
             "eTag": etag,
             "contentType": "application/octet-stream",
             "blobType": "BlockBlob",
-            "url": format!("https://acct.blob.core.windows.net/in/{path}"),
+            "url": format!("https://acct.blob.core.windows.net/landing/{path}"),
             "sequencer": "00000000000000000000000000001B2C00000000000a4f3e",
         },
     });

@@ -3,10 +3,15 @@
 use std::io::{Read, Seek};
 use std::sync::Arc;
 
-use functions_host::{ChildOutput, Host};
+use axum::Json;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use functions_host::{ChildOutput, Host, HostConfig};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use weir_intake::{Blob, ErrorKind};
 
 use super::{joined, open, options, path, put, read, records, store};
@@ -76,11 +81,11 @@ async fn the_event_names_the_version() {
     let store = store(b"a").await;
     let etag = open(&store).await.etag().to_owned();
     assert!(!etag.is_empty() && !etag.contains('"'));
-    let open = |etag: String| Blob::open(Arc::clone(&store) as Arc<dyn ObjectStore>, path(), Some(Box::leak(etag.into_boxed_str())));
+    let store: Arc<dyn ObjectStore> = store;
     for spelling in [etag.clone(), format!("\"{etag}\"")] {
-        assert_eq!(open(spelling).await.unwrap().etag(), etag);
+        assert_eq!(Blob::open(Arc::clone(&store), path(), Some(&spelling)).await.unwrap().etag(), etag);
     }
-    let error = open("another".to_owned()).await.unwrap_err();
+    let error = Blob::open(store, path(), Some("another")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Changed);
     assert!(error.to_string().contains("sales/a.csv"), "{error}");
 }
@@ -101,4 +106,63 @@ async fn spilled_whole_and_read_in_part() {
     for (range, expected) in cases {
         assert_eq!(blob.read(range).await.unwrap(), expected);
     }
+}
+
+/// The event of the local host's landing folder names the version as the store does that reads the file: otherwise every
+/// blob of a local run would count as overwritten.
+#[tokio::test]
+async fn the_local_hosts_etag_is_the_stores() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (mut events, host) = host_that_shows_events(folder.path()).await;
+    std::fs::create_dir_all(at("landing/in/sub")).unwrap();
+    for content in ["a", "longer\n"] {
+        std::fs::write(at("landing/in/sub/x.csv"), content).unwrap();
+        let event = events.recv().await.unwrap();
+        let store = Arc::new(LocalFileSystem::new_with_prefix(at("landing/in")).unwrap());
+        let etag = event["data"]["eTag"].as_str().unwrap();
+        let blob = Blob::open(store, Path::from("sub/x.csv"), Some(etag)).await.unwrap();
+        assert_eq!(blob.etag(), etag);
+        assert_eq!(blob.read(0..100).await.unwrap(), content);
+    }
+    host.shutdown().await;
+}
+
+/// A host whose handler is this test: the child only tells its port.
+async fn host_that_shows_events(folder: &std::path::Path) -> (mpsc::UnboundedReceiver<Value>, Host) {
+    let queue_function = json!({ "bindings": [{
+        "type": "queueTrigger", "direction": "in", "name": "event", "queueName": "blob-events", "connection": "C",
+        "dataType": "binary",
+    }] });
+    std::fs::create_dir_all(folder.join("app/show")).unwrap();
+    std::fs::write(folder.join("app/show/function.json"), queue_function.to_string()).unwrap();
+    std::fs::copy(crate::support::repository().join("host.json"), folder.join("app/host.json")).unwrap();
+    let mut config = HostConfig::new(folder.join("app"), "/bin/sh", folder.join("host"));
+    let script = format!(
+        "echo $FUNCTIONS_CUSTOMHANDLER_PORT > {0}/port.part; mv {0}/port.part {0}/port; exec sleep 60",
+        folder.display()
+    );
+    config.args = vec!["-c".to_owned(), script];
+    config.landing = Some(folder.join("landing"));
+    config.stdio = ChildOutput::File(folder.join("handler.log"));
+
+    let (sender, events) = mpsc::unbounded_channel();
+    let show = move |Json(envelope): Json<Value>| {
+        let event = BASE64_STANDARD.decode(envelope["Data"]["event"].as_str().unwrap().trim_matches('"')).unwrap();
+        sender.send(serde_json::from_slice(&event).unwrap()).unwrap();
+        std::future::ready(Json(json!({ "Outputs": {}, "Logs": [], "ReturnValue": "seen" })))
+    };
+    let router = axum::Router::new().route("/", axum::routing::get(|| async { "" })).fallback(show);
+    let port_file = folder.join("port");
+    tokio::spawn(async move {
+        let port = loop {
+            match std::fs::read_to_string(&port_file) {
+                Ok(port) => break port,
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+            }
+        };
+        let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{}", port.trim())).await.unwrap();
+        axum::serve(listener, router).await.unwrap();
+    });
+    (events, Host::start(config).await.unwrap())
 }

@@ -1,5 +1,6 @@
 //! The splitter against a model that has all bytes before it and no buffers, and against the reader of the records.
 
+use polars::prelude::DataType as Dtype;
 use proptest::prelude::*;
 use weir_contract::{Column, Compression, Contract, DataType, Format, FormatKind, Source, TableSpec};
 use weir_intake::{Framing, Piece, Splitter};
@@ -115,14 +116,17 @@ fn transform(contract: &Contract, bytes: &[u8], first: i64) -> Output {
     transform.csv(&layout, bytes, first, &lineage).unwrap()
 }
 
-/// Each row of an output: position, whether it is clean, and its values as text.
-fn rows(output: &Output) -> Vec<(i64, bool, String)> {
+/// Each row of an output: position, whether it is clean, and its values.
+fn rows(output: &Output) -> Vec<(i64, bool, Vec<Option<Vec<u8>>>)> {
     let mut rows = Vec::new();
-    for (frame, is_clean, columns) in [(&output.clean, true, ["a", "b"]), (&output.quarantined, false, ["_raw"; 2])] {
+    for (frame, is_clean, columns) in [(&output.clean, true, &["a", "b"][..]), (&output.quarantined, false, &["_raw"])]
+    {
         let positions = frame.column("_source_position").unwrap().i64().unwrap();
+        let columns = columns.iter().map(|column| frame.column(column).unwrap().cast(&Dtype::Binary).unwrap());
+        let columns: Vec<_> = columns.collect();
         for (row, position) in positions.iter().enumerate() {
-            let values = columns.map(|column| format!("{:?}", frame.column(column).unwrap().get(row).unwrap()));
-            rows.push((position.unwrap(), is_clean, values.join("|")));
+            let values = columns.iter().map(|column| column.binary().unwrap().get(row).map(<[u8]>::to_vec));
+            rows.push((position.unwrap(), is_clean, values.collect()));
         }
     }
     rows.sort();
@@ -168,7 +172,7 @@ proptest! {
                 }
                 Piece::Refused { head, .. } => {
                     // Alone, it is one record in quarantine.
-                    let output = transform(&contract, &head, position);
+                    let output = transform(&contract, &[&head[..], b"\r\n"].concat(), position);
                     prop_assert_eq!((output.records, output.clean.height()), (1, 0));
                     position += 1;
                     found.extend(rows(&output));

@@ -81,9 +81,10 @@ fn the_first_record_may_stand_after_blank_lines_and_hold_line_breaks() {
 fn hostile_input_takes_linear_time() {
     const BYTES: usize = 8 << 20;
     const LIMIT: usize = 1 << 20;
-    let lines: [(&str, &str, usize); 5] = [
-        ("a quote opens in every line and closes at the next one's first", "a\",\"b\n", LIMIT),
-        ("every line is too long", "abc,\"d\"\n", 4),
+    let lines: [(&str, &str, usize); 6] = [
+        ("each line closes a quote and opens one", "a\",\"b\n", LIMIT),
+        ("every other line opens a quote", "\"a\nb\n", LIMIT),
+        ("every line is too long", "abcdefgh\n", 4),
         ("every quote is closed too late", "\"\n\"\"\n", 4),
         ("nothing but quotes", "\"\"\"\"\"\"\"\"", LIMIT),
         ("one line without end", "abcdefgh", LIMIT),
