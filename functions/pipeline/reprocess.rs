@@ -66,20 +66,20 @@ async fn replace(runtime: &Runtime, dataset: &Arc<Dataset>, at: &BlobRef, produc
     let quarantined: u64 = refused.iter().map(|file| file.rows).sum();
     let committed: u64 = files.iter().map(|file| file.rows).sum();
     let source = at.source();
-    // Each attempt replaces quarantine's rows anew: they must be those of the attempt that the table settles.
-    let attempt = Producer { id: format!("{producer}:{}", uuid::Uuid::new_v4()), version: VERSION, expires: true };
-    let books = Books { records_in: quarantined, committed: quarantined, ..Books::default() };
-    let replaced =
-        quarantine.replace_source(Replacement { source: source.clone(), producer: attempt, files: refused, books });
-    replaced.await?;
-    let books = Books { records_in: records, committed, quarantined, ..Books::default() };
-    let producer = Producer { id: producer.to_owned(), version: VERSION, expires: true };
-    // The blob's own delivery is settled by the same commit: should its event still be on its way, it finds this.
+    // The blob's own delivery is settled by the same commits: should it still be on its way, it finds this, and should
+    // it get in between, the replacement is planned anew.
     let settles = Producer {
         id: blob::producer(at, opened.etag()),
         version: i64::try_from(records).unwrap_or(i64::MAX),
         expires: true,
     };
+    // Each attempt replaces quarantine's rows anew: they must be those of the attempt that the table settles.
+    let attempt = Producer { id: format!("{producer}:{}", uuid::Uuid::new_v4()), version: VERSION, expires: true };
+    let books = Books { records_in: quarantined, committed: quarantined, ..Books::default() };
+    let replacement = Replacement { source: source.clone(), producer: attempt, files: refused, books };
+    quarantine.replace_source_settling(replacement, settles.clone()).await?;
+    let books = Books { records_in: records, committed, quarantined, ..Books::default() };
+    let producer = Producer { id: producer.to_owned(), version: VERSION, expires: true };
     let replacement = Replacement { source, producer, files, books };
     match table.replace_source_settling(replacement, settles).await? {
         Committed::Committed { version } => Ok(Receipt {

@@ -37,7 +37,7 @@ pub(crate) fn customers_ndjson(folder: &Path, megabytes: u64) -> Result<Blob> {
             "phone": customer.c_phone.to_string(),
             "address": customer.c_address.to_string(),
             "nation_key": customer.c_nationkey,
-            "account_balance": customer.c_acctbal.to_string(),
+            "account_balance": customer.c_acctbal.0 as f64 / 100.0,
             "market_segment": customer.c_mktsegment,
             "comment": customer.c_comment,
         })

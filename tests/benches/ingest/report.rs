@@ -3,7 +3,7 @@
 use serde_json::json;
 
 /// Issue 2's targets.
-const RATIO_MAX: f64 = 1.5;
+pub(crate) const CSV_RATIO_MAX: f64 = 1.5;
 const PEAK_MAX_MB: f64 = 600.0;
 const START_MAX_MS: f64 = 50.0;
 
@@ -20,6 +20,8 @@ pub(crate) struct Comparison {
     pub(crate) name: &'static str,
     pub(crate) blob_bytes: u64,
     pub(crate) records: u64,
+    /// The largest ratio that the issue allows; it sets none for NDJSON.
+    pub(crate) ratio_max: Option<f64>,
     pub(crate) pairs: Vec<(Run, Run)>,
 }
 
@@ -74,7 +76,10 @@ impl Report {
             let each: Vec<String> = runs.iter().map(|run| format!("{:.2}", run.seconds)).collect();
             println!("  {label:<14}{middle:>9.2}{:>9.0}{peak:>12}   {}", megabytes / middle, each.join(" "));
         }
-        println!("  ratio {ratio:.2}, target <= {RATIO_MAX}: {}", met(ratio <= RATIO_MAX));
+        match comparison.ratio_max {
+            Some(max) => println!("  ratio {ratio:.2}, target <= {max}: {}", met(ratio <= max)),
+            None => println!("  ratio {ratio:.2}"),
+        }
         if let Some(peak) = weir_mb {
             println!("  peak {peak:.0} MB, target <= {PEAK_MAX_MB} MB: {}", met(peak <= PEAK_MAX_MB));
         }

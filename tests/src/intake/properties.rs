@@ -116,8 +116,10 @@ fn transform(contract: &Contract, bytes: &[u8], first: i64) -> Output {
     transform.csv(&layout, bytes, first, &lineage).unwrap()
 }
 
-/// Each row of an output: position, whether it is clean, and its values.
-fn rows(output: &Output) -> Vec<(i64, bool, Vec<Option<Vec<u8>>>)> {
+/// Position, whether it is clean, values.
+type Row = (i64, bool, Vec<Option<Vec<u8>>>);
+
+fn rows(output: &Output) -> Vec<Row> {
     let mut rows = Vec::new();
     for (frame, is_clean, columns) in [(&output.clean, true, &["a", "b"][..]), (&output.quarantined, false, &["_raw"])]
     {
