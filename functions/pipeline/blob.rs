@@ -240,7 +240,10 @@ impl Records {
             },
             Form::Csv { chunks, .. } | Form::Ndjson { chunks } => match chunks.next().await? {
                 Some(Piece::Records(bytes)) => self.records(bytes).await?,
-                Some(Piece::Refused { head, reason }) => self.refuse(&head, reason)?,
+                Some(Piece::Refused { head, reason }) => {
+                    self.without_header()?;
+                    self.refuse(&head, reason)?
+                }
                 None => return Ok(None),
             },
         };
@@ -285,6 +288,16 @@ impl Records {
         .await?;
         self.form = Form::Parquet { rows: Some(rows) };
         Ok(output?)
+    }
+
+    /// The header itself was refused: no later line may be taken for it, so every record goes to quarantine.
+    fn without_header(&mut self) -> Result<(), AppError> {
+        if let Form::Csv { layout: layout @ None, .. } = &mut self.form
+            && self.dataset.contract.format.header
+        {
+            *layout = Some(Arc::new(self.transform.csv_layout(Some(&[]))?));
+        }
+        Ok(())
     }
 
     fn refuse(&self, head: &[u8], reason: String) -> Result<Output, AppError> {

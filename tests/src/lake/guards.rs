@@ -155,7 +155,8 @@ async fn a_table_that_is_altered_under_us_is_not_written_any_more() {
         schema["fields"].as_array_mut().unwrap().push(price);
         metadata["schemaString"] = json!(schema.to_string());
     });
-    let cases: [(&str, Box<dyn Fn(Value) -> Value>, ErrorKind, &str); 4] = [
+    type Change = Box<dyn Fn(Value) -> Value>;
+    let cases: [(&str, Change, ErrorKind, &str); 4] = [
         (
             "append only",
             Box::new(metadata(|metadata| metadata["configuration"] = json!({"delta.appendOnly": "true"}))),

@@ -243,7 +243,7 @@ async fn bounds_are_there_where_they_can_be() {
     ];
     for (record, name, expected) in cases {
         let table = lake(&memory()).table(&definition()).await.unwrap();
-        let stats = stats(&table, &[&[record.clone()]]).await;
+        let stats = stats(&table, &[std::slice::from_ref(&record)]).await;
         let found = bound(&stats, "minValues", name).zip(bound(&stats, "maxValues", name));
         let found = found.as_ref().map(|(min, max)| (min.as_str(), max.as_str()));
         assert_eq!(found, expected, "{name} of {record:?}");
