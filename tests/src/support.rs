@@ -23,6 +23,14 @@ pub(crate) fn weir_binary() -> PathBuf {
         if profile_folder.ends_with("release") {
             cargo.arg("--release");
         }
+        // Build scripts (ring's) watch the variables that cargo sets for a test: left in, they rebuild everything.
+        let own = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_", "LD_LIBRARY_PATH"];
+        for (name, _) in std::env::vars_os() {
+            let set_by_cargo = name.to_str().is_some_and(|name| own.iter().any(|prefix| name.starts_with(prefix)));
+            if set_by_cargo || name == "CARGO" || name == "OUT_DIR" {
+                cargo.env_remove(name);
+            }
+        }
         let built = cargo.env("CARGO_TARGET_DIR", target).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         profile_folder.join("weir")
