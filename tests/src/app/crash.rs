@@ -97,7 +97,7 @@ async fn handlers_killed_at_random_moments_leave_each_record_once() {
         reach_ms = if complete { (reach_ms / 2).max(2) } else { (reach_ms * 2).min(400) };
     }
     println!("{interrupted} of {KILLS} handlers were killed at work");
-    assert!(interrupted > 0, "every handler finished before it was killed");
+    assert!(interrupted >= KILLS / 4);
     let handler = Handler::start(&site).await;
     for _ in 0..2 {
         assert!(deliveries.send(&handler, usize::MAX).await);
