@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
-use weir_contract::{Contract, Contracts};
+use weir_contract::{Contract, Contracts, NewColumns};
 use weir_lake::{Lake, LakeOptions, TableDefinition};
 use weir_platform::{LakeRoot, Landing, Settings};
 use weir_transform::{PseudonymKey, Transform, TransformError};
 use weir_warehouse::Warehouse;
 
 use crate::error::AppError;
+
+const TRANSACTION_RETENTION: &str = "delta.setTransactionRetentionDuration";
 
 /// The app: settings and contracts, and a [`Runtime`] once somebody asked for it.
 #[derive(Debug)]
@@ -73,7 +75,7 @@ impl Runtime {
             None => None,
         };
         Ok(Self {
-            lake: Lake::new(root.store, root.path, LakeOptions::new(now_ms)),
+            lake: Lake::new(root.store, root.path, lake_options(settings)),
             landing: settings.landing_url.is_some().then(|| Landing::open(settings)).transpose()?,
             warehouse,
             budget: Budget::new(settings.memory_budget_bytes),
@@ -104,13 +106,22 @@ impl Dataset {
             partition_by: contract.table.partition_by.clone(),
             cluster_by: contract.table.cluster_by.clone(),
             properties: contract.table.properties.clone(),
+            new_columns: contract.table.new_columns,
         };
         let quarantine = TableDefinition {
             name: contract.quarantine_name(),
             columns: Contract::quarantine_columns(),
             partition_by: Vec::new(),
             cluster_by: Vec::new(),
-            properties: Vec::new(),
+            // Quarantine forgets ids when the table does: else it would be ahead of the table for good.
+            properties: contract
+                .table
+                .properties
+                .iter()
+                .filter(|(key, _)| key == TRANSACTION_RETENTION)
+                .cloned()
+                .collect(),
+            new_columns: NewColumns::Add,
         };
         let transform = Transform::new(contract, key)?;
         Ok(Self { contract: contract.clone(), transform, table, quarantine })
@@ -138,6 +149,14 @@ impl Budget {
         // Only a closed semaphore refuses, and this one is never closed.
         Arc::clone(&self.units).acquire_many_owned(units).await.ok()
     }
+}
+
+fn lake_options(settings: &Settings) -> LakeOptions {
+    let mut options = LakeOptions::new(now_ms);
+    // A commit is tried for as long as the invocation may take: giving up sooner would only bring the input again.
+    options.commit_timeout = deadline(settings).mul_f64(0.8);
+    options.linger = settings.linger.unwrap_or(options.linger);
+    options
 }
 
 pub(crate) fn now_ms() -> i64 {

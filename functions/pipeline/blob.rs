@@ -81,7 +81,7 @@ pub(crate) fn producer(blob: &BlobRef, etag: &str) -> String {
 }
 
 async fn committed(table: &Table, producer: &str) -> Option<u64> {
-    table.committed(producer).await.map(|records| u64::try_from(records).unwrap_or_default())
+    table.committed(producer).map(|records| u64::try_from(records).unwrap_or_default())
 }
 
 pub(crate) async fn open(runtime: &Runtime, blob: &BlobRef) -> Result<Blob, AppError> {

@@ -33,7 +33,7 @@ pub(crate) async fn all(app: &App) -> Result<Vec<DatasetBooks>, AppError> {
 }
 
 async fn of(lake: &Lake, warehouse: Option<&dyn Warehouse>, dataset: &Dataset) -> Result<DatasetBooks, AppError> {
-    let mut tables = [TableStatistics::default(); 2];
+    let mut tables = [TableStatistics::default(), TableStatistics::default()];
     for (statistics, definition) in tables.iter_mut().zip([&dataset.table, &dataset.quarantine]) {
         if let Some(table) = lake.existing(definition).await? {
             *statistics = table.snapshot().await?.statistics();

@@ -1,12 +1,13 @@
 //! What keeps one dataset healthy: compaction, checkpoints, and the warehouse brought up to the lake.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use polars::prelude::DataFrame;
 use serde::Serialize;
 use weir_contract::WarehouseSpec;
-use weir_lake::{CompactOptions, FileEntry, Table};
+use weir_lake::{CheckpointPolicy, CompactOptions, FileEntry, Lease, LogCleanupOptions, Table, VacuumOptions};
 use weir_warehouse::{
     DataFile, FileReader, Limits, LoadReport, LogWindow, Plan, RawCommit, ReadError, ReloadReason, TableLoad,
     Warehouse, plan,
@@ -15,8 +16,14 @@ use weir_warehouse::{
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 
-/// Commits between two checkpoints.
-const CHECKPOINT_EVERY: i64 = 20;
+/// A cold start reads at most as many commits; and a table at rest is read from its checkpoint alone.
+const CHECKPOINT: CheckpointPolicy = CheckpointPolicy { commits: 20, age: Duration::from_secs(3600) };
+/// Longer than any step between two renewals.
+const LEASE: Duration = Duration::from_secs(300);
+/// Listing a whole table costs more than its commits: once in so many hours is enough.
+const VACUUM_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// What crashed writers left goes after a day, or after two of the longest invocations.
+const ORPHAN_AGE: Duration = Duration::from_secs(86_400);
 /// Commits read for one plan.
 const COMMITS_PER_PLAN: usize = 10_000;
 
@@ -28,6 +35,12 @@ pub(crate) struct Report {
     pub(crate) files_removed: usize,
     pub(crate) files_added: usize,
     pub(crate) checkpoints: usize,
+    /// Commits and old checkpoints that were cleaned out of the logs.
+    pub(crate) log_files_deleted: usize,
+    /// Data files that no version within the retention has.
+    pub(crate) files_deleted: usize,
+    /// Tables that another instance is maintaining right now.
+    pub(crate) busy: usize,
     pub(crate) rows_loaded: u64,
     pub(crate) rows_unloaded: u64,
     pub(crate) reloads: usize,
@@ -41,8 +54,7 @@ pub(crate) async fn maintain(app: &App, dataset: &str) -> Result<Report, AppErro
     let mut steps = Vec::new();
     for definition in [&dataset.table, &dataset.quarantine] {
         let Some(table) = runtime.lake.existing(definition).await? else { continue };
-        steps.push(compact(runtime, &table, &mut report).await);
-        steps.push(checkpoint(&table, &mut report).await);
+        steps.push(tend(app, runtime, &table, dataset, &mut report).await);
     }
     if let (Some(warehouse), Some(load)) = (runtime.warehouse.as_deref(), table_load(dataset))
         && let Some(table) = runtime.lake.existing(&dataset.table).await?
@@ -53,18 +65,71 @@ pub(crate) async fn maintain(app: &App, dataset: &str) -> Result<Report, AppErro
     Ok(report)
 }
 
-async fn compact(runtime: &Runtime, table: &Arc<Table>, report: &mut Report) -> Result<(), AppError> {
-    let options = CompactOptions::default();
-    // Compaction holds the files of one bin, decoded and sorted.
-    let _permit = runtime.budget.take(4 * options.max_bytes_per_commit).await;
-    let compacted = table.compact(options).await?;
+/// One table's upkeep, under its lease: two instances would only do the same work twice.
+async fn tend(
+    app: &App,
+    runtime: &Runtime,
+    table: &Arc<Table>,
+    dataset: &Dataset,
+    report: &mut Report,
+) -> Result<(), AppError> {
+    table.refresh().await?;
+    let Some(mut lease) = table.lease("maintain", LEASE).await? else {
+        report.busy += 1;
+        return Ok(());
+    };
+    let deadline = crate::app::deadline(&app.settings);
+    let mut steps = vec![compact(runtime, table, deadline, &mut lease, report).await];
+    steps.push(checkpoint(table, report).await);
+    if lease.keep().await? {
+        steps.push(clean(runtime, table, dataset, deadline, report).await);
+    }
+    lease.release().await?;
+    steps.into_iter().collect()
+}
+
+async fn compact(
+    runtime: &Runtime,
+    table: &Arc<Table>,
+    deadline: Duration,
+    lease: &mut Lease,
+    report: &mut Report,
+) -> Result<(), AppError> {
+    // A run leaves time for the steps after it; the next one goes on.
+    let options = CompactOptions { stop_after: Some(deadline / 3), ..CompactOptions::default() };
+    // Rows in memory, an open file, an upload, and what is being read.
+    let _permit = runtime.budget.take(options.memory_bytes as u64 + 3 * options.target_bytes).await;
+    let compacted = table.compact(options, Some(lease)).await?;
     report.files_removed += compacted.files_removed;
     report.files_added += compacted.files_added;
     Ok(())
 }
 
 async fn checkpoint(table: &Table, report: &mut Report) -> Result<(), AppError> {
-    report.checkpoints += usize::from(table.checkpoint_if_due(CHECKPOINT_EVERY).await?.is_some());
+    report.checkpoints += usize::from(table.checkpoint_if_due(CHECKPOINT).await?.is_some());
+    Ok(())
+}
+
+/// Deletes what nobody needs any more, now and then.
+async fn clean(
+    runtime: &Runtime,
+    table: &Table,
+    dataset: &Dataset,
+    deadline: Duration,
+    report: &mut Report,
+) -> Result<(), AppError> {
+    let options =
+        VacuumOptions { orphan_age: ORPHAN_AGE.max(deadline * 2), longest_invocation: deadline, dry_run: false };
+    let Some(vacuumed) = table.vacuum_if_due(VACUUM_EVERY, options).await? else { return Ok(()) };
+    report.files_deleted += vacuumed.removed + vacuumed.orphans;
+    // The warehouse reads the log commit by commit: what it has not read stays.
+    let watermark = match (runtime.warehouse.as_deref(), table_load(dataset)) {
+        (Some(warehouse), Some(load)) if table.name() == dataset.table.name => warehouse.watermark(&load).await?,
+        _ => None,
+    };
+    let keep_from = watermark.map(|loaded| loaded.version + 1);
+    let cleaned = table.clean_log(LogCleanupOptions { keep_from }).await?;
+    report.log_files_deleted += cleaned.commits + cleaned.checkpoints;
     Ok(())
 }
 
@@ -88,7 +153,7 @@ async fn load_warehouse(
 ) -> Result<(), AppError> {
     loop {
         let latest = table.refresh().await?;
-        let (table_id, schema) = table.identity().await;
+        let (table_id, schema) = table.identity();
         let watermark = warehouse.watermark(load).await?;
         let commits = match &watermark {
             Some(loaded) if loaded.version < latest => table.commits(loaded.version + 1, COMMITS_PER_PLAN).await?,

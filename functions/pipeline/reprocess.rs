@@ -26,7 +26,7 @@ pub(crate) async fn reprocess_blob(
     let table = runtime.lake.table(&dataset.table).await?;
     table.refresh().await?;
     let producer = format!("reprocess:{request}:{}", blob.source());
-    if table.committed(&producer).await.is_some() {
+    if table.committed(&producer).is_some() {
         return Ok(Receipt::nothing(name, Outcome::AlreadyCommitted));
     }
     match replace(runtime, &dataset, blob, &producer).await {
@@ -45,7 +45,7 @@ async fn replace(runtime: &Runtime, dataset: &Arc<Dataset>, at: &BlobRef, produc
     let table = runtime.lake.table(&dataset.table).await?;
     let quarantine = runtime.lake.table(&dataset.quarantine).await?;
     let mut hold_back: Option<String> = None;
-    let (files, refused, records, warnings) = loop {
+    let (rows, refused, records, warnings) = loop {
         let lineage = blob::lineage(at, &opened);
         let mut source = Records::open(dataset, at, opened.clone(), lineage, hold_back.as_deref()).await?;
         let (mut clean, mut refused) = (table.write(), quarantine.write());
@@ -63,8 +63,7 @@ async fn replace(runtime: &Runtime, dataset: &Arc<Dataset>, at: &BlobRef, produc
         }
         hold_back = violated;
     };
-    let quarantined: u64 = refused.iter().map(|file| file.rows).sum();
-    let committed: u64 = files.iter().map(|file| file.rows).sum();
+    let (committed, quarantined) = (rows.rows(), refused.rows());
     let source = at.source();
     // The blob's own delivery is settled by the same commits: should it still be on its way, it finds this, and should
     // it get in between, the replacement is planned anew.
@@ -76,11 +75,11 @@ async fn replace(runtime: &Runtime, dataset: &Arc<Dataset>, at: &BlobRef, produc
     // Each attempt replaces quarantine's rows anew: they must be those of the attempt that the table settles.
     let attempt = Producer { id: format!("{producer}:{}", uuid::Uuid::new_v4()), version: VERSION, expires: true };
     let books = Books { records_in: quarantined, committed: quarantined, ..Books::default() };
-    let replacement = Replacement { source: source.clone(), producer: attempt, files: refused, books };
+    let replacement = Replacement { source: source.clone(), positions: None, producer: attempt, rows: refused, books };
     quarantine.replace_source_settling(replacement, settles.clone()).await?;
     let books = Books { records_in: records, committed, quarantined, ..Books::default() };
     let producer = Producer { id: producer.to_owned(), version: VERSION, expires: true };
-    let replacement = Replacement { source, producer, files, books };
+    let replacement = Replacement { source, positions: None, producer, rows, books };
     match table.replace_source_settling(replacement, settles).await? {
         Committed::Committed { version } => Ok(Receipt {
             dataset: dataset.contract.name.clone(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use polars::prelude::{BooleanChunked, DataFrame, PolarsResult};
 use weir_contract::SOURCE_POSITION;
-use weir_lake::{Append, Books, Outcome, Producer, StagedFile, Table, TableWriter};
+use weir_lake::{Append, Books, Outcome, Producer, Staged, Table, TableWriter};
 use weir_transform::{Lineage, Output, TransformError};
 
 use super::Receipt;
@@ -52,12 +52,12 @@ impl<'a> Sink<'a> {
     ) -> Result<Self, AppError> {
         let table = runtime.lake.table(&dataset.table).await?;
         table.refresh().await?;
-        let after = table.committed(&producer).await;
+        let after = table.committed(&producer);
         let mut settled = HashSet::new();
         let mut quarantine_after = None;
         if let Some(quarantine) = runtime.lake.existing(&dataset.quarantine).await? {
             quarantine.refresh().await?;
-            quarantine_after = quarantine.committed(&producer).await;
+            quarantine_after = quarantine.committed(&producer);
             if quarantine_after > after {
                 settled = quarantine.positions(&lineage.source, &lineage.source_version).await?;
                 settled.retain(|position| after.is_none_or(|after| *position > after) || expires);
@@ -113,13 +113,13 @@ impl<'a> Sink<'a> {
     pub(crate) async fn commit(mut self, version: i64, already: u64) -> Result<Settled, AppError> {
         let clean = std::mem::replace(&mut self.clean, self.table.write()).finish().await?;
         if let Some(writer) = self.quarantined.take() {
-            let files = writer.finish().await?;
-            if !self.commit_quarantine(version, files).await? {
+            let refused = writer.finish().await?;
+            if !self.commit_quarantine(version, refused).await? {
                 self.table.discard(clean).await;
                 return Ok(Settled::Moved);
             }
         }
-        let committed: u64 = clean.iter().map(|file| file.rows).sum();
+        let committed = clean.rows();
         let books = Books {
             records_in: self.records + already,
             committed,
@@ -128,7 +128,7 @@ impl<'a> Sink<'a> {
             replaced: 0,
         };
         let producer = Producer { id: self.producer.clone(), version, expires: self.expires };
-        let append = Append { producer, files: clean.clone(), books };
+        let append = Append { producer, rows: clean, books };
         match self.table.append(append, self.after).await? {
             Outcome::Committed { version } => Ok(Settled::Done(Receipt {
                 dataset: self.dataset.contract.name.clone(),
@@ -137,20 +137,17 @@ impl<'a> Sink<'a> {
                 version: Some(version),
                 warnings: self.warnings,
             })),
-            Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => {
-                self.table.discard(clean).await;
-                Ok(Settled::Moved)
-            }
+            Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => Ok(Settled::Moved),
         }
     }
 
     /// False when another delivery of this producer got in between.
-    async fn commit_quarantine(&self, version: i64, files: Vec<StagedFile>) -> Result<bool, AppError> {
+    async fn commit_quarantine(&self, version: i64, refused: Staged) -> Result<bool, AppError> {
         let quarantine = self.runtime.lake.table(&self.dataset.quarantine).await?;
         // Looked at again just before: what the table settled meanwhile must not reach quarantine too.
         self.table.refresh().await?;
-        if self.table.committed(&self.producer).await != self.after {
-            quarantine.discard(files).await;
+        if self.table.committed(&self.producer) != self.after {
+            quarantine.discard(refused).await;
             return Ok(false);
         }
         let own = Producer { id: self.producer.clone(), version, expires: self.expires };
@@ -160,20 +157,17 @@ impl<'a> Sink<'a> {
             // Quarantine's id is ahead already: these rows get one that belongs to this point of the producer, with a
             // version for each round. The producer's own must still say how far quarantine is.
             let id = format!("{}#after:{}", self.producer, self.after.unwrap_or(-1));
-            let after = quarantine.committed(&id).await;
+            let after = quarantine.committed(&id);
             let round = Producer { id, version: after.unwrap_or(0) + 1, expires: true };
             (round, after, Some(own))
         };
-        let rows = files.iter().map(|file| file.rows).sum();
+        let rows = refused.rows();
         let books = Books { records_in: rows, committed: rows, ..Books::default() };
-        let append = Append { producer, files: files.clone(), books };
-        match quarantine.append_raising(append, after, raises).await? {
-            Outcome::Committed { .. } => Ok(true),
-            Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => {
-                quarantine.discard(files).await;
-                Ok(false)
-            }
-        }
+        let append = Append { producer, rows: refused, books };
+        Ok(match quarantine.append_raising(append, after, raises).await? {
+            Outcome::Committed { .. } => true,
+            Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => false,
+        })
     }
 
     fn without_settled(&self, clean: DataFrame, quarantined: DataFrame) -> Result<(DataFrame, DataFrame), AppError> {

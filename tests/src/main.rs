@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod app;
+mod azurite;
 mod demo;
 mod intake;
 mod lake;

@@ -22,7 +22,8 @@ pub(crate) const FORMAT: Section = Section {
 pub(crate) const COLUMNS: Section =
     Section { header: "[[columns]]", keys: &["name", "type", "nullable", "from", "format", "personal", "description"] };
 pub(crate) const RULES: Section = Section { header: "[[rules]]", keys: &["name", "expr", "action"] };
-pub(crate) const TABLE: Section = Section { header: "[table]", keys: &["partition_by", "cluster_by", "properties"] };
+pub(crate) const TABLE: Section =
+    Section { header: "[table]", keys: &["partition_by", "cluster_by", "new_columns", "properties"] };
 pub(crate) const WAREHOUSE: Section = Section { header: "[warehouse]", keys: &["table", "distribution"] };
 
 pub(crate) const SECTIONS: [&Section; 7] = [&TOP, &SOURCE, &FORMAT, &COLUMNS, &RULES, &TABLE, &WAREHOUSE];

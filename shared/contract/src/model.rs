@@ -142,8 +142,21 @@ pub enum RuleAction {
 pub struct TableSpec {
     pub partition_by: Vec<String>,
     pub cluster_by: Vec<String>,
+    pub new_columns: NewColumns,
     /// Delta table properties (`delta.…`).
     pub properties: Vec<(String, String)>,
+}
+
+/// What happens to a column, of the contract or of a record, that the Delta table does not have yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NewColumns {
+    /// The table gets it, nullable, once, however many writers see it at the same time.
+    #[default]
+    Add,
+    /// The table's schema stays; the value is kept in `_rescued`.
+    Rescue,
+    /// Writing is refused, by column; a person changes the table.
+    Fail,
 }
 
 #[derive(Debug, Clone, PartialEq)]

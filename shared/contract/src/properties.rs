@@ -1,6 +1,8 @@
 //! Delta table properties: which ones a contract may set, and why not the others. Tables must stay at reader version 1
 //! and writer version 2, so that every engine reads them, and must stay erasable.
 
+use std::time::Duration;
+
 use crate::keys::nearest;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,11 +14,17 @@ pub(crate) enum Value {
     CountOrAll,
     /// `interval 30 days`.
     Interval,
+    /// An interval of at least [`SHORTEST_TRANSACTION_RETENTION`].
+    TransactionRetention,
     /// Names, separated by commas.
     Names,
 }
 
-pub(crate) const ALLOWED: [(&str, Value); 12] = [
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Well beyond the days for which a queue or Event Grid delivers a blob event again.
+const SHORTEST_TRANSACTION_RETENTION: Duration = DAY.saturating_mul(30);
+
+pub(crate) const ALLOWED: [(&str, Value); 13] = [
     ("delta.autoOptimize.autoCompact", Value::Flag),
     ("delta.autoOptimize.optimizeWrite", Value::Flag),
     ("delta.checkpoint.writeStatsAsJson", Value::Flag),
@@ -27,12 +35,13 @@ pub(crate) const ALLOWED: [(&str, Value); 12] = [
     ("delta.deletedFileRetentionDuration", Value::Interval),
     ("delta.enableExpiredLogCleanup", Value::Flag),
     ("delta.logRetentionDuration", Value::Interval),
+    ("delta.setTransactionRetentionDuration", Value::TransactionRetention),
     ("delta.targetFileSize", Value::Count),
     ("delta.tuneFileSizesForRewrites", Value::Flag),
 ];
 
 /// A name or, when it ends in a dot, a family of names.
-pub(crate) const REFUSED: [(&str, &str); 26] = [
+pub(crate) const REFUSED: [(&str, &str); 25] = [
     ("delta.appendOnly", "erasure, reprocessing and compaction must be able to remove rows and files"),
     ("delta.checkpointPolicy", "v2 checkpoints need reader version 3, and the classic ones are the default"),
     ("delta.columnMapping.", "column mapping needs reader version 2"),
@@ -57,7 +66,6 @@ pub(crate) const REFUSED: [(&str, &str); 26] = [
     ("delta.randomPrefixLength", "Weir names the files itself"),
     ("delta.randomizeFilePrefixes", "Weir names the files itself"),
     ("delta.rowTracking.", "row tracking needs writer version 7"),
-    ("delta.setTransactionRetentionDuration", "forgotten transaction ids would let rows in twice"),
     ("delta.universalFormat.", "Iceberg compatibility needs column mapping and reader version 2"),
 ];
 
@@ -90,8 +98,13 @@ pub(crate) fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
         Value::Count => Err("a whole number, 1 or more, within 32 bits"),
         Value::CountOrAll if value.parse::<i32>().is_ok_and(|count| count >= -1) => Ok(()),
         Value::CountOrAll => Err("a whole number, or -1 for all columns"),
-        Value::Interval if is_interval(value) => Ok(()),
+        Value::Interval if interval(value).is_some() => Ok(()),
         Value::Interval => Err("an interval such as `interval 30 days`"),
+        Value::TransactionRetention if interval(value) >= Some(SHORTEST_TRANSACTION_RETENTION) => Ok(()),
+        Value::TransactionRetention => Err(
+            "an interval of at least 30 days, such as `interval 30 days`: ids that are forgotten earlier would let a \
+             late second delivery in twice",
+        ),
         Value::Names if value.split(',').all(|column| !column.trim().is_empty()) => Ok(()),
         Value::Names => Err("column names separated by commas"),
     }
@@ -101,13 +114,20 @@ fn near(name: &str) -> Option<String> {
     nearest(name, ALLOWED.iter().map(|(allowed, _)| *allowed)).map(str::to_owned)
 }
 
-fn is_interval(value: &str) -> bool {
-    const UNITS: [&str; 7] = ["millisecond", "microsecond", "second", "minute", "hour", "day", "week"];
+/// How long `interval 30 days` is; `None` for a text that is no interval.
+fn interval(value: &str) -> Option<Duration> {
+    const UNITS: [(&str, Duration); 7] = [
+        ("millisecond", Duration::from_millis(1)),
+        ("microsecond", Duration::from_micros(1)),
+        ("second", Duration::from_secs(1)),
+        ("minute", Duration::from_secs(60)),
+        ("hour", Duration::from_secs(60 * 60)),
+        ("day", DAY),
+        ("week", DAY.saturating_mul(7)),
+    ];
     let words: Vec<&str> = value.split_whitespace().collect();
-    match words.as_slice() {
-        ["interval", count, unit] => {
-            count.parse::<u32>().is_ok() && UNITS.contains(&unit.strip_suffix('s').unwrap_or(unit))
-        }
-        _ => false,
-    }
+    let ["interval", count, unit] = words.as_slice() else { return None };
+    let name = unit.strip_suffix('s').unwrap_or(unit);
+    let (_, unit) = UNITS.iter().find(|(unit, _)| *unit == name)?;
+    unit.checked_mul(count.parse().ok()?)
 }

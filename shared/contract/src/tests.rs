@@ -207,6 +207,7 @@ action = "fail"
 [table]
 partition_by = "day"
 cluster_by = ["amount", "mail"]
+new_columns = "fail"
 
 [table.properties]
 delta.checkpointInterval = 20
@@ -226,6 +227,7 @@ distribution = "hash(mail)"
     assert_eq!(contract.columns[1].data_type, DataType::Decimal { precision: 38, scale: 38 });
     assert_eq!(contract.columns[0].format.as_deref(), Some("%d.%m.%Y"));
     assert_eq!((contract.rules[0].line, contract.rules[0].expr.as_str()), (37, "amount > 0"));
+    assert_eq!(contract.table.new_columns, NewColumns::Fail);
     let property = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let properties =
         [property("delta.checkpointInterval", "20"), property("delta.logRetentionDuration", "interval 2 weeks")];
@@ -233,6 +235,43 @@ distribution = "hash(mail)"
     let warehouse = contract.warehouse.expect("a warehouse");
     assert_eq!(warehouse.table, "dbo.orders");
     assert_eq!(warehouse.distribution, Distribution::Hash("mail".to_owned()));
+}
+
+#[test]
+fn new_columns_are_added_unless_the_contract_says_otherwise() {
+    let cases = [
+        ("", NewColumns::Add),
+        ("table = {}", NewColumns::Add),
+        ("table = { new_columns = 'add' }", NewColumns::Add),
+        ("table = { new_columns = 'rescue' }", NewColumns::Rescue),
+        ("table = { new_columns = 'fail' }", NewColumns::Fail),
+    ];
+    for (line, expected) in cases {
+        let contract = Contract::parse(&format!("{SMALL}{line}\n"), "c.toml").expect(line);
+        assert_eq!(contract.table.new_columns, expected, "{line}");
+    }
+}
+
+#[test]
+fn transaction_ids_are_kept_for_thirty_days_or_more() {
+    let cases = [
+        ("interval 30 days", true),
+        ("interval 720 hours", true),
+        ("interval 5 weeks", true),
+        ("interval 4294967295 weeks", true),
+        ("interval 2592000000 milliseconds", true),
+        ("interval 4294967295 microseconds", false),
+        ("interval 2591999 seconds", false),
+        ("interval 719 hours", false),
+        ("interval 0 days", false),
+        ("interval 30 months", false),
+        ("30 days", false),
+        ("", false),
+    ];
+    for (interval, allowed) in cases {
+        let checked = properties::check_value("delta.setTransactionRetentionDuration", interval);
+        assert_eq!(checked.is_ok(), allowed, "{interval}");
+    }
 }
 
 #[test]

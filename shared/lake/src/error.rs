@@ -22,7 +22,7 @@ pub enum LakeError {
     #[error("table `{table}`: {action} {path}: {source}")]
     Store { table: String, action: &'static str, path: Path, source: Box<object_store::Error> },
 
-    #[error("table `{table}`: gave up after {attempts} attempts to commit; other writers kept winning. Retry later")]
+    #[error("table `{table}`: {attempts} attempts to commit, and other writers won each; deliver the same input again")]
     Contended { table: String, attempts: u32 },
 
     #[error(
@@ -46,6 +46,11 @@ pub enum LakeError {
     )]
     UnsupportedTable { table: String, feature: String },
 
+    #[error(
+        "table `{table}`: the lease was taken over (fence {newer}, ours is {fence}); nothing was written, stop this work"
+    )]
+    LeaseLost { table: String, fence: i64, newer: i64 },
+
     #[error("table `{table}`: {message}")]
     Schema { table: String, message: String },
 
@@ -61,6 +66,9 @@ pub enum LakeError {
     /// The commit that this proposal shared with others failed; the message is that of the common cause.
     #[error("{message}")]
     SharedCommit { kind: ErrorKind, message: String },
+
+    #[error("table `{table}`: option `{option}`: {message}")]
+    Option { table: String, option: &'static str, message: String },
 
     #[error("table `{table}`: the task that did the work was stopped")]
     Stopped { table: String },
@@ -79,11 +87,26 @@ impl LakeError {
             | Self::UnknownOutcome { .. }
             | Self::Checkpoint { .. }
             | Self::Stopped { .. } => ErrorKind::Retryable,
-            Self::RewriteConflict { .. } | Self::SettledMeanwhile { .. } => ErrorKind::Conflict,
+            Self::RewriteConflict { .. } | Self::SettledMeanwhile { .. } | Self::LeaseLost { .. } => {
+                ErrorKind::Conflict
+            }
             Self::UnsupportedTable { .. } => ErrorKind::Unsupported,
-            Self::Schema { .. } | Self::Frame { .. } => ErrorKind::Invalid,
+            Self::Schema { .. } | Self::Frame { .. } | Self::Option { .. } => ErrorKind::Invalid,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::SharedCommit { kind, .. } => *kind,
         }
     }
+}
+
+/// Whether the store will say no again, however often it is asked.
+pub(crate) fn is_final(refusal: &object_store::Error) -> bool {
+    use object_store::Error;
+    matches!(
+        refusal,
+        Error::PermissionDenied { .. }
+            | Error::Unauthenticated { .. }
+            | Error::NotSupported { .. }
+            | Error::NotImplemented { .. }
+            | Error::InvalidPath { .. }
+    )
 }

@@ -2,29 +2,61 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::sync::Mutex;
 
 use crate::error::LakeError;
-use crate::log::replay::Location;
+use crate::log::Location;
 use crate::table::{Table, TableDefinition};
 
-/// Limits and sources of time, so that nothing in here reads the environment.
+/// Limits, and where time and randomness come from, so that nothing in here reads the environment.
 #[derive(Debug, Clone)]
 pub struct LakeOptions {
     /// Milliseconds since the Unix epoch.
     pub now_ms: fn() -> i64,
+    /// Uniform bits, for names of files and commits and for jitter. Names must never repeat.
+    pub random: fn() -> u64,
     /// A data file is closed when it has reached about this many bytes.
     pub target_file_bytes: usize,
-    /// Attempts at one commit before the caller gets [`crate::LakeError::Contended`].
-    pub commit_attempts: u32,
+    /// A commit that is not done by then fails; the last attempt may end later. Zero is one attempt.
+    pub commit_timeout: Duration,
+    /// How long appends wait for one another at most, when others came lately. An append that comes alone never waits.
+    pub linger: Duration,
+    /// Rows that share a file at most.
+    pub group_rows: usize,
+    /// Bytes in memory of rows that share a file at most. A single append above it is written as files of its own.
+    pub group_bytes: usize,
 }
 
 impl LakeOptions {
     pub fn new(now_ms: fn() -> i64) -> Self {
-        Self { now_ms, target_file_bytes: 64 * 1024 * 1024, commit_attempts: 200 }
+        Self {
+            now_ms,
+            random: rand::random,
+            target_file_bytes: 64 * 1024 * 1024,
+            commit_timeout: Duration::from_secs(60),
+            linger: Duration::from_millis(20),
+            group_rows: 1_000_000,
+            group_bytes: 64 * 1024 * 1024,
+        }
+    }
+
+    /// A name that nobody else has: a version 4 UUID.
+    pub(crate) fn new_id(&self) -> String {
+        let (high, low) = ((self.random)().to_be_bytes(), (self.random)().to_be_bytes());
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&high);
+        bytes[8..].copy_from_slice(&low);
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+
+    /// A random share of `ceiling`.
+    pub(crate) fn jitter(&self, ceiling: Duration) -> Duration {
+        let share = (self.random)() >> 11;
+        ceiling.mul_f64(share as f64 / (1_u64 << 53) as f64)
     }
 }
 

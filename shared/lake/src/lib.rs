@@ -1,4 +1,4 @@
-//! Delta tables that Weir writes: exactly-once append, compaction, replacement of a source, checkpoints, reads.
+//! Delta tables that Weir writes: exactly-once append, rewrites, schema growth, maintenance, reads.
 //!
 //! What this crate guarantees, whoever crashes when and however many processes write:
 //! - **Exactly once.** A [`Producer`]'s transaction id rides in the same Delta commit as its files; a version that is
@@ -7,31 +7,36 @@
 //!   commit carries its own id (`commitInfo.txnId`), so ours is told from another's.
 //! - **O(1) commits.** Version, transaction ids and metadata are kept in memory; an append is one conditional PUT, and
 //!   a conflict costs one GET for each winner. No listing, no checkpoint, no clean-up on that path.
-//! - **Rewrites never double or lose a row.** Compaction and replacement commit only if every file they remove is
-//!   still part of the table.
+//! - **Few files.** Rows that are appended at the same time share a file and a commit; who comes alone never waits.
+//! - **Rewrites never double or lose a row.** Compaction, replacement, deletion and upsert commit only if every file
+//!   they remove is still part of the table and no row came in that they should have seen.
+//! - **No file is deleted that may be referred to.**
 //! - **Readable everywhere.** Reader version 1, writer version 2, Snappy, microsecond UTC timestamps.
 //!
-//! The crate knows no triggers, no transformation and no warehouse. Time comes from [`LakeOptions::now_ms`].
+//! The crate knows no triggers, no transformation and no warehouse. Time and randomness come from [`LakeOptions`].
 
 mod commit;
+mod data;
 mod error;
-mod files;
+mod interval;
 mod lake;
+mod lease;
 mod log;
 mod maintain;
-mod partition;
 mod rewrite;
+mod schema;
 mod snapshot;
 mod sorted;
-mod statistics;
 mod table;
-mod writer;
 
 pub use commit::{Append, Books, Outcome, Producer};
+pub use data::writer::{Staged, TableWriter};
 pub use error::{ErrorKind, LakeError};
 pub use lake::{Lake, LakeOptions};
-pub use maintain::TableStatistics;
-pub use rewrite::{CompactOptions, CompactReport, Replacement};
+pub use lease::Lease;
+pub use maintain::{
+    CheckpointPolicy, LogCleanup, LogCleanupOptions, SizeClass, TableStatistics, VacuumOptions, VacuumReport,
+};
+pub use rewrite::{CompactOptions, CompactPlan, CompactReport, Deleted, Deletion, Replacement, Upsert, Upserted};
 pub use snapshot::{FileEntry, LogCommit, Snapshot};
 pub use table::{Table, TableDefinition};
-pub use writer::{StagedFile, TableWriter};

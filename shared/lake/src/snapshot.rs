@@ -9,10 +9,14 @@ use object_store::path::Path;
 use polars::prelude::*;
 use weir_contract::TableColumn;
 
+use crate::data::bounds::Keys;
+use crate::data::files::to_log_path;
+use crate::data::partition::to_column;
 use crate::error::LakeError;
 use crate::log::actions::Add;
-use crate::log::replay::object_path;
-use crate::partition::to_column;
+use crate::log::object_path;
+use crate::log::state::Read;
+use crate::schema::{Layout, polars_type};
 use crate::table::Table;
 
 /// The files of a table at one version.
@@ -76,27 +80,19 @@ impl FileEntry {
     pub fn path(&self) -> String {
         percent_encoding::percent_decode_str(&self.log_path).decode_utf8_lossy().into_owned()
     }
-
-    /// False only when the statistics prove that no row of this file has `column` = `value`.
-    pub(crate) fn may_hold(&self, column: &str, value: &str) -> bool {
-        let Some(stats) = self.stats.as_deref() else { return true };
-        let Ok(stats) = serde_json::from_str::<serde_json::Value>(stats) else { return true };
-        let bound = |kind: &str| stats.get(kind)?.get(column)?.as_str().map(str::to_owned);
-        bound("minValues").is_none_or(|min| min.as_str() <= value)
-            && bound("maxValues").is_none_or(|max| value <= max.as_str())
-    }
 }
 
 impl Table {
     /// The newest version, with all its files. Costs a replay of the log: not for the ingestion path.
     pub async fn snapshot(&self) -> Result<Snapshot, LakeError> {
-        let state = self.load_state(true).await?;
+        let state = self.load_state(Read::Files).await?;
+        let known = state.transactions.into_iter();
         Ok(Snapshot {
             version: state.version,
             table_id: state.metadata.id.clone(),
             schema_string: state.metadata.schema_string.clone(),
-            files: state.files.unwrap_or_default().into_values().collect(),
-            transactions: state.transactions,
+            files: state.files.into_values().collect(),
+            transactions: known.map(|(id, known)| (id, known.version)).collect(),
         })
     }
 
@@ -114,34 +110,40 @@ impl Table {
 
     /// A data file by its decoded path, relative to the table. `None` for a path that leaves the table's folder.
     pub fn file(&self, path: &str, partition_values: BTreeMap<String, Option<String>>) -> Option<FileEntry> {
-        let log_path = crate::files::to_log_path(path);
+        let log_path = to_log_path(path);
         let object = object_path(&self.at.root, &log_path).ok()?;
         Some(FileEntry { log_path, object, partition_values, size: 0, rows: None, stats: None })
     }
 
     /// Positions that rows of `source` in `version` have in this table: what a crash between two tables left.
     pub async fn positions(&self, source: &str, version: &str) -> Result<HashSet<i64>, LakeError> {
+        let failed = |source| LakeError::Frame { table: self.at.name.clone(), action: "read positions", source };
+        let keys = df!(weir_contract::SOURCE => [source], weir_contract::SOURCE_VERSION => [version]);
+        let keys = keys.and_then(|keys| Keys::of(&keys)).map_err(failed)?;
+        let state = self.load_state(Read::Files).await?;
         let mut found = HashSet::new();
-        for file in self.snapshot().await?.files.iter().filter(|file| file.may_hold(weir_contract::SOURCE, source)) {
-            let frame = self.read(file).await?;
-            let rows = positions_in(&frame, source, version);
-            found.extend(rows.map_err(|source| LakeError::Frame {
-                table: self.at.name.clone(),
-                action: "read positions",
-                source,
-            })?);
+        for file in state.files.values() {
+            if keys.may_be_in(&file.partition_values, file.stats.as_deref()) {
+                let frame = self.read_as(file, &state.layout).await?;
+                found.extend(positions_in(&frame, source, version).map_err(failed)?);
+            }
         }
         Ok(found)
     }
 
     /// All rows of one file, in table column order, partition values filled in.
     pub async fn read(&self, file: &FileEntry) -> Result<DataFrame, LakeError> {
+        self.read_as(file, &self.layout()).await
+    }
+
+    /// [`Table::read`] with the columns of one version of the table.
+    pub(crate) async fn read_as(&self, file: &FileEntry, layout: &Layout) -> Result<DataFrame, LakeError> {
         let at = &self.at;
         let found = at.store.get(&file.object).await.map_err(|error| at.store_error("read", &file.object, error))?;
         let bytes = found.bytes().await.map_err(|error| at.store_error("read", &file.object, error))?;
-        let (columns, partition) = (self.definition.columns.clone(), file.partition_values.clone());
+        let (columns, partition) = (layout.columns.clone(), file.partition_values.clone());
         let decoded = tokio::task::spawn_blocking(move || decode(bytes, &columns, &partition)).await;
-        let frame = decoded.map_err(|_| LakeError::Stopped { table: at.name.clone() })?;
+        let frame = decoded.map_err(|_| self.stopped())?;
         frame.map_err(|source| LakeError::Frame { table: at.name.clone(), action: "read a data file", source })
     }
 }
@@ -163,7 +165,7 @@ fn decode(
     let height = frame.height();
     let mut ordered = Vec::with_capacity(columns.len());
     for column in columns {
-        let dtype = crate::table::polars_type(column.data_type);
+        let dtype = polars_type(column.data_type);
         let name = PlSmallStr::from_str(&column.name);
         let values = match partition.get(&column.name) {
             Some(value) => to_column(name, value.as_deref(), height, &dtype, column.nullable)?,

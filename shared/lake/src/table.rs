@@ -1,19 +1,18 @@
-//! One Delta table: how it is opened, created and checked against what its contract wants.
+//! One Delta table: how it is opened and created.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use object_store::{PutMode, PutPayload};
-use polars::prelude::{DataType as PolarsType, TimeUnit, TimeZone};
-use serde::{Deserialize, Serialize};
-use weir_contract::{DataType, TableColumn};
+use weir_contract::{NewColumns, TableColumn};
 
-use crate::commit::Writer;
+use crate::commit::writer::Writer;
 use crate::error::LakeError;
 use crate::lake::LakeOptions;
 use crate::log::actions::{CommitInfo, Format, Line, Metadata, Protocol, encode};
-use crate::log::commit_path;
-use crate::log::replay::{Location, State};
+use crate::log::state::{Read, State};
+use crate::log::{Location, commit_path};
+use crate::schema::{Layout, Schema};
 
 /// What a table has to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,13 +25,16 @@ pub struct TableDefinition {
     pub cluster_by: Vec<String>,
     /// `delta.…` properties, written when the table is created.
     pub properties: Vec<(String, String)>,
+    /// What happens to columns that the table does not have (yet).
+    pub new_columns: NewColumns,
 }
 
-/// An open table. All writers of one process share it, so that their commits can share a log entry.
+/// An open table. All writers of one process share it, so that their commits can share a log entry and their rows a
+/// file.
 #[derive(Debug)]
 pub struct Table {
     pub(crate) at: Location,
-    pub(crate) definition: TableDefinition,
+    pub(crate) definition: Arc<TableDefinition>,
     pub(crate) options: LakeOptions,
     pub(crate) writer: Arc<Writer>,
 }
@@ -43,9 +45,9 @@ impl Table {
         definition: &TableDefinition,
         options: &LakeOptions,
     ) -> Result<Option<Self>, LakeError> {
-        let Some(state) = State::load(&at, false).await? else { return Ok(None) };
-        let definition = fit(&at, definition, &state.metadata)?;
-        let writer = Arc::new(Writer::new(at.clone(), definition.clone(), options.clone(), state));
+        let definition = Arc::new(definition.clone());
+        let Some(state) = State::load(&at, &definition, options, Read::Writer).await? else { return Ok(None) };
+        let writer = Arc::new(Writer::new(at.clone(), options.clone(), state));
         Ok(Some(Self { at, definition, options: options.clone(), writer }))
     }
 
@@ -66,33 +68,45 @@ impl Table {
         &self.at.name
     }
 
-    /// What the table was opened with; a column that may be null in the table may be null here.
+    /// What the table was opened with.
     pub fn definition(&self) -> &TableDefinition {
         &self.definition
     }
 
     /// The last version of `producer` that is committed, as this process knows it. Whoever is about to do work that
     /// depends on it calls [`Table::refresh`] first.
-    pub async fn committed(&self, producer: &str) -> Option<i64> {
-        self.writer.state.lock().await.transactions.get(producer).copied()
+    pub fn committed(&self, producer: &str) -> Option<i64> {
+        self.writer.known().transactions.get(producer).map(|transaction| transaction.version)
     }
 
     /// `metaData.id` and `metaData.schemaString`, as this process knows them.
-    pub async fn identity(&self) -> (String, String) {
-        let metadata = Arc::clone(&self.writer.state.lock().await.metadata);
+    pub fn identity(&self) -> (String, String) {
+        let metadata = Arc::clone(&self.writer.known().metadata);
         (metadata.id.clone(), metadata.schema_string.clone())
     }
 
-    /// Reads the commits that other processes made since. Returns the version reached.
-    pub async fn refresh(&self) -> Result<i64, LakeError> {
-        let mut state = self.writer.state.lock().await;
-        state.refresh(&self.at, &self.definition).await?;
-        Ok(state.version)
+    /// The table's columns, as this process knows them.
+    pub fn columns(&self) -> Vec<TableColumn> {
+        self.layout().columns.clone()
     }
 
-    pub(crate) async fn load_state(&self, with_files: bool) -> Result<State, LakeError> {
-        let state = State::load(&self.at, with_files).await?;
+    /// Reads the commits that other processes made since. Returns the version reached. Callers that wait for the same
+    /// look share it.
+    pub async fn refresh(&self) -> Result<i64, LakeError> {
+        self.writer.refresh().await
+    }
+
+    pub(crate) fn layout(&self) -> Arc<Layout> {
+        Arc::clone(&self.writer.known().layout)
+    }
+
+    pub(crate) async fn load_state(&self, read: Read) -> Result<State, LakeError> {
+        let state = State::load(&self.at, &self.definition, &self.options, read).await?;
         state.ok_or_else(|| self.at.corrupt(&self.at.root, "the table's log is gone"))
+    }
+
+    pub(crate) fn stopped(&self) -> LakeError {
+        LakeError::Stopped { table: self.name().to_owned() }
     }
 }
 
@@ -104,7 +118,7 @@ async fn create(at: &Location, definition: &TableDefinition, options: &LakeOptio
     let configuration: BTreeMap<_, _> =
         definition.properties.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
     let metadata = Metadata {
-        id: uuid::Uuid::new_v4().to_string(),
+        id: options.new_id(),
         name: Some(definition.name.clone()),
         format: Format { provider: "parquet".to_owned(), options: BTreeMap::new() },
         schema_string,
@@ -133,104 +147,5 @@ async fn create(at: &Location, definition: &TableDefinition, options: &LakeOptio
         // Azure answers a failed conditional create with 409 or 412.
         Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(()),
         Err(error) => Err(at.store_error("create", &path, error)),
-    }
-}
-
-/// `metaData.schemaString`.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Schema {
-    r#type: String,
-    fields: Vec<Field>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Field {
-    name: String,
-    r#type: serde_json::Value,
-    nullable: bool,
-    #[serde(default)]
-    metadata: HashMap<String, serde_json::Value>,
-}
-
-impl Schema {
-    fn of(columns: &[TableColumn]) -> Self {
-        let fields = columns.iter().map(|column| Field {
-            name: column.name.clone(),
-            r#type: serde_json::Value::String(delta_type(column.data_type)),
-            nullable: column.nullable,
-            metadata: HashMap::new(),
-        });
-        Self { r#type: "struct".to_owned(), fields: fields.collect() }
-    }
-}
-
-/// Every column of the definition must be in the table with the same type, and the table must have no more: an append
-/// that leaves columns out would be somebody else's schema. Returns the definition with the table's nullability: rows
-/// that were written before a contract forbade nulls must stay rewritable.
-pub(crate) fn fit(at: &Location, wanted: &TableDefinition, metadata: &Metadata) -> Result<TableDefinition, LakeError> {
-    let error = |message: String| LakeError::Schema { table: at.name.clone(), message };
-    let schema: Schema = serde_json::from_str(&metadata.schema_string)
-        .map_err(|cause| at.corrupt(at.root.clone().join("_delta_log"), format!("schemaString: {cause}")))?;
-    let mut found: HashMap<_, _> = schema.fields.iter().map(|field| (field.name.as_str(), field)).collect();
-    let mut fitted = wanted.clone();
-    for column in &mut fitted.columns {
-        let name = &column.name;
-        let Some(field) = found.remove(name.as_str()) else {
-            return Err(error(format!(
-                "the contract has column `{name}`, the table has not; schema changes need a new table"
-            )));
-        };
-        let (contract, table) = (delta_type(column.data_type), field.r#type.as_str().unwrap_or("a nested type"));
-        if contract != table {
-            return Err(error(format!("column `{name}` is {contract} in the contract and {table} in the table")));
-        }
-        if column.nullable && !field.nullable {
-            return Err(error(format!("column `{name}` may be null in the contract and must not be in the table")));
-        }
-        column.nullable = field.nullable;
-    }
-    if let Some(name) = found.keys().min() {
-        return Err(error(format!("the table has column `{name}`, the contract has not")));
-    }
-    if metadata.partition_columns != wanted.partition_by {
-        let (table, contract) = (metadata.partition_columns.join(", "), wanted.partition_by.join(", "));
-        return Err(error(format!("partitioned by [{table}], and by [{contract}] in the contract")));
-    }
-    Ok(fitted)
-}
-
-fn delta_type(data_type: DataType) -> String {
-    match data_type {
-        DataType::String => "string",
-        DataType::Long => "long",
-        DataType::Integer => "integer",
-        DataType::Short => "short",
-        DataType::Byte => "byte",
-        DataType::Double => "double",
-        DataType::Float => "float",
-        DataType::Boolean => "boolean",
-        DataType::Date => "date",
-        DataType::Timestamp => "timestamp",
-        DataType::Binary => "binary",
-        DataType::Decimal { precision, scale } => return format!("decimal({precision},{scale})"),
-    }
-    .to_owned()
-}
-
-/// The Polars type whose Parquet form every Delta reader takes for the Delta type.
-pub(crate) fn polars_type(data_type: DataType) -> PolarsType {
-    match data_type {
-        DataType::String => PolarsType::String,
-        DataType::Long => PolarsType::Int64,
-        DataType::Integer => PolarsType::Int32,
-        DataType::Short => PolarsType::Int16,
-        DataType::Byte => PolarsType::Int8,
-        DataType::Double => PolarsType::Float64,
-        DataType::Float => PolarsType::Float32,
-        DataType::Boolean => PolarsType::Boolean,
-        DataType::Date => PolarsType::Date,
-        DataType::Timestamp => PolarsType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)),
-        DataType::Binary => PolarsType::Binary,
-        DataType::Decimal { precision, scale } => PolarsType::Decimal(precision.into(), scale.into()),
     }
 }

@@ -43,6 +43,8 @@ pub struct Settings {
     pub memory_budget_bytes: u64,
     /// An invocation ends before it; `None` derives it from `functionTimeout`.
     pub deadline: Option<Duration>,
+    /// How long appends wait for one another at most, when others came lately; `None` is the lake's own.
+    pub linger: Option<Duration>,
     /// `json` or `text`.
     pub log_format: LogFormat,
     /// Filter of log lines, in `tracing` syntax.
@@ -72,10 +74,11 @@ const WAREHOUSE_URL: &str = "WEIR_WAREHOUSE_URL";
 const PSEUDONYM_KEY: &str = "WEIR_PSEUDONYM_KEY";
 const MEMORY_BUDGET_MB: &str = "WEIR_MEMORY_BUDGET_MB";
 const DEADLINE_S: &str = "WEIR_DEADLINE_S";
+const LINGER_MS: &str = "WEIR_LINGER_MS";
 const LOG_FORMAT: &str = "WEIR_LOG_FORMAT";
 const LOG_FILTER: &str = "WEIR_LOG";
 
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     LAKE_URL,
     LANDING_URL,
     DATASETS,
@@ -83,6 +86,7 @@ const KNOWN: [&str; 9] = [
     PSEUDONYM_KEY,
     MEMORY_BUDGET_MB,
     DEADLINE_S,
+    LINGER_MS,
     LOG_FORMAT,
     LOG_FILTER,
 ];
@@ -123,6 +127,9 @@ impl Settings {
                 }
                 DEADLINE_S => {
                     settings.deadline = Some(Duration::from_secs(number(DEADLINE_S, &value, 1, 86_400)?));
+                }
+                LINGER_MS => {
+                    settings.linger = Some(Duration::from_millis(number(LINGER_MS, &value, 0, 60_000)?));
                 }
                 LOG_FORMAT => settings.log_format = log_format(&value)?,
                 LOG_FILTER => settings.log_filter = Some(value),
@@ -167,6 +174,7 @@ impl Default for Settings {
             pseudonym_key: None,
             memory_budget_bytes: 1024 * 1024 * 1024,
             deadline: None,
+            linger: None,
             log_format: LogFormat::Json,
             log_filter: None,
             port: None,

@@ -222,6 +222,7 @@ impl Site {
             partition_by,
             cluster_by: Vec::new(),
             properties: Vec::new(),
+            new_columns: contract.table.new_columns,
         };
         if !self.path("lake").is_dir() {
             return None;

@@ -29,7 +29,7 @@ async fn deliver(table: Arc<Table>, source: &str, mut random: StdRng) {
         if random.random_bool(0.7) && table.refresh().await.is_err() {
             continue;
         }
-        let after = table.committed(source).await;
+        let after = table.committed(source);
         let first = after.map_or(next, |after| next.max(after + 1));
         if first > last {
             next = last + 1;
@@ -57,7 +57,7 @@ async fn maintain(table: Arc<Table>, mut random: StdRng) {
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(random.random_range(0..15))).await;
         // Either may fail in such weather; what must not happen is that it harms.
-        if let Err(error) = table.compact(CompactOptions::default()).await {
+        if let Err(error) = table.compact(CompactOptions::default(), None).await {
             assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
         }
         if random.random_bool(0.2) {

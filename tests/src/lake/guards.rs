@@ -61,8 +61,29 @@ async fn a_table_with_features_that_weir_would_break_is_refused_by_name() {
             features(json!(["deletionVectors"])),
             json!({}),
             json!({}),
-            "protocol (reader 3, writer 7) with deletionVectors",
+            "protocol (reader 3, writer 7) with feature `deletionVectors`",
         ),
+        (
+            json!({"minReaderVersion": 1, "minWriterVersion": 3}),
+            json!({}),
+            json!({"delta.constraints.positive": "value > 0"}),
+            "protocol (reader 1, writer 3) with CHECK constraints",
+        ),
+        (
+            json!({"minReaderVersion": 1, "minWriterVersion": 4}),
+            json!({}),
+            json!({"delta.enableChangeDataFeed": "true"}),
+            "protocol (reader 1, writer 4) with the change data feed",
+        ),
+        (
+            json!({"minReaderVersion": 1, "minWriterVersion": 6}),
+            json!({"delta.identity.start": 1}),
+            json!({}),
+            "protocol (reader 1, writer 6) with identity columns",
+        ),
+        (ours(), json!({}), json!({"delta.enableDeletionVectors": "true"}), "deletion vectors"),
+        (ours(), json!({}), json!({"delta.enableRowTracking": "true"}), "row tracking"),
+        (ours(), json!({}), json!({"delta.enableInCommitTimestamps": "true"}), "in-commit timestamps"),
         (json!({"minReaderVersion": 1, "minWriterVersion": 4}), json!({}), json!({}), "protocol (reader 1, writer 4)"),
         (json!({"minReaderVersion": 2, "minWriterVersion": 5}), json!({}), json!({}), "protocol (reader 2, writer 5)"),
         (ours(), json!({}), json!({"delta.appendOnly": "true"}), "delta.appendOnly=true"),
@@ -102,12 +123,17 @@ async fn a_table_that_is_not_the_contracts_is_refused_by_column() {
     let cases = [
         (
             changed(|table| table.columns.push(column("price", DataType::Double, true))),
-            "the contract has column `price`, the table has not; schema changes need a new table",
+            "the contract has column `price`, the table has not, and `new_columns` is \"fail\": add it to the table, or let \
+             `new_columns` be \"add\"",
         ),
-        (changed(|table| drop(table.columns.pop())), "the table has column `value`, the contract has not"),
+        (
+            changed(|table| drop(table.columns.pop())),
+            "the table has column `value`, the contract has not, and `new_columns` is \"fail\"",
+        ),
         (
             changed(|table| table.columns[3].data_type = DataType::Decimal { precision: 10, scale: 2 }),
-            "column `value` is decimal(10,2) in the contract and string in the table",
+            "column `value` is decimal(10,2) in the contract and string in the table; a type change needs a reader that \
+             Synapse has not: give the column a new name or the dataset a new table",
         ),
         (
             changed(|table| table.columns[0].nullable = true),
@@ -115,7 +141,8 @@ async fn a_table_that_is_not_the_contracts_is_refused_by_column() {
         ),
         (
             changed(|table| table.partition_by = vec!["value".to_owned()]),
-            "partitioned by [], and by [value] in the contract",
+            "partitioned by [], and by [value] in the contract; a table's partition columns stay: give the dataset a new \
+             table",
         ),
     ];
     for (definition, message) in cases {
@@ -136,7 +163,7 @@ async fn a_contract_may_forbid_nulls_that_the_table_has() {
     let mut stricter = definition();
     stricter.columns[3].nullable = false;
     let table = lake(&store).table(&stricter).await.unwrap();
-    assert_eq!(table.compact(Default::default()).await.unwrap().files_removed, 2);
+    assert_eq!(table.compact(Default::default(), None).await.unwrap().files_removed, 2);
     assert_eq!(rows(&table).await, [("hub/0".to_owned(), 1, None), ("hub/0".to_owned(), 2, None)]);
 }
 

@@ -1,10 +1,11 @@
 //! Opening a table: from its whole log, from a checkpoint, and from what accidents leave of either.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use weir_lake::{CompactOptions, ErrorKind, Snapshot, Table};
+use weir_lake::{CheckpointPolicy, CompactOptions, ErrorKind, Snapshot, Table};
 
 use super::faulty::Faulty;
 use super::{append, commit_path, definition, lake, memory, model, open, partition, rows};
@@ -21,7 +22,7 @@ async fn grown(store: &Arc<dyn ObjectStore>) -> Arc<Table> {
         let after = (position > 2).then(|| position - 2);
         append(&table, &[(source.to_owned(), position, value)], after).await.unwrap();
     }
-    assert!(table.compact(CompactOptions::default()).await.unwrap().commits > 0);
+    assert!(table.compact(CompactOptions::default(), None).await.unwrap().commits > 0);
     table
 }
 
@@ -80,7 +81,7 @@ async fn a_checkpoint_holds_all_that_the_log_held() {
     let cold = reopened(&store).await;
     assert_same(&cold.snapshot().await.unwrap(), &before);
     assert_eq!(rows(&cold).await, content);
-    assert_eq!(cold.committed("hub/1").await, Some(11));
+    assert_eq!(cold.committed("hub/1"), Some(11));
 
     // Life goes on after it, in the process that was there and in a new one.
     append(&table, &model("hub/2", 1..=1), None).await.unwrap();
@@ -167,10 +168,11 @@ async fn a_log_with_a_hole_is_corrupt_and_not_a_shorter_table() {
 async fn a_checkpoint_is_written_when_it_is_due() {
     let store = memory();
     let table = open(&store).await;
+    let policy = CheckpointPolicy { commits: 4, age: Duration::from_secs(3600) };
     let mut written = Vec::new();
     for position in 1..=10 {
         append(&table, &model("hub/0", position..=position), (position > 1).then(|| position - 1)).await.unwrap();
-        written.extend(table.checkpoint_if_due(4).await.unwrap());
+        written.extend(table.checkpoint_if_due(policy).await.unwrap());
     }
     assert_eq!(written, [4, 8]);
     let from = open(&store).await.commits(9, 10).await.unwrap();

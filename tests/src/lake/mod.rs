@@ -21,7 +21,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use polars::prelude::*;
 use serde_json::Value;
-use weir_contract::{DataType as Type, TableColumn};
+use weir_contract::{DataType as Type, NewColumns, TableColumn};
 use weir_lake::{Append, Books, Lake, LakeError, LakeOptions, Outcome, Producer, Table, TableDefinition};
 
 /// Source, position, value.
@@ -44,6 +44,7 @@ fn definition() -> TableDefinition {
         partition_by: Vec::new(),
         cluster_by: Vec::new(),
         properties: Vec::new(),
+        new_columns: NewColumns::Fail,
     }
 }
 
@@ -113,8 +114,9 @@ fn counted(records: usize) -> Books {
 /// Stages and proposes rows; the producer is named like the source and its version is the last position.
 async fn append(table: &Arc<Table>, rows: &[Row], after: Option<i64>) -> Result<Outcome, LakeError> {
     let (source, version, _) = rows.last().unwrap();
-    let files = table.stage(frame(rows)).await?;
-    table.append(Append { producer: producer(source, *version), files, books: counted(rows.len()) }, after).await
+    let books = counted(rows.len());
+    let staged = table.stage(frame(rows)).await?;
+    table.append(Append { producer: producer(source, *version), rows: staged, books }, after).await
 }
 
 /// The actions of one commit.

@@ -72,9 +72,15 @@ async fn lived_in(store: &Arc<dyn ObjectStore>, definition: &TableDefinition) ->
         append(&table, &[("hub/0".to_owned(), position, value)], (position > 1).then(|| position - 1)).await.unwrap();
     }
     append(&table, &model("blob", 1..=3), None).await.unwrap();
-    table.compact(CompactOptions::default()).await.unwrap();
-    let files = table.stage(frame(&model("blob", 1..=2))).await.unwrap();
-    let request = Replacement { source: "blob".to_owned(), producer: producer("request", 1), files, books: counted(2) };
+    table.compact(CompactOptions::default(), None).await.unwrap();
+    let staged = table.stage(frame(&model("blob", 1..=2))).await.unwrap();
+    let request = Replacement {
+        source: "blob".to_owned(),
+        positions: None,
+        producer: producer("request", 1),
+        rows: staged,
+        books: counted(2),
+    };
     assert!(matches!(table.replace_source(request).await.unwrap(), Outcome::Committed { .. }));
     append(&table, &model("hub/1", 1..=1), None).await.unwrap();
     table

@@ -33,8 +33,9 @@ async fn process(store: &Arc<dyn ObjectStore>) -> (Arc<Faulty>, Arc<Table>) {
 }
 
 async fn replacement(table: &Arc<Table>, request: &str, rows: &[Row]) -> Replacement {
-    let files = table.stage(frame(rows)).await.unwrap();
-    Replacement { source: "blob".to_owned(), producer: producer(request, 1), files, books: counted(rows.len()) }
+    let books = counted(rows.len());
+    let staged = table.stage(frame(rows)).await.unwrap();
+    Replacement { source: "blob".to_owned(), positions: None, producer: producer(request, 1), rows: staged, books }
 }
 
 /// The corrected rows of the blob.
@@ -52,7 +53,7 @@ async fn compaction_keeps_the_rows_and_changes_no_data() {
     let expected = five_files(&store).await;
     let table = open(&store).await;
     let before = table.snapshot().await.unwrap();
-    let report = table.compact(CompactOptions::default()).await.unwrap();
+    let report = table.compact(CompactOptions::default(), None).await.unwrap();
     assert_eq!((report.files_removed, report.files_added, report.commits, report.conflicts), (5, 1, 1, 0));
     assert_eq!(rows(&table).await, expected);
     let after = table.snapshot().await.unwrap();
@@ -70,7 +71,7 @@ async fn compaction_keeps_the_rows_and_changes_no_data() {
     for file in &before.files {
         store.head(&file.object).await.unwrap();
     }
-    assert_eq!(table.compact(CompactOptions::default()).await.unwrap().commits, 0, "nothing is left to do");
+    assert_eq!(table.compact(CompactOptions::default(), None).await.unwrap().commits, 0, "nothing is left to do");
 }
 
 #[tokio::test]
@@ -80,11 +81,11 @@ async fn compaction_stays_within_its_limits() {
     let table = open(&store).await;
     let size = table.snapshot().await.unwrap().files[0].size;
     let options = CompactOptions { max_bytes_per_commit: 2 * size + size / 2, ..CompactOptions::default() };
-    let report = table.compact(options).await.unwrap();
+    let report = table.compact(options, None).await.unwrap();
     assert_eq!((report.files_removed, report.files_added, report.commits), (4, 2, 2));
     assert_eq!(rows(&table).await, expected);
     let large = CompactOptions { target_bytes: 1, ..options };
-    assert_eq!(table.compact(large).await.unwrap().commits, 0, "files of the target size are left alone");
+    assert_eq!(table.compact(large, None).await.unwrap().commits, 0, "files of the target size are left alone");
 }
 
 /// Two processes plan the same compaction; the second to commit must not. Without the check of the removed files both
@@ -96,9 +97,9 @@ async fn of_two_racing_compactions_one_commits() {
     let (faulty, ours) = process(&store).await;
     let theirs = open(&store).await;
     let gate = faulty.hold_next_write(LOG);
-    let racing = tokio::spawn(async move { ours.compact(CompactOptions::default()).await });
+    let racing = tokio::spawn(async move { ours.compact(CompactOptions::default(), None).await });
     gate.reached().await;
-    let won = theirs.compact(CompactOptions::default()).await.unwrap();
+    let won = theirs.compact(CompactOptions::default(), None).await.unwrap();
     let objects = names(&store, "lake/orders").await.len();
     gate.release();
     let lost = racing.await.unwrap().unwrap();
@@ -114,7 +115,7 @@ async fn an_append_and_a_compaction_do_not_hinder_each_other() {
     let (faulty, ours) = process(&store).await;
     let theirs = open(&store).await;
     let gate = faulty.hold_next_write(LOG);
-    let racing = tokio::spawn(async move { ours.compact(CompactOptions::default()).await });
+    let racing = tokio::spawn(async move { ours.compact(CompactOptions::default(), None).await });
     gate.reached().await;
     append(&theirs, &model("hub/1", 1..=2), None).await.unwrap();
     gate.release();
@@ -131,7 +132,7 @@ async fn a_compaction_whose_answer_is_lost_keeps_its_files() {
         let expected = five_files(&store).await;
         let (faulty, ours) = process(&store).await;
         faulty.next_write(LOG, fault);
-        assert_eq!(ours.compact(CompactOptions::default()).await.unwrap().commits, 1);
+        assert_eq!(ours.compact(CompactOptions::default(), None).await.unwrap().commits, 1);
         faulty.settle().await;
         assert_eq!(rows(&open(&store).await).await, expected);
     }
@@ -144,14 +145,14 @@ async fn a_rewrite_whose_outcome_stays_unknown_keeps_its_files() {
         let store = memory();
         let expected = five_files(&store).await;
         let faulty = Faulty::calm(&store);
-        let options = LakeOptions { commit_attempts: 1, ..LakeOptions::new(now_ms) };
+        let options = LakeOptions { commit_timeout: Duration::ZERO, ..LakeOptions::new(now_ms) };
         let lake = Lake::new(Arc::clone(&faulty) as _, "lake".into(), options);
         let ours = lake.table(&definition()).await.unwrap();
         let new = replacement(&ours, "request", &corrected()).await;
         faulty.next_write(LOG, Fault::Late);
         let error = match replace {
             true => ours.replace_source(new).await.unwrap_err(),
-            false => ours.compact(CompactOptions::default()).await.unwrap_err(),
+            false => ours.compact(CompactOptions::default(), None).await.unwrap_err(),
         };
         assert!(matches!(error, LakeError::UnknownOutcome { version: 6, .. }), "{error}");
         faulty.settle().await;
@@ -167,7 +168,7 @@ async fn a_source_is_replaced_in_one_commit_and_once() {
     five_files(&store).await;
     let table = open(&store).await;
     // One file holds rows of both sources.
-    table.compact(CompactOptions::default()).await.unwrap();
+    table.compact(CompactOptions::default(), None).await.unwrap();
     let outcome = table.replace_source(replacement(&table, "request", &corrected()).await).await.unwrap();
     assert_eq!(outcome, Outcome::Committed { version: 7 });
     assert_eq!(rows(&table).await, replaced(corrected()));
@@ -220,11 +221,11 @@ async fn a_replacement_and_a_compaction_race() {
         if held_replacement {
             let racing = tokio::spawn(async move { ours.replace_source(new).await });
             gate.reached().await;
-            assert_eq!(theirs.compact(CompactOptions::default()).await.unwrap().commits, 1);
+            assert_eq!(theirs.compact(CompactOptions::default(), None).await.unwrap().commits, 1);
             gate.release();
             assert_eq!(racing.await.unwrap().unwrap(), Outcome::Committed { version: 7 });
         } else {
-            let racing = tokio::spawn(async move { ours.compact(CompactOptions::default()).await });
+            let racing = tokio::spawn(async move { ours.compact(CompactOptions::default(), None).await });
             gate.reached().await;
             assert_eq!(theirs.replace_source(new).await.unwrap(), Outcome::Committed { version: 6 });
             gate.release();
@@ -264,8 +265,8 @@ async fn a_delivery_that_comes_after_its_replacement_is_settled() {
     let new = replacement(&table, "request", &corrected()).await;
     table.replace_source_settling(new, delivery.clone()).await.unwrap();
     let late = open(&store).await;
-    let files = late.stage(frame(&corrected())).await.unwrap();
-    let append = Append { producer: delivery, files, books: counted(4) };
+    let staged = late.stage(frame(&corrected())).await.unwrap();
+    let append = Append { producer: delivery, rows: staged, books: counted(4) };
     assert_eq!(late.append(append, None).await.unwrap(), Outcome::AlreadyCommitted { producer_version: 1 });
     assert_eq!(rows(&late).await, replaced(corrected()));
 }
@@ -283,8 +284,8 @@ async fn a_delivery_that_overtakes_its_replacement_is_replaced_too() {
     let settles = delivery.clone();
     let racing = tokio::spawn(async move { ours.replace_source_settling(new, settles).await });
     gate.reached().await;
-    let files = theirs.stage(frame(&corrected())).await.unwrap();
-    theirs.append(Append { producer: delivery, files, books: counted(4) }, None).await.unwrap();
+    let staged = theirs.stage(frame(&corrected())).await.unwrap();
+    theirs.append(Append { producer: delivery, rows: staged, books: counted(4) }, None).await.unwrap();
     gate.release();
     assert_eq!(racing.await.unwrap().unwrap(), Outcome::Committed { version: 7 });
     assert_eq!(rows(&theirs).await, replaced(corrected()));
@@ -300,7 +301,7 @@ async fn a_delivery_and_its_replacement_never_share_a_commit() {
         let (faulty, table) = process(&store).await;
         let delivery = producer("blob@v2", 1);
         let new = replacement(&table, "request", &corrected()).await;
-        let files = table.stage(frame(&corrected())).await.unwrap();
+        let staged = table.stage(frame(&corrected())).await.unwrap();
         let gate = faulty.hold_next_write(LOG);
         let (first, second, third) = (Arc::clone(&table), Arc::clone(&table), Arc::clone(&table));
         let in_flight = tokio::spawn(async move { append(&first, &model("hub/1", 1..=1), None).await });
@@ -317,14 +318,14 @@ async fn a_delivery_and_its_replacement_never_share_a_commit() {
         });
         let delivering = tokio::spawn(async move {
             pause(!delivery_first).await;
-            third.append(Append { producer: delivery, files, books: counted(4) }, None).await
+            third.append(Append { producer: delivery, rows: staged, books: counted(4) }, None).await
         });
         tokio::time::sleep(Duration::from_millis(400)).await;
         gate.release();
         in_flight.await.unwrap().unwrap();
         let (replacing, delivering) = (replacing.await.unwrap().unwrap(), delivering.await.unwrap().unwrap());
         assert!(matches!(replacing, Outcome::Committed { .. }), "{replacing:?}");
-        assert_eq!(matches!(delivering, Outcome::Committed { .. }), delivery_first, "{delivering:?}");
+        assert!(delivery_first || !matches!(delivering, Outcome::Committed { .. }), "{delivering:?}");
         let expected = [replaced(corrected()), model("hub/1", 1..=1)].concat();
         assert_eq!(rows(&open(&store).await).await, expected, "delivery first: {delivery_first}");
     }
@@ -337,7 +338,7 @@ async fn a_replacement_that_never_wins_is_a_conflict() {
     five_files(&store).await;
     let (faulty, ours) = process(&store).await;
     let theirs = open(&store).await;
-    let gates: Vec<_> = (0..5).map(|_| faulty.hold_next_write(LOG)).collect();
+    let gates: Vec<_> = (0..8).map(|_| faulty.hold_next_write(LOG)).collect();
     let new = replacement(&ours, "request", &corrected()).await;
     let racing = tokio::spawn(async move { ours.replace_source(new).await });
     for (round, gate) in gates.into_iter().enumerate() {
@@ -349,5 +350,5 @@ async fn a_replacement_that_never_wins_is_a_conflict() {
     let error = racing.await.unwrap().unwrap_err();
     assert!(matches!(error, LakeError::RewriteConflict { .. }), "{error}");
     assert_eq!(rows(&theirs).await, replaced(corrected()));
-    assert_eq!(theirs.committed("request").await, None);
+    assert_eq!(theirs.committed("request"), None);
 }

@@ -31,6 +31,7 @@ fn definition() -> TableDefinition {
         partition_by: Vec::new(),
         cluster_by: Vec::new(),
         properties: Vec::new(),
+        new_columns: Default::default(),
     }
 }
 
@@ -197,8 +198,8 @@ async fn stats(table: &Arc<Table>, frames: &[&[Record]]) -> String {
     for records in frames {
         writer.write(frame(records)).await.unwrap();
     }
-    let files = writer.finish().await.unwrap();
-    let append = Append { producer: super::producer("hub/0", 1), files, books: super::counted(0) };
+    let rows = writer.finish().await.unwrap();
+    let append = Append { producer: super::producer("hub/0", 1), rows, books: super::counted(0) };
     table.append(append, None).await.unwrap();
     let [file] = &table.snapshot().await.unwrap().files[..] else { panic!("not one file") };
     file.stats.clone().unwrap()

@@ -24,7 +24,7 @@ fn json(path: impl AsRef<Path>) -> Value {
 
 /// All files below a folder of the repository, without what building and running leave behind.
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
-    const LEFT_BEHIND: [&str; 6] = ["target", ".git", ".terraform", "dist", "demo-data", ".weir"];
+    const LEFT_BEHIND: [&str; 7] = ["target", "node_modules", ".git", ".terraform", "dist", "demo-data", ".weir"];
     let (mut found, mut folders) = (Vec::new(), vec![repository().join(folder)]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {

@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 use super::columns::Columns;
 use crate::error::ErrorKind;
 use crate::keys;
-use crate::model::{DataType, Distribution, TableSpec, WarehouseSpec};
+use crate::model::{DataType, Distribution, NewColumns, TableSpec, WarehouseSpec};
 use crate::properties;
 use crate::reader::{At, Place, Report, Table, check_bytes, kind_of, quoted};
 
@@ -23,13 +23,14 @@ pub(super) fn read(top: &Table<'_>, columns: &Columns<'_>, report: &mut Report<'
         let message = "takes every column: the files would be empty, leave at least one column out";
         report.add(ErrorKind::Conflict, &place, message);
     }
+    let new_columns = new_columns(&table, report);
     let mut found = Vec::new();
     if let Some((entries, place)) = table.entries_of("properties", report) {
         collect(entries, &place, "", &mut found);
     }
     found.sort_by_key(|(property, _)| property.place.start);
     let properties = found.into_iter().filter_map(|(name, value)| property(name, value, report)).collect();
-    TableSpec { partition_by, cluster_by, properties }
+    TableSpec { partition_by, cluster_by, new_columns, properties }
 }
 
 /// Columns named by `key`: each is in the table, none twice, none of `taken`, and fit for the purpose.
@@ -57,6 +58,19 @@ fn key_columns(
         names.push(column.to_owned());
     }
     names
+}
+
+fn new_columns(table: &Table<'_>, report: &mut Report<'_>) -> NewColumns {
+    let Some(text) = table.text("new_columns", report) else { return NewColumns::default() };
+    match text.value {
+        "add" => NewColumns::Add,
+        "rescue" => NewColumns::Rescue,
+        "fail" => NewColumns::Fail,
+        other => {
+            report.unknown("choice", other, &text.place, &["add", "rescue", "fail"]);
+            NewColumns::default()
+        }
+    }
 }
 
 /// Properties under `prefix`. `delta.x = 1` and `"delta.x" = 1` are the same: a bare dotted key makes tables in TOML.

@@ -105,7 +105,7 @@ pub(crate) struct Add {
     pub(crate) deletion_vector: Option<Box<RawValue>>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Remove {
     pub(crate) path: String,

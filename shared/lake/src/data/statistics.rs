@@ -28,7 +28,7 @@ struct ColumnStatistics {
 }
 
 #[derive(Debug, Clone, PartialEq, PartialOrd)]
-enum Bound {
+pub(crate) enum Bound {
     Integer(i64),
     Float(f64),
     Text(String),
@@ -123,7 +123,7 @@ impl ColumnStatistics {
 }
 
 impl Bound {
-    fn of(value: &AnyValue) -> Option<Self> {
+    pub(crate) fn of(value: &AnyValue) -> Option<Self> {
         Some(match value {
             AnyValue::Int8(value) => Self::Integer((*value).into()),
             AnyValue::Int16(value) => Self::Integer((*value).into()),

@@ -1,0 +1,217 @@
+//! The commit protocol: who proposes, what becomes of it, and how many share one log entry.
+//!
+//! Two steps of sharing: rows that wait together go into one file ([`group`]), and proposals that wait together go
+//! into one log entry ([`writer`]).
+
+mod entry;
+pub(crate) mod group;
+pub(crate) mod writer;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use weir_contract::TableColumn;
+
+use crate::data::writer::{Content, Staged, StagedFile};
+use crate::error::LakeError;
+use crate::log::actions::{Add, Remove};
+use crate::table::Table;
+
+pub(crate) const ENGINE: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
+
+/// Transaction ids that hold a dataset's books as running totals, so that they survive checkpoints and log clean-up.
+const BOOKS: &str = "weir:books:";
+/// The transaction id whose version is the newest fence that a lease has committed under.
+pub(crate) const FENCE: &str = "weir:fence";
+
+/// An ordered source of records: versions of one producer are committed in increasing order, each once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Producer {
+    pub id: String,
+    pub version: i64,
+    /// Whether the id may expire under `delta.setTransactionRetentionDuration`: parts of blobs may, event partitions
+    /// and books never.
+    pub expires: bool,
+}
+
+/// Records, counted. `records_in = committed + quarantined + already_committed`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Books {
+    pub records_in: u64,
+    pub committed: u64,
+    pub quarantined: u64,
+    pub already_committed: u64,
+    /// Rows that a replacement, an erasure or an upsert took out of this table.
+    #[serde(default)]
+    pub replaced: u64,
+}
+
+impl Books {
+    const KEYS: [&'static str; 5] = ["records_in", "committed", "quarantined", "already_committed", "replaced"];
+
+    fn counters(self) -> [(&'static str, u64); 5] {
+        let values = [self.records_in, self.committed, self.quarantined, self.already_committed, self.replaced];
+        std::array::from_fn(|index| (Self::KEYS[index], values[index]))
+    }
+
+    /// The running totals in a table's transaction ids.
+    pub fn of(transactions: &HashMap<String, i64>) -> Self {
+        Self::totals(|id| transactions.get(id).copied())
+    }
+
+    fn totals(version: impl Fn(&str) -> Option<i64>) -> Self {
+        let total = |key: &str| {
+            let value = version(&format!("{BOOKS}{key}")).unwrap_or_default();
+            u64::try_from(value).unwrap_or_default()
+        };
+        let [records_in, committed, quarantined, already_committed, replaced] = Self::KEYS.map(total);
+        Self { records_in, committed, quarantined, already_committed, replaced }
+    }
+
+    pub fn balanced(&self) -> bool {
+        self.records_in == self.committed + self.quarantined + self.already_committed
+    }
+}
+
+impl std::ops::AddAssign for Books {
+    fn add_assign(&mut self, other: Self) {
+        self.records_in += other.records_in;
+        self.committed += other.committed;
+        self.quarantined += other.quarantined;
+        self.already_committed += other.already_committed;
+        self.replaced += other.replaced;
+    }
+}
+
+/// Rows that one producer wants to add.
+#[derive(Debug, Clone)]
+pub struct Append {
+    pub producer: Producer,
+    pub rows: Staged,
+    pub books: Books,
+}
+
+/// What became of a proposal. All are durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// In the log at this Delta version.
+    Committed { version: i64 },
+    /// The producer was already at this version of its own, which is at least the proposed one.
+    AlreadyCommitted { producer_version: i64 },
+    /// The producer moved on into the middle of this proposal: drop what it has and propose the rest.
+    Overlaps { producer_version: i64 },
+}
+
+/// One producer's part in a proposal.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) producer: Producer,
+    /// The producer's version that its rows were made against.
+    pub(crate) after: Option<i64>,
+    /// A producer that is brought up to a version by this commit, if it is not there yet.
+    pub(crate) raises: Option<Producer>,
+    pub(crate) books: Books,
+}
+
+impl Member {
+    pub(crate) fn new(producer: Producer, after: Option<i64>, books: Books) -> Self {
+        Self { producer, after, raises: None, books }
+    }
+
+    /// What a producer that is at `known` is told.
+    pub(crate) fn moved(&self, known: i64) -> Outcome {
+        if known >= self.producer.version {
+            Outcome::AlreadyCommitted { producer_version: known }
+        } else {
+            Outcome::Overlaps { producer_version: known }
+        }
+    }
+}
+
+/// Whether a file that was added since may hold rows that a rewrite should have seen.
+pub(crate) type MayMatch = Arc<dyn Fn(&Add) -> bool + Send + Sync>;
+
+/// Something to commit, all of it or nothing.
+#[derive(Default)]
+pub(crate) struct Proposal {
+    pub(crate) members: Vec<Member>,
+    /// Another producer whose delivery this commit settles too, and whether it was settled when this was planned. If
+    /// it is settled in between, its rows came in unseen: the plan is void.
+    pub(crate) settles: Option<(Producer, bool)>,
+    /// Files, and whether their rows are new to the table.
+    pub(crate) add: Vec<(StagedFile, bool)>,
+    pub(crate) remove: Vec<Remove>,
+    /// Columns that the table gets, if it has them not.
+    pub(crate) columns: Vec<TableColumn>,
+    /// The table version up to which nothing stands against this proposal: for a rewrite first the one that was read.
+    pub(crate) valid_at: Option<i64>,
+    /// The rewrite is void if such a file was added since.
+    pub(crate) unseen: Option<MayMatch>,
+    /// The lease that this is done under.
+    pub(crate) fence: Option<i64>,
+    pub(crate) operation: &'static str,
+    /// Extra keys of `commitInfo.weir`.
+    pub(crate) details: BTreeMap<&'static str, serde_json::Value>,
+}
+
+impl std::fmt::Debug for Proposal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("Proposal");
+        debug.field("operation", &self.operation).field("members", &self.members);
+        debug.field("add", &self.add.len()).field("remove", &self.remove.len()).finish_non_exhaustive()
+    }
+}
+
+/// What became of a whole proposal.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Committed {
+        version: i64,
+    },
+    /// Nothing was committed and nothing refers to the proposal's files: these members' producers (by index) are at
+    /// these versions already.
+    Moved(Vec<(usize, i64)>),
+}
+
+impl Table {
+    /// Appends rows of one producer, exactly once. `after` is what [`Table::committed`] said when the rows were made:
+    /// if the producer has moved since, nothing is written and the answer says how far it is. Rows that are not
+    /// committed are discarded.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Retryable`] when the store does not answer: deliver the same input again.
+    pub async fn append(&self, append: Append, after: Option<i64>) -> Result<Outcome, LakeError> {
+        self.append_raising(append, after, None).await
+    }
+
+    /// [`Table::append`] that also brings another producer up to a version, should it not be there yet.
+    ///
+    /// # Errors
+    /// As [`Table::append`].
+    pub async fn append_raising(
+        &self,
+        Append { producer, rows, books }: Append,
+        after: Option<i64>,
+        raises: Option<Producer>,
+    ) -> Result<Outcome, LakeError> {
+        let member = Member { producer, after, raises, books };
+        match rows.content {
+            Content::Frame(frame) => self.writer.append_frame(member, frame).await,
+            Content::Files(files) => {
+                let add = files.iter().cloned().map(|file| (file, true)).collect();
+                let proposal =
+                    Proposal { members: vec![member.clone()], add, operation: "WRITE", ..Proposal::default() };
+                match self.writer.propose(proposal).await? {
+                    Verdict::Committed { version } => Ok(Outcome::Committed { version }),
+                    Verdict::Moved(moved) => {
+                        self.writer.discard(&files).await;
+                        let known = moved.first().map(|(_, version)| *version);
+                        Ok(member.moved(known.unwrap_or(member.producer.version)))
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The commit itself: optimistic, conditional, and never in doubt.
+//!
+//! One [`Writer`] per table and process. Proposals that arrive while a commit is in flight wait together and share the
+//! next log entry. Each round: settle what the transaction ids already answer, PUT `_delta_log/<version + 1>.json` if
+//! absent, and on a conflict read just the winners. A commit is recognised by its `txnId`, so a PUT whose answer was
+//! lost is found, not repeated.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use object_store::{PutMode, PutPayload};
+use polars::error::PolarsError;
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+use tokio::time::Instant;
+use weir_contract::TableColumn;
+
+use super::entry::Entry;
+use super::group::Group;
+use super::{FENCE, Proposal, Verdict};
+use crate::error::{ErrorKind, LakeError, is_final};
+use crate::lake::LakeOptions;
+use crate::log::state::State;
+use crate::log::{Location, commit_path};
+use crate::schema::Layout;
+
+/// Back-off after the n-th failed request: up to this, doubled each time, jittered, never above [`FAILED_MAX`].
+const FAILED_FIRST: Duration = Duration::from_millis(10);
+const FAILED_MAX: Duration = Duration::from_secs(2);
+/// Back-off after the n-th lost race: somebody made progress, so it grows slowly.
+const LOST_STEP: Duration = Duration::from_millis(3);
+const LOST_MAX: Duration = Duration::from_millis(60);
+/// Proposals that share one commit.
+const MAX_GROUP: usize = 512;
+
+type Answer = Result<Verdict, LakeError>;
+
+#[derive(Debug)]
+struct Waiting {
+    proposal: Proposal,
+    answer: oneshot::Sender<Answer>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) at: Location,
+    pub(crate) options: LakeOptions,
+    /// Changed only by whoever has the turn.
+    known: SyncMutex<State>,
+    turn: Arc<Mutex<()>>,
+    waiting: SyncMutex<Vec<Waiting>>,
+    pub(super) group: Group,
+    /// A clock of looks at the log: each call of [`Writer::refresh`] and each look takes a number.
+    looks: AtomicU64,
+    /// The number of the newest look that is in `known`.
+    seen: AtomicU64,
+}
+
+/// How one attempt ended.
+enum Put {
+    Committed,
+    Lost,
+    Unknown(Attempted),
+}
+
+struct Attempted {
+    entry: Entry,
+    error: object_store::Error,
+}
+
+impl Writer {
+    pub(crate) fn new(at: Location, options: LakeOptions, state: State) -> Self {
+        Self {
+            at,
+            options,
+            known: SyncMutex::new(state),
+            turn: Arc::default(),
+            waiting: SyncMutex::default(),
+            group: Group::default(),
+            looks: AtomicU64::new(1),
+            seen: AtomicU64::new(0),
+        }
+    }
+
+    /// What this process knows of the table.
+    pub(crate) fn known(&self) -> MutexGuard<'_, State> {
+        // A state is replaced piece by piece only in `State::apply`, which leaves it whole when it fails.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn layout(&self) -> Arc<Layout> {
+        Arc::clone(&self.known().layout)
+    }
+
+    /// Reads the commits that others made. A caller that waited while somebody else looked takes that answer.
+    pub(crate) async fn refresh(&self) -> Result<i64, LakeError> {
+        let asked = self.looks.fetch_add(1, Ordering::SeqCst);
+        let _turn = self.turn.lock().await;
+        if self.seen.load(Ordering::SeqCst) < asked {
+            self.read_new_commits().await?;
+        }
+        Ok(self.known().version)
+    }
+
+    /// Needs the turn.
+    async fn read_new_commits(&self) -> Result<(), LakeError> {
+        let look = self.looks.fetch_add(1, Ordering::SeqCst);
+        loop {
+            let next = self.known().version + 1;
+            let Some(bytes) = self.at.read_commit(next).await? else { break };
+            let lines = self.at.decode(next, &bytes)?;
+            self.known().apply(&self.at, next, lines)?;
+        }
+        self.seen.fetch_max(look, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Adds columns that the table lacks, nullable; whoever else adds them at the same time.
+    pub(crate) async fn add_columns(self: &Arc<Self>, columns: Vec<TableColumn>) -> Result<(), LakeError> {
+        self.propose(Proposal { columns, operation: "ADD COLUMNS", ..Proposal::default() }).await.map(drop)
+    }
+
+    /// Commits, alone or with whoever waits. The work runs in a task of its own, so a caller that is dropped at its
+    /// deadline does not take its neighbours' commit with it.
+    pub(crate) async fn propose(self: &Arc<Self>, proposal: Proposal) -> Answer {
+        let (answer, mut mine) = oneshot::channel();
+        self.waiting().push(Waiting { proposal, answer });
+        let turn = tokio::select! {
+            biased;
+            answered = &mut mine => return answered.unwrap_or_else(|_| Err(self.stopped())),
+            turn = Arc::clone(&self.turn).lock_owned() => turn,
+        };
+        let writer = Arc::clone(self);
+        tokio::spawn(async move { writer.commit_waiting(turn).await });
+        mine.await.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        // A poisoned queue is still a queue: nothing is done under its lock that could leave it half-made.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn commit_waiting(&self, _turn: OwnedMutexGuard<()>) {
+        loop {
+            let group = {
+                let mut waiting = self.waiting();
+                let take = waiting.len().min(MAX_GROUP);
+                waiting.drain(..take).collect::<Vec<_>>()
+            };
+            if group.is_empty() {
+                return;
+            }
+            let mut later = Vec::new();
+            self.commit_group(group, &mut later).await;
+            // Two proposals that commit or settle one producer cannot share a commit: the second goes into the next
+            // round, where it sees what the first did.
+            self.waiting().splice(0..0, later);
+        }
+    }
+
+    async fn commit_group(&self, mut group: Vec<Waiting>, later: &mut Vec<Waiting>) {
+        let began = Instant::now();
+        let (mut attempts, mut failures) = (0, 0);
+        let mut unknown: Option<Attempted> = None;
+        let failed = loop {
+            self.settle(&mut group, later).await;
+            if group.is_empty() {
+                return;
+            }
+            if attempts > 0 && began.elapsed() >= self.options.commit_timeout {
+                break self.gave_up(attempts, unknown);
+            }
+            attempts += 1;
+            let entry = match self.next_entry(&group, unknown.take()) {
+                Ok(entry) => entry,
+                Err(error) => break error,
+            };
+            let pause = match self.put(entry).await {
+                Ok(Put::Committed) => {
+                    let version = self.known().version;
+                    group.into_iter().for_each(|waiting| drop(waiting.answer.send(Ok(Verdict::Committed { version }))));
+                    return;
+                }
+                Ok(Put::Lost) => LOST_STEP.saturating_mul(attempts).min(LOST_MAX),
+                Ok(Put::Unknown(attempted)) => {
+                    unknown = Some(attempted);
+                    failures += 1;
+                    FAILED_FIRST.saturating_mul(1 << failures.min(12)).min(FAILED_MAX)
+                }
+                Err(error) => break error,
+            };
+            tokio::time::sleep(self.options.jitter(pause)).await;
+            // Those who won meanwhile are read, not run into. After a lost answer the entry itself has to tell.
+            if unknown.is_none()
+                && let Err(error) = self.read_new_commits().await
+                && error.kind() != ErrorKind::Retryable
+            {
+                break error;
+            }
+        };
+        self.fail(group, failed);
+    }
+
+    /// After a lost answer the very same entry is tried again, so that it is recognised if it did arrive.
+    fn next_entry(&self, group: &[Waiting], unknown: Option<Attempted>) -> Result<Entry, LakeError> {
+        let known = self.known();
+        if let Some(attempted) = unknown.filter(|attempted| attempted.entry.version == known.version + 1) {
+            return Ok(attempted.entry);
+        }
+        let proposals: Vec<_> = group.iter().map(|waiting| &waiting.proposal).collect();
+        Entry::build(&self.at, &known, &proposals, self.options.new_id(), (self.options.now_ms)())
+    }
+
+    fn gave_up(&self, attempts: u32, unknown: Option<Attempted>) -> LakeError {
+        let table = self.at.name.clone();
+        match unknown {
+            Some(Attempted { entry, error }) => {
+                LakeError::UnknownOutcome { table, version: entry.version, source: Box::new(error) }
+            }
+            None => LakeError::Contended { table, attempts },
+        }
+    }
+
+    /// Everyone in the group gets an answer; the first gets the error itself, the others its kind and message.
+    fn fail(&self, group: Vec<Waiting>, error: LakeError) {
+        for (waiting, error) in group.into_iter().zip(shared(error)) {
+            drop(waiting.answer.send(Err(error)));
+        }
+    }
+
+    /// Answers the proposals that the state already answers; what remains may be committed together.
+    async fn settle(&self, group: &mut Vec<Waiting>, later: &mut Vec<Waiting>) {
+        let mut seen = HashSet::new();
+        let mut removed = HashSet::new();
+        let mut remaining = Vec::with_capacity(group.len());
+        for mut waiting in group.drain(..) {
+            let proposal = &waiting.proposal;
+            let (moved, version, missing) = {
+                let known = self.known();
+                (moved(&known, proposal), known.version, known.layout.missing(&proposal.columns))
+            };
+            let ids = || {
+                let members = proposal.members.iter().map(|member| &member.producer.id);
+                members.chain(proposal.settles.iter().map(|(also, _)| &also.id))
+            };
+            let alone = |proposal: &Proposal| {
+                proposal.unseen.is_some() || !proposal.details.is_empty() || !proposal.columns.is_empty()
+            };
+            let clash = ids().any(|id| seen.contains(id))
+                || proposal.remove.iter().any(|remove| removed.contains(&remove.path))
+                // What it could not see must not come with it, and a note speaks of a whole entry.
+                || (alone(proposal) && !remaining.is_empty())
+                || remaining.first().is_some_and(|other: &Waiting| alone(&other.proposal));
+            match missing {
+                _ if !moved.is_empty() => drop(waiting.answer.send(Ok(Verdict::Moved(moved)))),
+                Err(error) => drop(waiting.answer.send(Err(error))),
+                Ok(missing) if missing.is_empty() && !proposal.columns.is_empty() => {
+                    drop(waiting.answer.send(Ok(Verdict::Committed { version })));
+                }
+                _ if clash => later.push(waiting),
+                _ => match self.still_valid(&mut waiting.proposal).await {
+                    Ok(()) => {
+                        let proposal = &waiting.proposal;
+                        seen.extend(proposal.members.iter().map(|member| member.producer.id.clone()));
+                        seen.extend(proposal.settles.iter().map(|(also, _)| also.id.clone()));
+                        removed.extend(proposal.remove.iter().map(|remove| remove.path.clone()));
+                        remaining.push(waiting);
+                    }
+                    Err(error) => drop(waiting.answer.send(Err(error))),
+                },
+            }
+        }
+        *group = remaining;
+    }
+
+    /// Whether nothing that was committed since stands against a proposal: the lease is still the newest, what it
+    /// settles is not settled otherwise, the files it removes are there, and no rows came in that it should have seen.
+    async fn still_valid(&self, proposal: &mut Proposal) -> Result<(), LakeError> {
+        let table = || self.at.name.clone();
+        let newest = {
+            let known = self.known();
+            let fence = known.transactions.get(FENCE).map_or(i64::MIN, |known| known.version);
+            if let Some(ours) = proposal.fence.filter(|ours| *ours < fence) {
+                return Err(LakeError::LeaseLost { table: table(), fence: ours, newer: fence });
+            }
+            if let Some((also, false)) = &proposal.settles
+                && known.transactions.contains_key(&also.id)
+            {
+                return Err(LakeError::SettledMeanwhile { table: table(), version: known.version });
+            }
+            known.version
+        };
+        let Some(valid_at) = proposal.valid_at else { return Ok(()) };
+        let ours: HashSet<_> = proposal.remove.iter().map(|remove| remove.path.as_str()).collect();
+        for version in valid_at + 1..=newest {
+            let Some(bytes) = self.at.read_commit(version).await? else {
+                return Err(self.at.corrupt(commit_path(&self.at.root, version), "was cleaned up under a rewrite"));
+            };
+            for line in self.at.decode(version, &bytes)? {
+                if let Some(remove) = line.remove.filter(|remove| ours.contains(remove.path.as_str())) {
+                    return Err(LakeError::RewriteConflict { table: table(), path: remove.path, version });
+                }
+                if let (Some(add), Some(may_match)) = (line.add.filter(|add| add.data_change), &proposal.unseen)
+                    && may_match(&add)
+                {
+                    return Err(LakeError::RewriteConflict { table: table(), path: add.path, version });
+                }
+            }
+        }
+        proposal.valid_at = Some(newest);
+        Ok(())
+    }
+
+    async fn put(&self, entry: Entry) -> Result<Put, LakeError> {
+        let path = commit_path(&self.at.root, entry.version);
+        let look = self.looks.fetch_add(1, Ordering::SeqCst);
+        let payload = PutPayload::from(entry.body.clone());
+        let refusal = match self.at.store.put_opts(&path, payload, PutMode::Create.into()).await {
+            Ok(_) => {
+                let lines = self.at.decode(entry.version, &entry.body)?;
+                self.known().apply(&self.at, entry.version, lines)?;
+                // That the entry could be made says that there was nothing newer.
+                self.seen.fetch_max(look, Ordering::SeqCst);
+                return Ok(Put::Committed);
+            }
+            Err(error) => error,
+        };
+        // Lost, or ours with the answer lost (a retried request meets its own effect): what is there now tells.
+        let winner = match self.at.read_commit(entry.version).await {
+            Ok(Some(winner)) => winner,
+            Err(error) if error.kind() != ErrorKind::Retryable => return Err(error),
+            Ok(None) | Err(_) if is_final(&refusal) => return Err(self.at.store_error("commit", &path, refusal)),
+            Ok(None) | Err(_) => return Ok(Put::Unknown(Attempted { entry, error: refusal })),
+        };
+        let lines = self.at.decode(entry.version, &winner)?;
+        let id = lines.iter().find_map(|line| line.commit_info.as_ref()?.txn_id.clone());
+        self.known().apply(&self.at, entry.version, lines)?;
+        Ok(if id.as_deref() == Some(entry.id.as_str()) { Put::Committed } else { Put::Lost })
+    }
+
+    pub(crate) fn frame_error(&self, action: &'static str, source: PolarsError) -> LakeError {
+        LakeError::Frame { table: self.at.name.clone(), action, source }
+    }
+
+    pub(crate) fn stopped(&self) -> LakeError {
+        LakeError::Stopped { table: self.at.name.clone() }
+    }
+}
+
+/// The members whose producers are not where their rows were made against.
+fn moved(known: &State, proposal: &Proposal) -> Vec<(usize, i64)> {
+    let members = proposal.members.iter().enumerate();
+    let moved = members.filter_map(|(index, member)| {
+        let version = known.transactions.get(&member.producer.id)?.version;
+        (version >= member.producer.version || Some(version) != member.after).then_some((index, version))
+    });
+    moved.collect()
+}
+
+/// The error itself, then its kind and message without end.
+pub(super) fn shared(error: LakeError) -> impl Iterator<Item = LakeError> {
+    let (kind, message) = (error.kind(), error.to_string());
+    std::iter::once(error)
+        .chain(std::iter::repeat_with(move || LakeError::SharedCommit { kind, message: message.clone() }))
+}

@@ -1,0 +1,131 @@
+//! Frames in, Parquet bytes out, with the file's statistics. Pure.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use polars::io::parquet::write::BatchedWriter;
+use polars::prelude::*;
+
+use super::partition::to_texts;
+use super::statistics::FileStatistics;
+use crate::schema::Layout;
+
+/// Partition column → value, as the log has it.
+pub(crate) type Partition = BTreeMap<String, Option<String>>;
+
+/// A file that is ready to be stored.
+#[derive(Debug)]
+pub(crate) struct EncodedFile {
+    pub(crate) partition: Partition,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) statistics: FileStatistics,
+}
+
+/// The rows of frames of one layout, one file for each partition value.
+pub(crate) fn encode(layout: &Layout, frames: Vec<DataFrame>) -> PolarsResult<Vec<EncodedFile>> {
+    let frame = concat(frames)?;
+    let parts = split(&frame, layout)?;
+    drop(frame);
+    let files = parts.into_iter().map(|(partition, rows)| {
+        let mut file = OpenFile::create(rows.schema())?;
+        file.write(rows)?;
+        let (bytes, statistics) = file.finish()?;
+        Ok(EncodedFile { partition, bytes, statistics })
+    });
+    files.collect()
+}
+
+/// One frame of the rows of all, in order.
+pub(crate) fn concat(frames: Vec<DataFrame>) -> PolarsResult<DataFrame> {
+    let mut frames = frames.into_iter();
+    let mut all = frames.next().unwrap_or_default();
+    for frame in frames {
+        all.vstack_mut_owned(frame)?;
+    }
+    Ok(all)
+}
+
+/// The frame's rows by partition value, without the partition columns (they live in the log, not in the files). A
+/// frame without rows has no parts.
+pub(crate) fn split(frame: &DataFrame, layout: &Layout) -> PolarsResult<Vec<(Partition, DataFrame)>> {
+    let columns = &layout.partition_by;
+    if frame.height() == 0 {
+        return Ok(Vec::new());
+    }
+    if columns.is_empty() {
+        return Ok(vec![(Partition::new(), frame.clone())]);
+    }
+    let nullable = |name: &String| layout.column(name).is_some_and(|column| column.nullable);
+    let keys: Vec<_> =
+        columns.iter().map(|name| to_texts(frame.column(name)?, nullable(name))).collect::<PolarsResult<_>>()?;
+    let mut groups: BTreeMap<Vec<Option<&str>>, Vec<IdxSize>> = BTreeMap::new();
+    for row in 0..frame.height() {
+        let key = keys.iter().map(|key| key[row].as_deref()).collect();
+        groups.entry(key).or_default().push(row as IdxSize);
+    }
+    let mut rest = frame.clone();
+    for name in columns {
+        rest.drop_in_place(name)?;
+    }
+    let parts = groups.into_iter().map(|(key, rows)| {
+        let values = key.into_iter().map(|value| value.map(str::to_owned));
+        let partition = columns.iter().cloned().zip(values).collect();
+        let rows = IdxCa::from_vec(PlSmallStr::EMPTY, rows);
+        Ok((partition, rest.take(&rows)?))
+    });
+    parts.collect()
+}
+
+/// A Parquet file in memory, still growing.
+pub(crate) struct OpenFile {
+    writer: BatchedWriter<Buffer>,
+    buffer: Buffer,
+    statistics: FileStatistics,
+}
+
+impl std::fmt::Debug for OpenFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenFile").field("bytes", &self.bytes()).finish_non_exhaustive()
+    }
+}
+
+impl OpenFile {
+    pub(crate) fn create(schema: &Schema) -> PolarsResult<Self> {
+        let buffer = Buffer::default();
+        // Snappy: Synapse's COPY INTO reads neither ZSTD nor LZ4.
+        let writer = ParquetWriter::new(buffer.clone()).with_compression(ParquetCompression::Snappy);
+        Ok(Self { writer: writer.batched(schema)?, buffer, statistics: FileStatistics::default() })
+    }
+
+    pub(crate) fn write(&mut self, mut rows: DataFrame) -> PolarsResult<()> {
+        rows.rechunk_mut_par();
+        self.statistics.observe(&rows)?;
+        self.writer.write_batch(&rows)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.buffer.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    pub(crate) fn finish(self) -> PolarsResult<(Vec<u8>, FileStatistics)> {
+        self.writer.finish()?;
+        let bytes = std::mem::take(&mut *self.buffer.0.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok((bytes, self.statistics))
+    }
+}
+
+/// Where the Parquet writer puts its bytes, and where they can be counted meanwhile.
+#[derive(Debug, Clone, Default)]
+struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,356 @@
+//! Writing data files: frames in, rows that are ready to be committed out. Nothing here touches the log: a file that
+//! no commit names is not part of the table, so a writer may stop at any point.
+//!
+//! Few rows stay in memory, so that the commit can put the rows of many callers into one file; many become files at
+//! once. Memory: rows below [`MAX_HELD_BYTES`], then at most one open file for each partition value, together below
+//! [`MAX_OPEN_BYTES`], plus one upload.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutPayload};
+use polars::prelude::*;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::encode::{EncodedFile, OpenFile, Partition, concat, encode, split};
+use super::files::{data_file, to_log_path};
+use crate::commit::writer::Writer;
+use crate::error::{LakeError, is_final};
+use crate::lake::LakeOptions;
+use crate::log::actions::Add;
+use crate::log::{Location, object_path};
+use crate::schema::{Conformed, Layout};
+use crate::table::Table;
+
+/// Bytes of rows that are kept for a file shared with others.
+const MAX_HELD_BYTES: usize = 8 * 1024 * 1024;
+/// Encoded bytes held for files that are still open; above it the largest is closed early.
+const MAX_OPEN_BYTES: usize = 128 * 1024 * 1024;
+/// Partition values with an open file; above it the largest is closed early.
+const MAX_OPEN_FILES: usize = 256;
+/// Files of one commit that are stored at the same time.
+const PARALLEL_PUTS: usize = 8;
+/// Attempts at storing one file, each under a name of its own.
+const PUT_ATTEMPTS: usize = 3;
+
+/// A data file that is in the store and not (yet) in the log.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StagedFile {
+    pub(crate) log_path: String,
+    pub(crate) object: Path,
+    pub(crate) partition_values: Partition,
+    /// Bytes.
+    pub(crate) size: u64,
+    pub(crate) rows: u64,
+    pub(crate) stats: String,
+}
+
+impl StagedFile {
+    pub(crate) fn add_action(&self, now_ms: i64, data_change: bool) -> Add {
+        Add {
+            path: self.log_path.clone(),
+            partition_values: self.partition_values.clone(),
+            size: i64::try_from(self.size).unwrap_or(i64::MAX),
+            modification_time: now_ms,
+            data_change,
+            stats: Some(self.stats.clone()),
+            deletion_vector: None,
+        }
+    }
+}
+
+/// Rows that are ready to be committed: few as a frame, many as files.
+#[derive(Debug, Clone)]
+pub struct Staged {
+    pub(crate) content: Content,
+    rows: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    Frame(DataFrame),
+    Files(Vec<StagedFile>),
+}
+
+impl Staged {
+    fn of_frame(frame: DataFrame) -> Self {
+        Self { rows: frame.height() as u64, content: Content::Frame(frame) }
+    }
+
+    pub(crate) fn of_files(files: Vec<StagedFile>) -> Self {
+        Self { rows: files.iter().map(|file| file.rows).sum(), content: Content::Files(files) }
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+}
+
+impl Table {
+    /// Starts writing rows for this table.
+    pub fn write(self: &Arc<Self>) -> TableWriter {
+        let writer = Arc::clone(&self.writer);
+        TableWriter { writer, held: Vec::new(), held_bytes: 0, spilled: None }
+    }
+
+    /// Makes one frame ready to be committed.
+    pub async fn stage(self: &Arc<Self>, frame: DataFrame) -> Result<Staged, LakeError> {
+        let mut writer = self.write();
+        writer.write(frame).await?;
+        writer.finish().await
+    }
+
+    /// Gives up rows that were staged and never proposed to the log. Files that cannot be deleted are left to vacuum.
+    pub async fn discard(&self, staged: Staged) {
+        if let Content::Files(files) = staged.content {
+            self.writer.discard(&files).await;
+        }
+    }
+}
+
+/// Takes frames until [`TableWriter::finish`].
+#[derive(Debug)]
+pub struct TableWriter {
+    writer: Arc<Writer>,
+    held: Vec<DataFrame>,
+    held_bytes: usize,
+    /// Set once the rows are too many to be held.
+    spilled: Option<FileWriter>,
+}
+
+impl TableWriter {
+    /// Adds rows. The frame must have the columns of the table's definition; types that are narrower than the table's
+    /// are widened, and columns that the table has not are treated as the definition says.
+    pub async fn write(&mut self, frame: DataFrame) -> Result<(), LakeError> {
+        if frame.height() == 0 {
+            return Ok(());
+        }
+        let frame = self.writer.conform(frame).await?;
+        if self.spilled.is_none() {
+            self.held_bytes += frame.estimated_size();
+            self.held.push(frame);
+            if self.held_bytes > MAX_HELD_BYTES.min(self.writer.options.group_bytes) {
+                self.spill().await?;
+            }
+            return Ok(());
+        }
+        match &mut self.spilled {
+            Some(files) => files.write(frame).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn spill(&mut self) -> Result<(), LakeError> {
+        let mut files = self.writer.files();
+        for frame in self.held.drain(..) {
+            files.write(frame).await?;
+        }
+        self.spilled = Some(files);
+        Ok(())
+    }
+
+    pub async fn finish(self) -> Result<Staged, LakeError> {
+        match self.spilled {
+            Some(files) => files.finish().await.map(Staged::of_files),
+            None if self.held.windows(2).any(|pair| pair[0].schema() != pair[1].schema()) => {
+                let mut files = self.writer.files();
+                for frame in self.held {
+                    files.write(frame).await?;
+                }
+                files.finish().await.map(Staged::of_files)
+            }
+            None => {
+                let frame = concat(self.held).map_err(|source| self.writer.frame_error("concatenate", source))?;
+                Ok(Staged::of_frame(frame))
+            }
+        }
+    }
+}
+
+/// Makes files of frames that fit; a file is closed when it has reached the target size.
+#[derive(Debug)]
+pub(crate) struct FileWriter {
+    writer: Arc<Writer>,
+    /// Partition columns never change, so this may be of any version.
+    layout: Arc<Layout>,
+    schema: Option<SchemaRef>,
+    open: HashMap<Partition, OpenFile>,
+    /// One upload runs while the next rows are being encoded.
+    upload: Option<JoinHandle<Result<StagedFile, LakeError>>>,
+    staged: Vec<StagedFile>,
+}
+
+impl FileWriter {
+    /// Frames of before and after a change of the table's columns may follow each other: a file has one kind.
+    pub(crate) async fn write(&mut self, frame: DataFrame) -> Result<(), LakeError> {
+        if self.schema.as_ref().is_some_and(|schema| schema != frame.schema()) {
+            self.close_all().await?;
+        }
+        self.schema = Some(Arc::clone(frame.schema()));
+        let parts = split(&frame, &self.layout).map_err(|source| self.writer.frame_error("partition", source))?;
+        drop(frame);
+        for (partition, rows) in parts {
+            let open = self.open.remove(&partition);
+            let encoded = spawn_blocking(move || {
+                let mut file = match open {
+                    Some(file) => file,
+                    None => OpenFile::create(rows.schema())?,
+                };
+                file.write(rows)?;
+                PolarsResult::Ok(file)
+            });
+            let encoded = encoded.await.map_err(|_| self.writer.stopped())?;
+            let file = encoded.map_err(|source| self.writer.frame_error("encode", source))?;
+            if file.bytes() >= self.writer.options.target_file_bytes {
+                self.close(partition, file).await?;
+            } else {
+                self.open.insert(partition, file);
+            }
+        }
+        self.stay_in_budget().await
+    }
+
+    /// Closes the open files, so that the rows that come next are in others.
+    pub(crate) async fn close_all(&mut self) -> Result<(), LakeError> {
+        let mut open: Vec<_> = self.open.drain().collect();
+        open.sort_by(|left, right| left.0.cmp(&right.0));
+        for (partition, file) in open {
+            self.close(partition, file).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes every open file. The order of the files is that of their closing.
+    pub(crate) async fn finish(mut self) -> Result<Vec<StagedFile>, LakeError> {
+        self.close_all().await?;
+        self.await_upload().await?;
+        Ok(self.staged)
+    }
+
+    async fn stay_in_budget(&mut self) -> Result<(), LakeError> {
+        while self.open.len() > MAX_OPEN_FILES
+            || self.open.values().map(OpenFile::bytes).sum::<usize>() > MAX_OPEN_BYTES
+        {
+            let largest = self.open.iter().max_by_key(|(_, file)| file.bytes()).map(|(partition, _)| partition.clone());
+            let Some((partition, file)) = largest.and_then(|partition| self.open.remove_entry(&partition)) else {
+                break;
+            };
+            self.close(partition, file).await?;
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self, partition: Partition, file: OpenFile) -> Result<(), LakeError> {
+        self.await_upload().await?;
+        let (writer, layout) = (Arc::clone(&self.writer), Arc::clone(&self.layout));
+        self.upload = Some(tokio::spawn(async move {
+            let encoded = spawn_blocking(move || file.finish()).await.map_err(|_| writer.stopped())?;
+            let (bytes, statistics) = encoded.map_err(|source| writer.frame_error("encode", source))?;
+            store(&writer.at, &writer.options, &layout, EncodedFile { partition, bytes, statistics }).await
+        }));
+        Ok(())
+    }
+
+    async fn await_upload(&mut self) -> Result<(), LakeError> {
+        if let Some(upload) = self.upload.take() {
+            self.staged.push(upload.await.map_err(|_| self.writer.stopped())??);
+        }
+        Ok(())
+    }
+}
+
+impl Writer {
+    pub(crate) fn files(self: &Arc<Self>) -> FileWriter {
+        FileWriter {
+            writer: Arc::clone(self),
+            layout: self.layout(),
+            schema: None,
+            open: HashMap::new(),
+            upload: None,
+            staged: Vec::new(),
+        }
+    }
+
+    /// The frame as the table's columns are now; adds columns to the table first, where that is wanted.
+    pub(crate) async fn conform(self: &Arc<Self>, frame: DataFrame) -> Result<DataFrame, LakeError> {
+        match self.layout().conform(frame.clone())? {
+            Conformed::Fits(frame) => Ok(frame),
+            Conformed::Needs(columns) => {
+                self.add_columns(columns).await?;
+                match self.layout().conform(frame)? {
+                    Conformed::Fits(frame) => Ok(frame),
+                    Conformed::Needs(_) => Err(self.at.corrupt(&self.at.root, "added columns are not there")),
+                }
+            }
+        }
+    }
+
+    /// Stores the rows of frames that fit `layout`: one file for each partition value.
+    pub(crate) async fn store_frames(
+        &self,
+        layout: Arc<Layout>,
+        frames: Vec<DataFrame>,
+    ) -> Result<Vec<StagedFile>, LakeError> {
+        let of = Arc::clone(&layout);
+        let encoded = spawn_blocking(move || encode(&of, frames)).await.map_err(|_| self.stopped())?;
+        let encoded = encoded.map_err(|source| self.frame_error("encode", source))?;
+        // Boxed, because the compiler cannot tell that a stream of borrowing futures is `Send`.
+        let stores: Vec<_> =
+            encoded.into_iter().map(|file| store(&self.at, &self.options, &layout, file).boxed()).collect();
+        futures::stream::iter(stores).buffered(PARALLEL_PUTS).try_collect().await
+    }
+
+    /// Files for rows that a rewrite brings along.
+    pub(crate) async fn into_files(self: &Arc<Self>, staged: Staged) -> Result<Vec<StagedFile>, LakeError> {
+        match staged.content {
+            Content::Files(files) => Ok(files),
+            Content::Frame(frame) if frame.height() == 0 => Ok(Vec::new()),
+            Content::Frame(frame) => {
+                let mut files = self.files();
+                files.write(frame).await?;
+                files.finish().await
+            }
+        }
+    }
+
+    /// Deletes files that no commit can name. Failures are left to vacuum.
+    pub(crate) async fn discard(&self, files: &[StagedFile]) {
+        for file in files {
+            if let Err(error) = self.at.store.delete(&file.object).await {
+                tracing::debug!(table = self.at.name, %error, "left an unreferenced file to vacuum");
+            }
+        }
+    }
+}
+
+/// Stores one file. Every attempt has a name of its own: what an earlier one may still do cannot touch it.
+async fn store(
+    at: &Location,
+    options: &LakeOptions,
+    layout: &Layout,
+    EncodedFile { partition, bytes, statistics }: EncodedFile,
+) -> Result<StagedFile, LakeError> {
+    let size = bytes.len() as u64;
+    let payload = PutPayload::from(bytes);
+    let mut attempt = 1;
+    loop {
+        let log_path = to_log_path(&data_file(&partition, &layout.partition_by, &options.new_id()));
+        let object = object_path(&at.root, &log_path).map_err(|message| at.corrupt(&log_path, message))?;
+        match at.store.put(&object, payload.clone()).await {
+            Ok(_) => {
+                let (rows, stats) = (statistics.rows, statistics.to_json());
+                return Ok(StagedFile { log_path, object, partition_values: partition, size, rows, stats });
+            }
+            Err(error) => {
+                let final_ = is_final(&error);
+                let failed = at.store_error("write", &object, error);
+                if attempt == PUT_ATTEMPTS || final_ {
+                    return Err(failed);
+                }
+                attempt += 1;
+            }
+        }
+    }
+}

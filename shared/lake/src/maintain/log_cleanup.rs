@@ -1,0 +1,93 @@
+//! Log clean-up: commits and checkpoints that no reader needs any more.
+//!
+//! Guarantee: the newest version, and every version that is younger than the retention or that the caller asks to
+//! keep, can still be read from a checkpoint and the commits after it.
+
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+
+use crate::error::LakeError;
+use crate::interval;
+use crate::log::{LogObject, log_folder};
+use crate::table::Table;
+
+/// What is kept where the table has no `delta.logRetentionDuration`: Delta's default.
+const RETENTION: Duration = Duration::from_secs(30 * 86_400);
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LogCleanupOptions {
+    /// The oldest version that somebody still reads commit by commit: the one after the warehouse's watermark.
+    pub keep_from: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogCleanup {
+    pub commits: usize,
+    pub checkpoints: usize,
+}
+
+impl Table {
+    /// Deletes what is older than the table's retention, as far as a checkpoint stands for it. Lists `_delta_log`.
+    pub async fn clean_log(&self, options: LogCleanupOptions) -> Result<LogCleanup, LakeError> {
+        let (own, enabled) = {
+            let known = self.writer.known();
+            let own = known.property("delta.logRetentionDuration").and_then(interval::parse);
+            (own, known.property("delta.enableExpiredLogCleanup") != Some("false"))
+        };
+        if !enabled {
+            return Ok(LogCleanup::default());
+        }
+        let retention = own.unwrap_or(RETENTION);
+        let oldest_ms = (self.options.now_ms)() - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        let log = log_folder(&self.at.root);
+        let failed = |error| self.at.store_error("list", &log, error);
+        let listed: Vec<_> = self.at.store.list(Some(&log)).try_collect().await.map_err(failed)?;
+        let objects: Vec<_> = listed
+            .iter()
+            .map(|object| (LogObject::of(object), object.last_modified.timestamp_millis(), &object.location))
+            .collect();
+
+        let young = objects.iter().filter_map(|(object, written, _)| match object {
+            LogObject::Commit(version) if *written >= oldest_ms => Some(*version),
+            _ => None,
+        });
+        let keep_from = young.chain(options.keep_from).min().unwrap_or(i64::MAX);
+        // Checkpoints that came in one piece: of one in parts, one part could be missing.
+        let base = objects.iter().filter_map(|(object, _, _)| match object {
+            LogObject::Checkpoint { version, single: true } if *version <= keep_from => Some(*version),
+            _ => None,
+        });
+        let Some(base) = base.max() else { return Ok(LogCleanup::default()) };
+        let (mut cleaned, mut doomed) = (LogCleanup::default(), Vec::new());
+        for (object, written, location) in objects {
+            let counted = match object {
+                LogObject::Commit(version) if version < base => &mut cleaned.commits,
+                LogObject::Checkpoint { version, .. } if version < base => &mut cleaned.checkpoints,
+                _ => continue,
+            };
+            if written < oldest_ms {
+                *counted += 1;
+                doomed.push(location.clone());
+            }
+        }
+        // Oldest first: a clean-up that is cut off leaves no hole in what is left.
+        doomed.sort();
+        self.delete_all(doomed).await?;
+        Ok(cleaned)
+    }
+
+    /// Deletes objects in order; one that is gone already is as good.
+    pub(super) async fn delete_all(&self, paths: Vec<Path>) -> Result<(), LakeError> {
+        let paths = futures::stream::iter(paths.into_iter().map(Ok)).boxed();
+        let mut deleted = self.at.store.delete_stream(paths);
+        while let Some(outcome) = deleted.next().await {
+            match outcome {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(self.at.store_error("delete", &self.at.root, error)),
+            }
+        }
+        Ok(())
+    }
+}

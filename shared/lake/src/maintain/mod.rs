@@ -1,0 +1,72 @@
+//! What keeps a table healthy and never runs on the ingestion path: checkpoints, log clean-up, vacuum, figures.
+//!
+//! All of it is safe without a lease; under one, nobody else does the same work at the same time.
+
+mod checkpoint;
+mod log_cleanup;
+mod vacuum;
+
+pub use checkpoint::CheckpointPolicy;
+pub use log_cleanup::{LogCleanup, LogCleanupOptions};
+pub use vacuum::{VacuumOptions, VacuumReport};
+
+use serde::Serialize;
+
+use crate::commit::Books;
+use crate::snapshot::Snapshot;
+
+/// What a table looks like; all of it comes from the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableStatistics {
+    pub version: i64,
+    pub files: usize,
+    /// Bytes of the files that are part of the table.
+    pub bytes: u64,
+    pub rows: u64,
+    /// Files below 16 MiB: what compaction would take.
+    pub small_files: usize,
+    /// Files by size.
+    pub sizes: Vec<SizeClass>,
+    pub books: Books,
+}
+
+/// Files of at most a size, and above that of the class before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SizeClass {
+    /// Bytes; the last class has no end.
+    pub up_to: Option<u64>,
+    pub files: usize,
+    pub bytes: u64,
+}
+
+const SMALL_FILE_BYTES: u64 = 16 << 20;
+const CLASS_ENDS: [u64; 6] = [64 << 10, 1 << 20, SMALL_FILE_BYTES, 64 << 20, 256 << 20, 1 << 30];
+
+impl Snapshot {
+    pub fn statistics(&self) -> TableStatistics {
+        let mut sizes: Vec<_> = CLASS_ENDS
+            .into_iter()
+            .map(Some)
+            .chain([None])
+            .map(|up_to| SizeClass { up_to, files: 0, bytes: 0 })
+            .collect();
+        for file in &self.files {
+            let class = CLASS_ENDS.partition_point(|end| *end < file.size);
+            if let Some(class) = sizes.get_mut(class) {
+                class.files += 1;
+                class.bytes += file.size;
+            }
+        }
+        TableStatistics {
+            version: self.version,
+            files: self.files.len(),
+            bytes: self.files.iter().map(|file| file.size).sum(),
+            rows: self.files.iter().filter_map(|file| file.rows).sum(),
+            small_files: self.files.iter().filter(|file| file.size < SMALL_FILE_BYTES).count(),
+            sizes,
+            books: Books::of(&self.transactions),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Azurite, Microsoft's own stand-in for Azure storage: stores that answer as Azure does, on this machine.
+//!
+//! npm installs it once into the target folder; a change of [`PACKAGE`] makes a new one. One process, started by the
+//! first test that asks, serves all tests of a run and keeps everything in memory.
+
+use std::fs;
+use std::io::{BufRead, BufReader, pipe};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, SendError};
+use std::sync::{Arc, LazyLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use object_store::ObjectStore;
+use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential, MicrosoftAzureBuilder};
+use object_store::client::{HttpRequest, HttpRequestBody, HttpService};
+
+use crate::support::{checked, installed_once};
+
+/// What npm installs.
+const PACKAGE: &str = r#"{"private": true, "dependencies": {"azurite": "3.37.0"}}"#;
+
+/// Runs Azurite until standard input closes. The kernel closes our end when the tests end, whichever way they do, so that
+/// Azurite never outlives them; nothing would drop what is in a static.
+const UNTIL_INPUT_CLOSES: &str =
+    r#"process.stdin.on("close", () => process.exit()).resume(); require(process.argv[1]);"#;
+
+/// Port 0 is a free one, chosen by the kernel; Azurite prints which.
+const OPTIONS: [&str; 7] = [
+    "--inMemoryPersistence",
+    "--silent",
+    "--disableTelemetry",
+    "--skipApiVersionCheck",
+    "--blobPort=0",
+    "--queuePort=0",
+    "--tablePort=0",
+];
+
+/// For its start, which takes half a second on an idle machine, and for its end.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+const ACCOUNT: &str = "devstoreaccount1";
+
+/// No secret: every Azurite has this key, and Microsoft's documentation prints it.
+const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// A running Azurite.
+#[derive(Debug)]
+pub(crate) struct Azurite {
+    /// `http://127.0.0.1:<port>/devstoreaccount1`, and so the next one.
+    pub(crate) blob_url: String,
+    pub(crate) queue_url: String,
+    /// Holds our end of its standard input.
+    process: Child,
+}
+
+/// The one that the tests of this process share. Needs Node.js 20 or newer with npm on the path, and npm's registry the
+/// first time.
+pub(crate) fn account() -> &'static Azurite {
+    static AZURITE: LazyLock<Azurite> = LazyLock::new(start);
+    &AZURITE
+}
+
+/// A store on a new container.
+///
+/// A test that lets delta-rs write a checkpoint to it needs `flavor = "multi_thread"`: on a runtime of one thread delta-rs
+/// blocks that thread, with it the store's open connection, and the request ends in a time-out of 30 s before a retry.
+pub(crate) async fn container() -> Arc<dyn ObjectStore> {
+    static CONTAINERS: AtomicU32 = AtomicU32::new(1);
+    let name = format!("container-{}", CONTAINERS.fetch_add(1, Ordering::Relaxed));
+    let url = &account().blob_url;
+    create(&format!("{url}/{name}?restype=container")).await;
+    // Not `with_use_emulator`: it ignores the endpoint.
+    let store = MicrosoftAzureBuilder::new()
+        .with_endpoint(url.clone())
+        .with_allow_http(true)
+        .with_account(ACCOUNT)
+        .with_access_key(KEY)
+        .with_container_name(name)
+        .build();
+    Arc::new(store.unwrap())
+}
+
+/// Makes a container or a queue, which object_store does not.
+async fn create(url: &str) {
+    let mut request = HttpRequest::new(HttpRequestBody::empty());
+    *request.method_mut() = reqwest::Method::PUT;
+    *request.uri_mut() = url.parse().unwrap();
+    let key = AzureCredential::AccessKey(AzureAccessKey::try_new(KEY).unwrap());
+    AzureAuthorizer::new(&key, ACCOUNT).authorize(&mut request);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client.call(request).await.unwrap();
+    let status = answer.status();
+    assert_eq!(status, 201, "PUT {url}: {:?}", answer.into_body().bytes().await);
+}
+
+fn start() -> Azurite {
+    let folder = installed_once("azurite", PACKAGE, install);
+    let (output, input) = pipe().unwrap();
+    let mut node = Command::new("node");
+    node.args(["-e", UNTIL_INPUT_CLOSES]).arg(folder.join("node_modules/azurite/dist/src/azurite.js")).args(OPTIONS);
+    node.current_dir(folder).stdin(Stdio::piped()).stdout(input.try_clone().unwrap()).stderr(input);
+    let process = node.spawn().unwrap_or_else(|error| panic!("node (20 or newer): cannot start: {error}"));
+    // With it goes our copy of the pipe's input: the output ends when Azurite does.
+    drop(node);
+
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            // Nobody listens any more: it has started, and says something all the same.
+            if let Err(SendError(line)) = sender.send(line) {
+                eprintln!("azurite: {line}");
+            }
+        }
+    });
+    let deadline = Instant::now() + TIME_LIMIT;
+    let mut printed = Vec::new();
+    let [blob_url, queue_url, _table_url] = ["Blob", "Queue", "Table"].map(|service| {
+        let announcement = format!("Azurite {service} service is successfully listening at ");
+        loop {
+            let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
+                panic!("Azurite does not start (Node.js 20 or newer?). It printed:\n{}", printed.join("\n"));
+            };
+            if let Some(url) = line.strip_prefix(&announcement) {
+                return format!("{url}/{ACCOUNT}");
+            }
+            printed.push(line);
+        }
+    });
+    Azurite { blob_url, queue_url, process }
+}
+
+fn install(folder: &Path) {
+    fs::create_dir(folder).unwrap();
+    fs::write(folder.join("package.json"), PACKAGE).unwrap();
+    let mut npm = Command::new("npm");
+    // Azurite asks for Node.js 22 and runs on 20, which npm refuses if it is configured to be strict.
+    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--engine-strict=false"]);
+    checked(npm.current_dir(folder), "npm install (needs Node.js 20 or newer with npm, and npm's registry)");
+}
+
+mod tests {
+    use futures::TryStreamExt;
+    use futures::future::join_all;
+    use object_store::path::Path;
+    use object_store::{Error, GetOptions, GetRange, ObjectStoreExt, PutMode};
+
+    use super::*;
+
+    /// The first of the lake's commits at a version stands, and everybody else is told.
+    #[tokio::test]
+    async fn a_blob_is_created_once() {
+        let store = container().await;
+        let path = Path::from("lake/orders/_delta_log/00000000000000000001.json");
+        let create = |writer: usize| store.put_opts(&path, format!("writer {writer}").into(), PutMode::Create.into());
+        let racing = join_all((0..8).map(create)).await;
+        let winners: Vec<usize> = (0..8).filter(|writer| racing[*writer].is_ok()).collect();
+        assert_eq!(winners.len(), 1, "{racing:?}");
+
+        let late = create(8).await;
+        for refused in racing.iter().chain([&late]).filter_map(|outcome| outcome.as_ref().err()) {
+            assert!(matches!(refused, Error::AlreadyExists { .. } | Error::Precondition { .. }), "{refused:?}");
+        }
+        let content = store.get(&path).await.unwrap().bytes().await.unwrap();
+        assert_eq!(content, format!("writer {}", winners[0]));
+    }
+
+    #[tokio::test]
+    async fn a_log_is_listed_in_order_and_alone() {
+        let store = container().await;
+        // Written backwards. `%` and blanks are in the names of partition folders.
+        let written = [
+            "lake/orders/_delta_log/_last_checkpoint",
+            "lake/orders/_delta_log/00000000000000000010.json",
+            "lake/orders/_delta_log/00000000000000000010.checkpoint.parquet",
+            "lake/orders/_delta_log/00000000000000000009.json",
+        ];
+        let neighbours = ["lake/orders/_delta_log2/a", "lake/orders/city=S%C3%A3o Paulo/b.parquet", "lake/orders2/c"];
+        for name in written.iter().chain(&neighbours) {
+            store.put(&Path::from(*name), (*name).into()).await.unwrap();
+        }
+        let mut expected: Vec<Path> = written.iter().map(|name| Path::from(*name)).collect();
+        expected.reverse();
+        let log = Path::from("lake/orders/_delta_log");
+        assert_eq!(listed(&store, Some(&log)).await, expected);
+
+        let after: Vec<_> = store.list_with_offset(Some(&log), &expected[0]).try_collect().await.unwrap();
+        assert_eq!(after.into_iter().map(|object| object.location).collect::<Vec<_>>(), expected[1..]);
+
+        expected.extend(neighbours.map(Path::from));
+        let everything = listed(&store, None).await;
+        assert!(everything.is_sorted(), "{everything:?}");
+        for path in expected {
+            assert!(everything.contains(&path), "{path}: {everything:?}");
+            assert_eq!(store.get(&path).await.unwrap().meta.location, path);
+        }
+    }
+
+    async fn listed(store: &Arc<dyn ObjectStore>, prefix: Option<&Path>) -> Vec<Path> {
+        let objects: Vec<_> = store.list(prefix).try_collect().await.unwrap();
+        objects.into_iter().map(|object| object.location).collect()
+    }
+
+    #[tokio::test]
+    async fn a_missing_blob_is_not_found() {
+        let store = container().await;
+        let (missing, there) = (Path::from("missing"), Path::from("there"));
+        store.put(&there, "there".into()).await.unwrap();
+        store.delete(&there).await.unwrap();
+        for path in [&missing, &there] {
+            let outcomes =
+                [store.get(path).await.map(|_| ()), store.head(path).await.map(|_| ()), store.delete(path).await];
+            for outcome in outcomes {
+                assert!(matches!(outcome, Err(Error::NotFound { .. })), "{path}: {outcome:?}");
+            }
+        }
+        assert!(listed(&store, None).await.is_empty());
+    }
+
+    /// A blob that is overwritten while it is read is not read as a mixture.
+    #[tokio::test]
+    async fn a_read_sticks_to_one_version() {
+        let store = container().await;
+        let path = Path::from("landing/orders.csv");
+        let first = store.put(&path, "one,two".into()).await.unwrap();
+        let read = || GetOptions {
+            if_match: first.e_tag.clone(),
+            range: Some(GetRange::Bounded(4..7)),
+            ..GetOptions::default()
+        };
+        let part = store.get_opts(&path, read()).await.unwrap().bytes().await.unwrap();
+        assert_eq!(part, "two");
+
+        store.put(&path, "1,2,3,4".into()).await.unwrap();
+        let refused = store.get_opts(&path, read()).await;
+        assert!(matches!(refused, Err(Error::Precondition { .. })), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn there_are_queues() {
+        create(&format!("{}/events", account().queue_url)).await;
+    }
+
+    #[test]
+    fn azurite_ends_with_its_tests() {
+        let Azurite { mut process, .. } = start();
+        assert!(process.try_wait().unwrap().is_none(), "it runs");
+        // What the kernel does when a test process ends.
+        drop(process.stdin.take());
+        let deadline = Instant::now() + TIME_LIMIT;
+        while process.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "it outlives its tests");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
