@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use percent_encoding::percent_decode_str;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use tokio::sync::mpsc;
 
 use crate::{Error, FileReader, LoadReport, Plan, Step, TableLoad, Warehouse, Watermark};
@@ -67,7 +67,7 @@ impl Sqlite {
         }
         let connection = self.connect()?;
         // WAL: readers see the old rows until the load commits. The mode stays in the file.
-        connection.pragma_update(None, "journal_mode", "wal").map_err(at("setting the journal mode"))?;
+        set_wal(&connection).map_err(at("setting the journal mode"))?;
         connection.execute_batch(STATE).map_err(at("creating the state tables"))
     }
 
@@ -204,4 +204,21 @@ fn object_kind(connection: &Connection, name: &str) -> rusqlite::Result<Option<S
 /// For `map_err`: what was being done when SQLite failed.
 fn at(context: &str) -> impl FnOnce(rusqlite::Error) -> Error + '_ {
     move |source| Error::Sqlite { context: context.to_owned(), source }
+}
+
+/// SQLite does not wait for the lock that this change needs, so that processes which start together fail here.
+fn set_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let began = std::time::Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "wal") {
+            Err(error) if is_busy(&error) && began.elapsed() < BUSY_TIMEOUT => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            done => return done,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
