@@ -68,13 +68,23 @@ pub(crate) fn account() -> &'static Azurite {
 /// A test that lets delta-rs write a checkpoint to it needs `flavor = "multi_thread"`: on a runtime of one thread delta-rs
 /// blocks that thread, with it the store's open connection, and the request ends in a time-out of 30 s before a retry.
 pub(crate) async fn container() -> Arc<dyn ObjectStore> {
+    let (url, name) = named_container().await;
+    store(&url, &name)
+}
+
+/// The account's address and the name of a new container, for processes that open it themselves.
+pub(crate) async fn named_container() -> (String, String) {
     static CONTAINERS: AtomicU32 = AtomicU32::new(1);
     let name = format!("container-{}", CONTAINERS.fetch_add(1, Ordering::Relaxed));
     let url = &account().blob_url;
     create(&format!("{url}/{name}?restype=container")).await;
+    (url.clone(), name)
+}
+
+pub(crate) fn store(url: &str, name: &str) -> Arc<dyn ObjectStore> {
     // Not `with_use_emulator`: it ignores the endpoint.
     let store = MicrosoftAzureBuilder::new()
-        .with_endpoint(url.clone())
+        .with_endpoint(url.to_owned())
         .with_allow_http(true)
         .with_account(ACCOUNT)
         .with_access_key(KEY)
@@ -141,6 +151,7 @@ fn install(folder: &Path) {
     checked(npm.current_dir(folder), "npm install (needs Node.js 20 or newer with npm, and npm's registry)");
 }
 
+#[cfg(test)]
 mod tests {
     use futures::TryStreamExt;
     use futures::future::join_all;

@@ -23,6 +23,12 @@ pub struct LakeOptions {
     pub target_file_bytes: usize,
     /// A commit that is not done by then fails; the last attempt may end later. Zero is one attempt.
     pub commit_timeout: Duration,
+    /// What is known of a table is thrown away and read anew when it is older. A writer that slept while the log it
+    /// knew was cleaned up would find the next version free, and commit where nobody looks. [`Table::clean_log`]
+    /// keeps the log for at least four times as long.
+    ///
+    /// [`Table::clean_log`]: crate::Table::clean_log
+    pub max_state_age: Duration,
     /// How long appends wait for one another at most, when others came lately. An append that comes alone never waits.
     pub linger: Duration,
     /// Rows that share a file at most.
@@ -38,6 +44,7 @@ impl LakeOptions {
             random: rand::random,
             target_file_bytes: 64 * 1024 * 1024,
             commit_timeout: Duration::from_secs(60),
+            max_state_age: Duration::from_secs(15 * 60),
             linger: Duration::from_millis(20),
             group_rows: 1_000_000,
             group_bytes: 64 * 1024 * 1024,

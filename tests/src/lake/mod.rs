@@ -5,11 +5,15 @@ mod conformance;
 mod exactly_once;
 mod faulty;
 mod guards;
+mod interleavings;
 mod log;
 mod partitions;
 mod readers;
 mod rewrites;
+mod schedules;
+mod simulation;
 mod statistics;
+mod storm;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

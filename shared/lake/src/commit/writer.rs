@@ -21,7 +21,7 @@ use super::group::Group;
 use super::{FENCE, Proposal, Verdict};
 use crate::error::{ErrorKind, LakeError, is_final};
 use crate::lake::LakeOptions;
-use crate::log::state::State;
+use crate::log::state::{Read, State};
 use crate::log::{Location, commit_path};
 use crate::schema::Layout;
 
@@ -48,6 +48,8 @@ pub(crate) struct Writer {
     pub(crate) options: LakeOptions,
     /// Changed only by whoever has the turn.
     known: SyncMutex<State>,
+    /// When it was last known to be the newest.
+    looked: SyncMutex<Instant>,
     turn: Arc<Mutex<()>>,
     waiting: SyncMutex<Vec<Waiting>>,
     pub(super) group: Group,
@@ -75,6 +77,7 @@ impl Writer {
             at,
             options,
             known: SyncMutex::new(state),
+            looked: SyncMutex::new(Instant::now()),
             turn: Arc::default(),
             waiting: SyncMutex::default(),
             group: Group::default(),
@@ -106,13 +109,35 @@ impl Writer {
     /// Needs the turn.
     async fn read_new_commits(&self) -> Result<(), LakeError> {
         let look = self.looks.fetch_add(1, Ordering::SeqCst);
+        let began = Instant::now();
+        self.forget_if_old().await?;
         loop {
             let next = self.known().version + 1;
             let Some(bytes) = self.at.read_commit(next).await? else { break };
             let lines = self.at.decode(next, &bytes)?;
             self.known().apply(&self.at, next, lines)?;
         }
+        self.saw(look, began);
+        Ok(())
+    }
+
+    fn saw(&self, look: u64, began: Instant) {
         self.seen.fetch_max(look, Ordering::SeqCst);
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = began;
+    }
+
+    /// Reads the whole state anew when it is too old for the log to be whole after it. Needs the turn.
+    async fn forget_if_old(&self) -> Result<(), LakeError> {
+        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.elapsed() < self.options.max_state_age {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let definition = Arc::clone(&self.known().definition);
+        let state = State::load(&self.at, &definition, &self.options, Read::Writer).await?;
+        let state = state.ok_or_else(|| self.at.corrupt(&self.at.root, "the table's log is gone"))?;
+        *self.known() = state;
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = began;
         Ok(())
     }
 
@@ -164,6 +189,12 @@ impl Writer {
         let (mut attempts, mut failures) = (0, 0);
         let mut unknown: Option<Attempted> = None;
         let failed = loop {
+            // A lost entry is tried again at its version: a group in doubt must not lose sight of it.
+            if unknown.is_none()
+                && let Err(error) = self.forget_if_old().await
+            {
+                break error;
+            }
             self.settle(&mut group, later).await;
             if group.is_empty() {
                 return;
@@ -314,14 +345,14 @@ impl Writer {
 
     async fn put(&self, entry: Entry) -> Result<Put, LakeError> {
         let path = commit_path(&self.at.root, entry.version);
-        let look = self.looks.fetch_add(1, Ordering::SeqCst);
+        let (look, began) = (self.looks.fetch_add(1, Ordering::SeqCst), Instant::now());
         let payload = PutPayload::from(entry.body.clone());
         let refusal = match self.at.store.put_opts(&path, payload, PutMode::Create.into()).await {
             Ok(_) => {
                 let lines = self.at.decode(entry.version, &entry.body)?;
                 self.known().apply(&self.at, entry.version, lines)?;
                 // That the entry could be made says that there was nothing newer.
-                self.seen.fetch_max(look, Ordering::SeqCst);
+                self.saw(look, began);
                 return Ok(Put::Committed);
             }
             Err(error) => error,

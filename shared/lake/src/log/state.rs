@@ -49,7 +49,7 @@ pub(crate) struct State {
     protocol: Protocol,
     pub(crate) metadata: Arc<Metadata>,
     pub(crate) layout: Arc<Layout>,
-    definition: Arc<TableDefinition>,
+    pub(crate) definition: Arc<TableDefinition>,
     pub(crate) transactions: HashMap<String, Known>,
     /// By log path; empty unless asked for.
     pub(crate) files: BTreeMap<String, FileEntry>,

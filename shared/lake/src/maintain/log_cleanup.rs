@@ -40,6 +40,8 @@ impl Table {
             return Ok(LogCleanup::default());
         }
         let retention = own.unwrap_or(RETENTION);
+        // Writers rely on it: see `LakeOptions::max_state_age`.
+        let retention = retention.max(self.options.max_state_age * 4);
         let oldest_ms = (self.options.now_ms)() - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let log = log_folder(&self.at.root);
         let failed = |error| self.at.store_error("list", &log, error);
