@@ -1,21 +1,27 @@
 //! The lake's guarantees, tried against stores that fail, neighbours that race and readers that are not ours.
 
 mod commits;
+mod compaction;
 mod conformance;
+mod deletes;
 mod exactly_once;
 mod faulty;
 mod guards;
 mod interleavings;
 mod log;
 mod partitions;
+mod ranges;
 mod readers;
 mod rewrites;
 mod schedules;
 mod simulation;
+mod skipping;
 mod statistics;
 mod storm;
+mod upsert;
+mod upsert_races;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,6 +33,10 @@ use polars::prelude::*;
 use serde_json::Value;
 use weir_contract::{DataType as Type, NewColumns, TableColumn};
 use weir_lake::{Append, Books, Lake, LakeError, LakeOptions, Outcome, Producer, Table, TableDefinition};
+
+use self::faulty::Faulty;
+
+const LOG: &str = "_delta_log";
 
 /// Source, position, value.
 type Row = (String, i64, Option<String>);
@@ -63,6 +73,14 @@ fn memory() -> Arc<dyn ObjectStore> {
 /// A lake of its own: what another process has.
 fn lake(store: &Arc<dyn ObjectStore>) -> Lake {
     Lake::new(Arc::clone(store), Path::from("lake"), LakeOptions::new(now_ms))
+}
+
+/// A process of its own whose requests are counted and whose writes can be held.
+async fn process(store: &Arc<dyn ObjectStore>, definition: &TableDefinition) -> (Arc<Faulty>, Arc<Table>) {
+    let faulty = Faulty::calm(store);
+    let table = lake(&(Arc::clone(&faulty) as _)).table(definition).await.unwrap();
+    faulty.take_requests();
+    (faulty, table)
 }
 
 /// The table, as a process that has just started sees it.
@@ -131,6 +149,26 @@ async fn actions(store: &Arc<dyn ObjectStore>, version: i64) -> Vec<Value> {
         .filter(|line| !line.is_empty())
         .map(|line| serde_json::from_slice(line).unwrap())
         .collect()
+}
+
+/// Data files that no commit ever named.
+async fn orphans(store: &Arc<dyn ObjectStore>) -> Vec<String> {
+    let mut named = BTreeSet::new();
+    for version in 0.. {
+        if store.head(&commit_path(version)).await.is_err() {
+            break;
+        }
+        let adds = actions(store, version).await;
+        named.extend(of_kind(&adds, "add").iter().map(|add| file_name(add["path"].as_str().unwrap()).to_owned()));
+    }
+    let objects = faulty::names(store, "lake/orders").await.into_iter();
+    objects
+        .filter(|name| name.ends_with(".parquet") && !name.contains(LOG) && !named.contains(file_name(name)))
+        .collect()
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap()
 }
 
 fn commit_path(version: i64) -> Path {

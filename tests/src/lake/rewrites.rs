@@ -9,10 +9,8 @@ use weir_lake::{Append, Books, CompactOptions, Lake, LakeError, LakeOptions, Out
 
 use super::faulty::{Fault, Faulty, names};
 use super::{
-    Row, actions, append, books, counted, definition, frame, memory, model, now_ms, of_kind, open, producer, rows,
+    LOG, Row, actions, append, books, counted, definition, frame, memory, model, now_ms, of_kind, open, producer, rows,
 };
-
-const LOG: &str = "_delta_log";
 
 /// Three files of `hub/0` and two of `blob`.
 async fn five_files(store: &Arc<dyn ObjectStore>) -> Vec<Row> {
@@ -25,11 +23,8 @@ async fn five_files(store: &Arc<dyn ObjectStore>) -> Vec<Row> {
     [model("blob", 1..=6), model("hub/0", 1..=9)].concat()
 }
 
-/// A process of its own whose writes can be held.
 async fn process(store: &Arc<dyn ObjectStore>) -> (Arc<Faulty>, Arc<Table>) {
-    let faulty = Faulty::calm(store);
-    let table = open(&(Arc::clone(&faulty) as _)).await;
-    (faulty, table)
+    super::process(store, &definition()).await
 }
 
 async fn replacement(table: &Arc<Table>, request: &str, rows: &[Row]) -> Replacement {

@@ -12,7 +12,7 @@ use weir_lake::{Append, Table, TableDefinition};
 
 use super::{column, lake, memory};
 
-fn definition() -> TableDefinition {
+pub(super) fn definition() -> TableDefinition {
     TableDefinition {
         name: "measured".to_owned(),
         columns: vec![
@@ -36,15 +36,15 @@ fn definition() -> TableDefinition {
 }
 
 #[derive(Debug, Clone)]
-struct Record {
-    text: Option<String>,
-    long: Option<i64>,
-    double: Option<f64>,
-    flag: Option<bool>,
-    day: Option<i32>,
-    at: Option<i64>,
-    small: Option<i64>,
-    large: Option<i128>,
+pub(super) struct Record {
+    pub(super) text: Option<String>,
+    pub(super) long: Option<i64>,
+    pub(super) double: Option<f64>,
+    pub(super) flag: Option<bool>,
+    pub(super) day: Option<i32>,
+    pub(super) at: Option<i64>,
+    pub(super) small: Option<i64>,
+    pub(super) large: Option<i128>,
 }
 
 /// Empty, short, longer than a bound, with a code point at the cut that nothing sorts above.
@@ -73,7 +73,7 @@ fn double() -> impl Strategy<Value = f64> {
     ]
 }
 
-fn record() -> impl Strategy<Value = Record> {
+pub(super) fn record() -> impl Strategy<Value = Record> {
     use prop::option::weighted;
     (
         weighted(0.8, text()),
@@ -103,7 +103,7 @@ fn decimal(name: &str, values: Vec<Option<i128>>, precision: usize, scale: usize
     values.with_name(name.into()).into_decimal_unchecked(precision, scale).into_series().into_column()
 }
 
-fn frame(records: &[Record]) -> DataFrame {
+pub(super) fn frame(records: &[Record]) -> DataFrame {
     fn all<T>(records: &[Record], value: impl Fn(&Record) -> Option<T>) -> Vec<Option<T>> {
         records.iter().map(value).collect()
     }

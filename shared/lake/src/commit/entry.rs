@@ -24,7 +24,6 @@ pub(crate) struct Entry {
 
 #[derive(Serialize)]
 struct WeirInfo<'a> {
-    operation: &'a str,
     books: Books,
     producers: Vec<&'a str>,
     #[serde(flatten)]
@@ -83,9 +82,11 @@ fn info(group: &[&Proposal], books: Books, id: &str, now_ms: i64) -> serde_json:
     let mut details = BTreeMap::new();
     group.iter().for_each(|proposal| details.extend(proposal.details.clone()));
     let operation = group.first().map_or("WRITE", |proposal| proposal.operation);
+    // A rewrite's own name for it stands, once: strict readers refuse a key that is there twice.
+    details.entry("operation").or_insert_with(|| operation.into());
     let producers =
         group.iter().flat_map(|proposal| &proposal.members).map(|member| member.producer.id.as_str()).collect();
-    let weir = RawValue::from_string(serde_json::to_string(&WeirInfo { operation, books, producers, details })?)?;
+    let weir = RawValue::from_string(serde_json::to_string(&WeirInfo { books, producers, details })?)?;
     let info = CommitInfo {
         timestamp: now_ms,
         operation: operation.to_owned(),

@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDate};
 use polars::prelude::*;
 use serde_json::Value;
 
-use super::partition::to_texts;
+use super::partition::date_text;
 use super::statistics::Bound;
 
 /// A value that rows are looked for by.
@@ -29,15 +29,11 @@ pub(crate) struct Keys {
 impl Keys {
     /// The distinct rows of `frame`, whose columns are the keys'.
     pub(crate) fn of(frame: &DataFrame) -> PolarsResult<Self> {
-        let frame = frame.unique_stable(None, UniqueKeepStrategy::Any, None)?;
-        let columns = frame.get_column_names().into_iter().map(|name| name.to_string()).collect();
-        let texts = frame.columns().iter().map(|column| to_texts(column, false)).collect::<PolarsResult<Vec<_>>>()?;
+        let columns: Vec<_> = frame.get_column_names().into_iter().map(|name| name.to_string()).collect();
+        let frame = last_of_each(frame, &columns)?;
         let mut rows = Vec::with_capacity(frame.height());
         for row in 0..frame.height() {
-            let sought =
-                frame.columns().iter().zip(&texts).map(|(column, texts)| {
-                    Ok(Sought { bound: Bound::of(&column.get(row)?), text: texts[row].clone() })
-                });
+            let sought = frame.columns().iter().map(|column| Ok(Sought::of(&column.get(row)?)));
             rows.push(sought.collect::<PolarsResult<Vec<_>>>()?);
         }
         rows.sort_by(|left, right| compare(first(left), first(right)));
@@ -72,6 +68,39 @@ impl Keys {
         let to = rows.partition_point(|row| first(row).is_none_or(|bound| *bound <= max));
         rows[..unbounded].iter().chain(&rows[from..to.max(from)]).any(|row| may_be(row, &ranges))
     }
+}
+
+impl Sought {
+    fn of(value: &AnyValue) -> Self {
+        // No number is neither above nor below a bound, and some writers' bounds are of the numbers alone.
+        let bound = Bound::of(value).filter(|bound| !matches!(bound, Bound::Float(value) if value.is_nan()));
+        let text = match &bound {
+            Some(Bound::Text(text)) => Some(text.clone()),
+            Some(Bound::Integer(value)) => Some(value.to_string()),
+            Some(Bound::Date(days)) => date_text(*days),
+            _ => None,
+        };
+        Self { bound, text }
+    }
+}
+
+/// Columns as rows are compared by them. Polars as it is built here can neither join nor group by decimals; by their
+/// text it can, because a column's decimals all have the same scale.
+pub(crate) fn comparable(mut frame: DataFrame) -> PolarsResult<DataFrame> {
+    let decimals = frame.columns().iter().filter(|column| column.dtype().is_decimal());
+    let texts = decimals.map(|column| column.cast(&DataType::String)).collect::<PolarsResult<Vec<_>>>()?;
+    for text in texts {
+        frame.with_column(text)?;
+    }
+    Ok(frame)
+}
+
+/// The rows that differ in these columns, in their order; of equal ones the last.
+pub(crate) fn last_of_each(frame: &DataFrame, names: &[String]) -> PolarsResult<DataFrame> {
+    const ROW: &str = "\u{0}row";
+    let keys = comparable(frame.select(names)?)?.with_row_index(ROW.into(), None)?;
+    let last = keys.unique_stable(Some(names), UniqueKeepStrategy::Last, None)?;
+    frame.take(last.column(ROW)?.idx()?)
 }
 
 fn first(row: &[Sought]) -> Option<&Bound> {
@@ -134,13 +163,22 @@ enum Edge {
 
 /// Writers cut timestamps in statistics to milliseconds.
 const TIMESTAMP_SLACK_US: i64 = 1000;
+/// Our JSON parser may miss a double by its last bit, and writers shorten the text of a float to its own precision.
+const FLOAT_SLACK: f64 = 1e-6;
 
 impl Bound {
     /// A bound of the same kind as this value, from the JSON of statistics. `None` where it is of no use.
     fn parse(&self, json: &Value, edge: Edge) -> Option<Self> {
         Some(match self {
             Self::Integer(_) => Self::Integer(json.as_i64()?),
-            Self::Float(_) => Self::Float(json.as_f64()?),
+            Self::Float(_) => {
+                let value = json.as_f64()?;
+                let slack = value.abs() * FLOAT_SLACK + f64::from(f32::MIN_POSITIVE);
+                match edge {
+                    Edge::Min => Self::Float(value - slack),
+                    Edge::Max => Self::Float(value + slack),
+                }
+            }
             Self::Text(_) => Self::Text(json.as_str()?.to_owned()),
             Self::Date(_) => {
                 let date = NaiveDate::parse_from_str(json.as_str()?, "%Y-%m-%d").ok()?;

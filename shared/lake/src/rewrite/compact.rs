@@ -57,7 +57,7 @@ impl Table {
         mut lease: Option<&mut Lease>,
     ) -> Result<CompactReport, LakeError> {
         let began = Instant::now();
-        let state = self.load_state(Read::Files).await?;
+        let mut state = self.plan_on().await?;
         let plan = CompactPlan::of(state.files.values(), &options, &state.layout.cluster_by);
         let mut report = CompactReport::default();
         for bin in &plan.bins {
@@ -69,6 +69,12 @@ impl Table {
             if late || !held {
                 report.stopped = true;
                 break;
+            }
+            // Else every bin would read the commits of all bins before it.
+            self.catch_up(&mut state).await?;
+            if bin.iter().any(|file| !state.files.contains_key(&file.log_path)) {
+                report.conflicts += 1;
+                continue;
             }
             match self.compact_bin(&state, bin, &options, lease.as_ref().map(|lease| lease.fence())).await {
                 Ok(added) => {

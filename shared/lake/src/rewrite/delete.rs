@@ -8,9 +8,8 @@ use serde_json::json;
 
 use super::Selection;
 use crate::commit::{Books, Member, Outcome, Producer, Proposal, Verdict};
-use crate::data::bounds::Keys;
+use crate::data::bounds::{Keys, comparable};
 use crate::error::LakeError;
-use crate::log::state::Read;
 use crate::snapshot::FileEntry;
 use crate::table::Table;
 
@@ -34,6 +33,7 @@ pub struct Deleted {
 }
 
 struct WithKey {
+    /// Made [`comparable`].
     keys: DataFrame,
     bounds: Arc<Keys>,
 }
@@ -46,7 +46,8 @@ impl Selection for WithKey {
     fn select(&mut self, frame: &DataFrame) -> PolarsResult<BooleanChunked> {
         const ROW: &str = "\u{0}row";
         let names = self.keys.get_column_names_owned();
-        let candidates = frame.select(names.iter().map(PlSmallStr::as_str))?.with_row_index(ROW.into(), None)?;
+        let candidates = comparable(frame.select(names.iter().map(PlSmallStr::as_str))?)?;
+        let candidates = candidates.with_row_index(ROW.into(), None)?;
         let found = candidates.join(&self.keys, &names, &names, JoinArgs::new(JoinType::Semi), None)?;
         let mut gone = vec![false; frame.height()];
         for row in found.column(ROW)?.idx()?.iter().flatten() {
@@ -75,7 +76,7 @@ impl Table {
     }
 
     async fn try_delete(self: &Arc<Self>, Deletion { producer, keys }: &Deletion) -> Result<Deleted, LakeError> {
-        let state = self.load_state(Read::Files).await?;
+        let state = self.plan_on().await?;
         let after = state.transactions.get(&producer.id).map(|known| known.version);
         let mut member = Member::new(producer.clone(), after, Books::default());
         if let Some(version) = after.filter(|version| *version >= producer.version) {
@@ -84,6 +85,7 @@ impl Table {
         let keys = state.layout.key(keys)?;
         let bounds = Arc::new(Keys::of(&keys).map_err(|error| self.rewrite_error(error))?);
         let columns = keys.get_column_names_owned().iter().map(PlSmallStr::to_string).collect::<Vec<_>>();
+        let keys = comparable(keys).map_err(|error| self.rewrite_error(error))?;
         let (affected, _) = self.without(&state, WithKey { keys, bounds: Arc::clone(&bounds) }).await?;
         member.books.replaced = affected.rows;
         let proposal = Proposal {

@@ -30,7 +30,7 @@ use crate::commit::{Proposal, Verdict};
 use crate::data::writer::StagedFile;
 use crate::error::{ErrorKind, LakeError};
 use crate::log::actions::Remove;
-use crate::log::state::State;
+use crate::log::state::{Read, State};
 use crate::snapshot::FileEntry;
 use crate::table::Table;
 
@@ -67,6 +67,26 @@ impl Affected {
 }
 
 impl Table {
+    /// The table to plan on. What the writer knows is never older: else it would judge the plan by transaction ids
+    /// that the plan has seen move on.
+    async fn plan_on(&self) -> Result<State, LakeError> {
+        let state = self.load_state(Read::Files).await?;
+        let known = self.writer.known().version;
+        if known < state.version {
+            self.refresh().await?;
+        }
+        Ok(state)
+    }
+
+    /// Applies what was committed since.
+    async fn catch_up(&self, state: &mut State) -> Result<(), LakeError> {
+        loop {
+            let next = state.version + 1;
+            let Some(bytes) = self.at.read_commit(next).await? else { return Ok(()) };
+            state.apply(&self.at, next, self.at.decode(next, &bytes)?)?;
+        }
+    }
+
     /// Writes every file that has rows of the selection anew, without them. One file is in memory at a time.
     async fn without<S: Selection>(
         self: &Arc<Self>,
@@ -83,7 +103,11 @@ impl Table {
             let (back, survivors) = spawn_blocking(move || {
                 let survivors = selection.select(&frame).and_then(|gone| match gone.sum().unwrap_or(0) {
                     0 => Ok(None),
-                    gone_rows => Ok(Some((frame.filter(&!&gone)?, u64::from(gone_rows)))),
+                    gone_rows => {
+                        // A row that nothing is said about stays.
+                        let stays: BooleanChunked = gone.iter().map(|gone| gone != Some(true)).collect();
+                        Ok(Some((frame.filter(&stays)?, u64::from(gone_rows))))
+                    }
                 });
                 (selection, survivors)
             })

@@ -13,7 +13,6 @@ use crate::commit::{Books, Member, Outcome, Producer, Proposal, Verdict};
 use crate::data::bounds::Keys;
 use crate::data::writer::{Staged, StagedFile};
 use crate::error::{ErrorKind, LakeError};
-use crate::log::state::Read;
 use crate::snapshot::FileEntry;
 use crate::table::Table;
 
@@ -97,7 +96,7 @@ impl Table {
     }
 
     async fn try_replace(self: &Arc<Self>, request: &Request, files: &[StagedFile]) -> Result<Outcome, LakeError> {
-        let state = self.load_state(Read::Files).await?;
+        let state = self.plan_on().await?;
         let Request { source, positions, producer, books, settles } = request;
         let after = state.transactions.get(&producer.id).map(|known| known.version);
         let member = Member::new(producer.clone(), after, *books);

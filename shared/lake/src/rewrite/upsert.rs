@@ -9,9 +9,8 @@ use weir_contract::SOURCE_POSITION;
 
 use super::Selection;
 use crate::commit::{Books, Member, Outcome, Producer, Proposal, Verdict};
-use crate::data::bounds::Keys;
+use crate::data::bounds::{Keys, comparable, last_of_each};
 use crate::error::LakeError;
-use crate::log::state::Read;
 use crate::snapshot::FileEntry;
 use crate::table::Table;
 
@@ -56,7 +55,7 @@ const NEW_ORDER: &str = "\u{0}new_order";
 struct ByKey {
     keys: Vec<String>,
     order_by: String,
-    /// The key columns, [`NEW_ROW`] and [`NEW_ORDER`].
+    /// The key columns made [`comparable`], [`NEW_ROW`] and [`NEW_ORDER`].
     incoming: DataFrame,
     bounds: Arc<Keys>,
     /// Rows of `incoming` that the table has newer.
@@ -69,7 +68,7 @@ impl Selection for ByKey {
     }
 
     fn select(&mut self, frame: &DataFrame) -> PolarsResult<BooleanChunked> {
-        let mut candidates = frame.select(&self.keys)?;
+        let mut candidates = comparable(frame.select(&self.keys)?)?;
         candidates.with_column(frame.column(&self.order_by)?.clone().with_name(ORDER.into()))?;
         let candidates = candidates.with_row_index(ROW.into(), None)?;
         let met = candidates.join(&self.incoming, &self.keys, &self.keys, JoinArgs::new(JoinType::Inner), None)?;
@@ -108,6 +107,7 @@ impl Table {
     pub async fn upsert(self: &Arc<Self>, upsert: Upsert) -> Result<Upserted, LakeError> {
         let frame = self.writer.conform(upsert.frame.clone()).await?;
         let order_by = upsert.order_by.clone().unwrap_or_else(|| SOURCE_POSITION.to_owned());
+        self.check_columns(&frame, &upsert.keys, &order_by)?;
         let newest = newest(&frame, &upsert.keys, &order_by).map_err(|error| self.rewrite_error(error))?;
         let mut attempt = 1;
         loop {
@@ -115,6 +115,21 @@ impl Table {
                 Err(error) if self.replan(&error, attempt).await => attempt += 1,
                 outcome => return outcome,
             }
+        }
+    }
+
+    fn check_columns(&self, frame: &DataFrame, keys: &[String], order_by: &str) -> Result<(), LakeError> {
+        let error = |message: String| Err(LakeError::Schema { table: self.name().to_owned(), message });
+        if keys.is_empty() {
+            return error("no column to look for rows by".to_owned());
+        }
+        let unknown = |name: &&str| frame.get_column_index(name).is_none();
+        if let Some(name) = keys.iter().map(String::as_str).find(unknown) {
+            return error(format!("no column `{name}` to look for rows by"));
+        }
+        match Some(order_by).filter(unknown) {
+            Some(name) => error(format!("no column `{name}` to order rows by")),
+            None => Ok(()),
         }
     }
 
@@ -126,7 +141,7 @@ impl Table {
     ) -> Result<Upserted, LakeError> {
         let Upsert { producer, after, keys, books, .. } = upsert;
         let nothing = |outcome| Upserted { outcome, written: 0, replaced: 0, overtaken: 0, files: 0 };
-        let state = self.load_state(Read::Files).await?;
+        let state = self.plan_on().await?;
         let mut member = Member::new(producer.clone(), *after, *books);
         let known = state.transactions.get(&producer.id).map(|known| known.version);
         if let Some(version) = known.filter(|version| *version >= producer.version || known != *after) {
@@ -182,10 +197,11 @@ impl Table {
 /// The newest row of each key, the rest as it came.
 fn newest(frame: &DataFrame, keys: &[String], order_by: &str) -> PolarsResult<DataFrame> {
     let options = SortMultipleOptions::default().with_maintain_order(true).with_nulls_last(false);
-    frame.sort([order_by], options)?.unique_stable(Some(keys), UniqueKeepStrategy::Last, None)
+    last_of_each(&frame.sort([order_by], options)?, keys)
 }
 
-fn incoming(mut key: DataFrame, newest: &DataFrame, order_by: &str) -> PolarsResult<DataFrame> {
+fn incoming(key: DataFrame, newest: &DataFrame, order_by: &str) -> PolarsResult<DataFrame> {
+    let mut key = comparable(key)?;
     key.with_column(newest.column(order_by)?.clone().with_name(NEW_ORDER.into()))?;
     key.with_row_index(NEW_ROW.into(), None)
 }
