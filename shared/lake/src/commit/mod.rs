@@ -7,7 +7,7 @@ mod entry;
 pub(crate) mod group;
 pub(crate) mod writer;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -120,6 +120,14 @@ impl Member {
         Self { producer, after, raises: None, books }
     }
 
+    /// What it is told when it was alone in a proposal.
+    pub(crate) fn outcome(&self, verdict: &Verdict) -> Outcome {
+        match verdict {
+            Verdict::Committed { version } => Outcome::Committed { version: *version },
+            Verdict::Moved(moved) => self.moved(moved.first().map_or(self.producer.version, |(_, version)| *version)),
+        }
+    }
+
     /// What a producer that is at `known` is told.
     pub(crate) fn moved(&self, known: i64) -> Outcome {
         if known >= self.producer.version {
@@ -143,6 +151,8 @@ pub(crate) struct Proposal {
     /// Files, and whether their rows are new to the table.
     pub(crate) add: Vec<(StagedFile, bool)>,
     pub(crate) remove: Vec<Remove>,
+    /// Log paths of files that the plan counted on, beside those that it removes.
+    pub(crate) relies_on: HashSet<String>,
     /// Columns that the table gets, if it has them not.
     pub(crate) columns: Vec<TableColumn>,
     /// The table version up to which nothing stands against this proposal: for a rewrite first the one that was read.
@@ -203,14 +213,11 @@ impl Table {
                 let add = files.iter().cloned().map(|file| (file, true)).collect();
                 let proposal =
                     Proposal { members: vec![member.clone()], add, operation: "WRITE", ..Proposal::default() };
-                match self.writer.propose(proposal).await? {
-                    Verdict::Committed { version } => Ok(Outcome::Committed { version }),
-                    Verdict::Moved(moved) => {
-                        self.writer.discard(&files).await;
-                        let known = moved.first().map(|(_, version)| *version);
-                        Ok(member.moved(known.unwrap_or(member.producer.version)))
-                    }
+                let verdict = self.writer.propose(proposal).await?;
+                if matches!(verdict, Verdict::Moved(_)) {
+                    self.writer.discard(&files).await;
                 }
+                Ok(member.outcome(&verdict))
             }
         }
     }

@@ -323,7 +323,8 @@ impl Writer {
             known.version
         };
         let Some(valid_at) = proposal.valid_at else { return Ok(()) };
-        let ours: HashSet<_> = proposal.remove.iter().map(|remove| remove.path.as_str()).collect();
+        let removes = proposal.remove.iter().map(|remove| remove.path.as_str());
+        let ours: HashSet<_> = removes.chain(proposal.relies_on.iter().map(String::as_str)).collect();
         for version in valid_at + 1..=newest {
             let Some(bytes) = self.at.read_commit(version).await? else {
                 return Err(self.at.corrupt(commit_path(&self.at.root, version), "was cleaned up under a rewrite"));
@@ -339,7 +340,7 @@ impl Writer {
                 }
             }
         }
-        proposal.valid_at = Some(newest);
+        proposal.valid_at = Some(newest.max(valid_at));
         Ok(())
     }
 

@@ -120,9 +120,16 @@ impl Table {
             operation: "OPTIMIZE",
             ..Proposal::default()
         };
-        match self.commit_rewrite(proposal, &staged).await? {
-            Verdict::Committed { .. } => Ok(staged.len()),
-            Verdict::Moved(_) => Err(self.at.corrupt(&self.at.root, "a compaction's own id was there already")),
+        match self.writer.propose(proposal).await {
+            Ok(Verdict::Committed { .. }) => Ok(staged.len()),
+            Ok(Verdict::Moved(_)) => Err(self.at.corrupt(&self.at.root, "a compaction's own id was there already")),
+            Err(error) => {
+                // A conflict is found before the PUT, or after one that is known to have lost.
+                if error.kind() == ErrorKind::Conflict {
+                    self.writer.discard(&staged).await;
+                }
+                Err(error)
+            }
         }
     }
 

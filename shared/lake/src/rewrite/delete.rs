@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use polars::prelude::*;
 use serde_json::json;
 
-use super::Selection;
+use super::{Found, Progress, Rewrite};
 use crate::commit::{Books, Member, Outcome, Producer, Proposal, Verdict};
 use crate::data::bounds::{Keys, comparable};
+use crate::data::writer::StagedFile;
 use crate::error::LakeError;
 use crate::snapshot::FileEntry;
 use crate::table::Table;
@@ -36,14 +38,20 @@ struct WithKey {
     /// Made [`comparable`].
     keys: DataFrame,
     bounds: Arc<Keys>,
+    member: Member,
 }
 
-impl Selection for WithKey {
+#[async_trait]
+impl Rewrite for WithKey {
+    fn member(&self) -> &Member {
+        &self.member
+    }
+
     fn may_be_in(&self, file: &FileEntry) -> bool {
         self.bounds.may_be_in(&file.partition_values, file.stats.as_deref())
     }
 
-    fn select(&mut self, frame: &DataFrame) -> PolarsResult<BooleanChunked> {
+    fn select(&mut self, frame: &DataFrame) -> PolarsResult<Found> {
         const ROW: &str = "\u{0}row";
         let names = self.keys.get_column_names_owned();
         let candidates = comparable(frame.select(names.iter().map(PlSmallStr::as_str))?)?;
@@ -55,7 +63,20 @@ impl Selection for WithKey {
                 *gone = true;
             }
         }
-        Ok(BooleanChunked::from_slice(PlSmallStr::EMPTY, &gone))
+        Ok(Found::of(BooleanChunked::from_slice(PlSmallStr::EMPTY, &gone)))
+    }
+
+    async fn proposal(&self, _: &Arc<Table>, _: &Progress) -> Result<(Proposal, Vec<StagedFile>), LakeError> {
+        let bounds = Arc::clone(&self.bounds);
+        let columns: Vec<_> = self.keys.get_column_names_owned().iter().map(PlSmallStr::to_string).collect();
+        let proposal = Proposal {
+            members: vec![self.member.clone()],
+            unseen: Some(Arc::new(move |add| bounds.may_be_in(&add.partition_values, add.stats.as_deref()))),
+            operation: "DELETE",
+            details: BTreeMap::from([("operation", json!("delete_where")), ("columns", json!(columns))]),
+            ..Proposal::default()
+        };
+        Ok((proposal, Vec::new()))
     }
 }
 
@@ -65,46 +86,18 @@ impl Table {
     ///
     /// # Errors
     /// [`LakeError::Schema`] for a key that is no column of the table, of another type, or null.
-    pub async fn delete_where(self: &Arc<Self>, deletion: Deletion) -> Result<Deleted, LakeError> {
-        let mut attempt = 1;
-        loop {
-            match self.try_delete(&deletion).await {
-                Err(error) if self.replan(&error, attempt).await => attempt += 1,
-                outcome => return outcome,
-            }
-        }
-    }
-
-    async fn try_delete(self: &Arc<Self>, Deletion { producer, keys }: &Deletion) -> Result<Deleted, LakeError> {
-        let state = self.plan_on().await?;
-        let after = state.transactions.get(&producer.id).map(|known| known.version);
-        let mut member = Member::new(producer.clone(), after, Books::default());
-        if let Some(version) = after.filter(|version| *version >= producer.version) {
-            return Ok(Deleted { outcome: member.moved(version), rows: 0, files: 0 });
-        }
-        let keys = state.layout.key(keys)?;
-        let bounds = Arc::new(Keys::of(&keys).map_err(|error| self.rewrite_error(error))?);
-        let columns = keys.get_column_names_owned().iter().map(PlSmallStr::to_string).collect::<Vec<_>>();
-        let keys = comparable(keys).map_err(|error| self.rewrite_error(error))?;
-        let (affected, _) = self.without(&state, WithKey { keys, bounds: Arc::clone(&bounds) }).await?;
-        member.books.replaced = affected.rows;
-        let proposal = Proposal {
-            members: vec![member.clone()],
-            add: affected.kept().collect(),
-            remove: affected.removes((self.options.now_ms)()),
-            valid_at: Some(state.version),
-            unseen: Some(Arc::new(move |add| bounds.may_be_in(&add.partition_values, add.stats.as_deref()))),
-            operation: "DELETE",
-            details: BTreeMap::from([("operation", json!("delete_where")), ("columns", json!(columns))]),
-            ..Proposal::default()
-        };
-        let (rows, files) = (affected.rows, affected.files.len());
-        Ok(match self.commit_rewrite(proposal, &affected.survivors).await? {
-            Verdict::Committed { version } => Deleted { outcome: Outcome::Committed { version }, rows, files },
-            Verdict::Moved(moved) => {
-                let known = moved.first().map_or(producer.version, |(_, version)| *version);
-                Deleted { outcome: member.moved(known), rows: 0, files: 0 }
-            }
+    pub async fn delete_where(self: &Arc<Self>, Deletion { producer, keys }: Deletion) -> Result<Deleted, LakeError> {
+        self.refresh().await?;
+        let keys = self.layout().key(&keys)?;
+        let failed = |error| self.rewrite_error(error);
+        let bounds = Arc::new(Keys::of(&keys).map_err(failed)?);
+        let member = Member::new(producer, None, Books::default());
+        let request = WithKey { keys: comparable(keys).map_err(failed)?, bounds, member: member.clone() };
+        let (verdict, _, progress) = self.rewrite(request).await?;
+        let outcome = member.outcome(&verdict);
+        Ok(match verdict {
+            Verdict::Committed { .. } => Deleted { outcome, rows: progress.rows, files: progress.files.len() },
+            Verdict::Moved(_) => Deleted { outcome, rows: 0, files: 0 },
         })
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! One mechanism for all of them: plan on a snapshot, read the files concerned one after the other, write the rows
 //! that stay, commit removes and adds on condition that every file that goes is still there and (where rows are looked
-//! for) that no such rows came in meanwhile. Whoever loses plans anew; what it wrote is discarded, because nothing can
-//! refer to it.
+//! for) that no such rows came in meanwhile. Whoever loses goes on from the new snapshot with what it has done: it has
+//! only the new files to look at, so that it wins in the end however busy the table is.
 //!
 //! Rows of rewritten files that stay are added with `dataChange=false`, rows that are new with `dataChange=true`: a
 //! reader of changes (the warehouse loader) sees exactly what changed.
@@ -20,13 +20,15 @@ pub use plan::{CompactOptions, CompactPlan};
 pub use replace::Replacement;
 pub use upsert::{Upsert, Upserted};
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use polars::prelude::*;
 use tokio::task::spawn_blocking;
 
-use crate::commit::{Proposal, Verdict};
+use crate::commit::{Member, Proposal, Verdict};
 use crate::data::writer::StagedFile;
 use crate::error::{ErrorKind, LakeError};
 use crate::log::actions::Remove;
@@ -39,31 +41,53 @@ const ATTEMPTS: u32 = 8;
 /// Pause before the n-th new plan, at most, times n.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Which rows a rewrite takes out.
-trait Selection: Send + 'static {
-    /// False only when it is certain that the file has none of them.
-    fn may_be_in(&self, file: &FileEntry) -> bool;
+/// What a rewrite found in one file.
+struct Found {
     /// True for the rows that go.
-    fn select(&mut self, frame: &DataFrame) -> PolarsResult<BooleanChunked>;
+    gone: BooleanChunked,
+    /// Whether the file says anything at all, also where all of its rows stay.
+    any: bool,
 }
 
-/// Files that lose rows, and what is left of them.
+impl Found {
+    fn of(gone: BooleanChunked) -> Self {
+        Self { any: gone.any(), gone }
+    }
+}
+
+/// A rewrite that takes rows out by what is in them, and puts others in.
+#[async_trait]
+trait Rewrite: Send + Sync + 'static {
+    /// Who does it, once. `after` is not looked at.
+    fn member(&self) -> &Member;
+    /// The version of its producer that it was made against, where that matters.
+    fn made_after(&self) -> Option<Option<i64>> {
+        None
+    }
+    /// False only when it is certain that the file has none of the rows.
+    fn may_be_in(&self, file: &FileEntry) -> bool;
+    fn select(&mut self, frame: &DataFrame) -> PolarsResult<Found>;
+    /// Forgets what [`Rewrite::select`] has seen.
+    fn restart(&mut self) {}
+    /// What to commit, without what [`Progress`] knows; and the files that were made for this plan alone.
+    async fn proposal(&self, table: &Arc<Table>, progress: &Progress)
+    -> Result<(Proposal, Vec<StagedFile>), LakeError>;
+}
+
+/// Work on data files, which outlives a plan that others made void.
 #[derive(Debug, Default)]
-struct Affected {
+struct Progress {
+    state: Option<State>,
+    /// Files that were looked at and say nothing.
+    passed: HashSet<String>,
+    /// Files that say something: when one of them goes, all is void.
+    counted: HashSet<String>,
+    /// Files that lose rows.
     files: Vec<FileEntry>,
+    /// What is left of them.
     survivors: Vec<StagedFile>,
     /// Rows that go.
     rows: u64,
-}
-
-impl Affected {
-    fn removes(&self, now_ms: i64) -> Vec<Remove> {
-        self.files.iter().map(|file| Remove::of(file, now_ms, true)).collect()
-    }
-
-    fn kept(&self) -> impl Iterator<Item = (StagedFile, bool)> {
-        self.survivors.iter().cloned().map(|file| (file, false))
-    }
 }
 
 impl Table {
@@ -80,64 +104,121 @@ impl Table {
 
     /// Applies what was committed since.
     async fn catch_up(&self, state: &mut State) -> Result<(), LakeError> {
-        loop {
+        let newest = self.refresh().await?;
+        while state.version < newest {
             let next = state.version + 1;
-            let Some(bytes) = self.at.read_commit(next).await? else { return Ok(()) };
-            state.apply(&self.at, next, self.at.decode(next, &bytes)?)?;
+            match self.at.read_commit(next).await? {
+                Some(bytes) => state.apply(&self.at, next, self.at.decode(next, &bytes)?)?,
+                // Cleaned up meanwhile.
+                None => *state = self.plan_on().await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries a rewrite out, from plan to plan until it is committed, settled by somebody else, or given up.
+    async fn rewrite<R: Rewrite>(self: &Arc<Self>, mut rewrite: R) -> Result<(Verdict, R, Progress), LakeError> {
+        let mut progress = Progress::default();
+        let mut attempt = 1;
+        loop {
+            rewrite = self.advance(rewrite, &mut progress).await?;
+            let member = rewrite.member().clone();
+            let known = progress.state.as_ref().and_then(|state| state.transactions.get(&member.producer.id));
+            let known = known.map(|known| known.version);
+            let moved = |version: &i64| {
+                *version >= member.producer.version || rewrite.made_after().is_some_and(|after| known != after)
+            };
+            if let Some(version) = known.filter(moved) {
+                self.writer.discard(&progress.survivors).await;
+                return Ok((Verdict::Moved(vec![(0, version)]), rewrite, progress));
+            }
+            let (proposal, made) = rewrite.proposal(self, &progress).await?;
+            let proposal = self.completed(proposal, Member { after: known, ..member }, &progress);
+            let verdict = self.writer.propose(proposal).await;
+            // A conflict is found before the PUT, or after one that is known to have lost: nothing refers to the files.
+            let unused = match &verdict {
+                Ok(Verdict::Committed { .. }) => false,
+                Ok(Verdict::Moved(_)) => true,
+                Err(error) => error.kind() == ErrorKind::Conflict,
+            };
+            if unused {
+                self.writer.discard(&made).await;
+            }
+            match verdict {
+                Err(error) if self.replan(&error, attempt).await => attempt += 1,
+                verdict => {
+                    if unused {
+                        self.writer.discard(&progress.survivors).await;
+                    }
+                    return Ok((verdict?, rewrite, progress));
+                }
+            }
         }
     }
 
-    /// Writes every file that has rows of the selection anew, without them. One file is in memory at a time.
-    async fn without<S: Selection>(
-        self: &Arc<Self>,
-        state: &State,
-        mut selection: S,
-    ) -> Result<(Affected, S), LakeError> {
-        let mut affected = Affected::default();
+    fn completed(&self, proposal: Proposal, mut member: Member, progress: &Progress) -> Proposal {
+        if let Some(own) = proposal.members.first() {
+            member.books = own.books;
+        }
+        member.books.replaced = progress.rows;
+        let now_ms = (self.options.now_ms)();
+        let mut add: Vec<_> = progress.survivors.iter().cloned().map(|file| (file, false)).collect();
+        add.extend(proposal.add);
+        Proposal {
+            members: vec![member],
+            add,
+            remove: progress.files.iter().map(|file| Remove::of(file, now_ms, true)).collect(),
+            relies_on: progress.counted.clone(),
+            valid_at: progress.state.as_ref().map(|state| state.version),
+            ..proposal
+        }
+    }
+
+    /// Looks at the files that were not looked at yet, and writes those that lose rows anew. One file is in memory at
+    /// a time.
+    async fn advance<R: Rewrite>(self: &Arc<Self>, mut rewrite: R, progress: &mut Progress) -> Result<R, LakeError> {
+        let state = match progress.state.take() {
+            Some(mut state) => {
+                self.catch_up(&mut state).await?;
+                state
+            }
+            None => self.plan_on().await?,
+        };
+        if progress.counted.iter().any(|path| !state.files.contains_key(path)) {
+            self.writer.discard(&progress.survivors).await;
+            *progress = Progress { passed: std::mem::take(&mut progress.passed), ..Progress::default() };
+            rewrite.restart();
+        }
         let mut writer = self.writer.files();
-        for file in state.files.values() {
-            if !selection.may_be_in(file) {
+        for (path, file) in &state.files {
+            if progress.passed.contains(path) || progress.counted.contains(path) || !rewrite.may_be_in(file) {
                 continue;
             }
             let frame = self.read_as(file, &state.layout).await?;
             let (back, survivors) = spawn_blocking(move || {
-                let survivors = selection.select(&frame).and_then(|gone| match gone.sum().unwrap_or(0) {
-                    0 => Ok(None),
-                    gone_rows => {
-                        // A row that nothing is said about stays.
-                        let stays: BooleanChunked = gone.iter().map(|gone| gone != Some(true)).collect();
-                        Ok(Some((frame.filter(&stays)?, u64::from(gone_rows))))
-                    }
-                });
-                (selection, survivors)
+                let survivors = rewrite.select(&frame).and_then(|found| remaining(&frame, &found));
+                (rewrite, survivors)
             })
             .await
             .map_err(|_| self.stopped())?;
-            selection = back;
-            let Some((survivors, gone)) = survivors.map_err(|source| self.rewrite_error(source))? else { continue };
-            affected.rows += gone;
-            affected.files.push(file.clone());
+            rewrite = back;
+            let Some((survivors, gone)) = survivors.map_err(|source| self.rewrite_error(source))? else {
+                progress.passed.insert(path.clone());
+                continue;
+            };
+            progress.counted.insert(path.clone());
+            if gone == 0 {
+                continue;
+            }
+            progress.rows += gone;
+            progress.files.push(file.clone());
             if survivors.height() > 0 {
                 writer.write(survivors).await?;
             }
         }
-        affected.survivors = writer.finish().await?;
-        Ok((affected, selection))
-    }
-
-    /// Commits a rewrite. The files that were made for this plan are discarded where nothing can refer to them.
-    async fn commit_rewrite(&self, proposal: Proposal, made: &[StagedFile]) -> Result<Verdict, LakeError> {
-        let verdict = self.writer.propose(proposal).await;
-        let unused = match &verdict {
-            Ok(Verdict::Committed { .. }) => false,
-            Ok(Verdict::Moved(_)) => true,
-            // A conflict is found before the PUT, or after one that is known to have lost.
-            Err(error) => error.kind() == ErrorKind::Conflict,
-        };
-        if unused {
-            self.writer.discard(made).await;
-        }
-        verdict
+        progress.survivors.extend(writer.finish().await?);
+        progress.state = Some(state);
+        Ok(rewrite)
     }
 
     /// Whether a rewrite that failed is worth a new plan; waits a moment if so.
@@ -153,4 +234,15 @@ impl Table {
     fn rewrite_error(&self, source: PolarsError) -> LakeError {
         LakeError::Frame { table: self.name().to_owned(), action: "rewrite", source }
     }
+}
+
+/// The rows that stay and how many go; `None` for a file that says nothing.
+fn remaining(frame: &DataFrame, found: &Found) -> PolarsResult<Option<(DataFrame, u64)>> {
+    if !found.any {
+        return Ok(None);
+    }
+    // A row that nothing is said about stays.
+    let stays: BooleanChunked = found.gone.iter().map(|gone| gone != Some(true)).collect();
+    let gone = u64::from(found.gone.sum().unwrap_or(0));
+    Ok(Some((frame.filter(&stays)?, gone)))
 }

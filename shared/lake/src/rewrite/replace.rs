@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use polars::prelude::*;
 use serde_json::{Value, json};
 use weir_contract::{SOURCE, SOURCE_POSITION};
 
-use super::Selection;
+use super::{Found, Progress, Rewrite};
 use crate::commit::{Books, Member, Outcome, Producer, Proposal, Verdict};
 use crate::data::bounds::Keys;
 use crate::data::writer::{Staged, StagedFile};
@@ -33,27 +34,70 @@ pub struct Replacement {
 struct OfSource {
     source: String,
     positions: Option<RangeInclusive<i64>>,
-    keys: Keys,
+    keys: Arc<Keys>,
+    member: Member,
+    /// Another producer whose delivery is settled, too.
+    settles: Option<Producer>,
+    /// The new rows; they outlive a plan.
+    files: Vec<StagedFile>,
 }
 
-impl Selection for OfSource {
-    fn may_be_in(&self, file: &FileEntry) -> bool {
-        if !self.keys.may_be_in(&file.partition_values, file.stats.as_deref()) {
-            return false;
-        }
-        let Some(positions) = &self.positions else { return true };
-        let stats = file.stats.as_deref().and_then(|stats| serde_json::from_str::<Value>(stats).ok());
-        let bound = |kind: &str| stats.as_ref()?.get(kind)?.get(SOURCE_POSITION)?.as_i64();
-        bound("minValues").is_none_or(|min| min <= *positions.end())
-            && bound("maxValues").is_none_or(|max| *positions.start() <= max)
+#[async_trait]
+impl Rewrite for OfSource {
+    fn member(&self) -> &Member {
+        &self.member
     }
 
-    fn select(&mut self, frame: &DataFrame) -> PolarsResult<BooleanChunked> {
-        let theirs = frame.column(SOURCE)?.str()?.equal(self.source.as_str());
-        let Some(positions) = &self.positions else { return Ok(theirs) };
-        let position = frame.column(SOURCE_POSITION)?.i64()?;
-        Ok(&(&theirs & &position.gt_eq(*positions.start())) & &position.lt_eq(*positions.end()))
+    fn may_be_in(&self, file: &FileEntry) -> bool {
+        may_hold(&self.keys, self.positions.as_ref(), &file.partition_values, file.stats.as_deref())
     }
+
+    fn select(&mut self, frame: &DataFrame) -> PolarsResult<Found> {
+        let theirs = frame.column(SOURCE)?.str()?.equal(self.source.as_str());
+        let Some(positions) = &self.positions else { return Ok(Found::of(theirs)) };
+        let position = frame.column(SOURCE_POSITION)?.i64()?;
+        let within = &position.gt_eq(*positions.start()) & &position.lt_eq(*positions.end());
+        Ok(Found::of(&theirs & &within))
+    }
+
+    async fn proposal(&self, _: &Arc<Table>, progress: &Progress) -> Result<(Proposal, Vec<StagedFile>), LakeError> {
+        let settled =
+            |also: &Producer| progress.state.as_ref().is_some_and(|state| state.transactions.contains_key(&also.id));
+        let bounds = self.positions.as_ref().map(|positions| json!([positions.start(), positions.end()]));
+        let (keys, positions) = (Arc::clone(&self.keys), self.positions.clone());
+        let proposal = Proposal {
+            settles: self.settles.as_ref().map(|also| (also.clone(), settled(also))),
+            members: vec![self.member.clone()],
+            add: self.files.iter().cloned().map(|file| (file, true)).collect(),
+            unseen: Some(Arc::new(move |add| {
+                may_hold(&keys, positions.as_ref(), &add.partition_values, add.stats.as_deref())
+            })),
+            operation: "REPLACE",
+            details: BTreeMap::from([
+                ("operation", json!("replace_source")),
+                ("source", json!(self.source)),
+                ("positions", json!(bounds)),
+            ]),
+            ..Proposal::default()
+        };
+        Ok((proposal, Vec::new()))
+    }
+}
+
+fn may_hold(
+    source: &Keys,
+    positions: Option<&RangeInclusive<i64>>,
+    partition: &BTreeMap<String, Option<String>>,
+    stats: Option<&str>,
+) -> bool {
+    if !source.may_be_in(partition, stats) {
+        return false;
+    }
+    let Some(positions) = positions else { return true };
+    let stats = stats.and_then(|stats| serde_json::from_str::<Value>(stats).ok());
+    let bound = |kind: &str| stats.as_ref()?.get(kind)?.get(SOURCE_POSITION)?.as_i64();
+    bound("minValues").is_none_or(|min| min <= *positions.end())
+        && bound("maxValues").is_none_or(|max| *positions.start() <= max)
 }
 
 impl Table {
@@ -78,67 +122,19 @@ impl Table {
         settles: Option<Producer>,
     ) -> Result<Outcome, LakeError> {
         let files = self.writer.into_files(rows).await?;
-        let request = Request { source, positions, producer, books, settles };
-        let mut attempt = 1;
-        let outcome = loop {
-            match self.try_replace(&request, &files).await {
-                Err(error) if self.replan(&error, attempt).await => attempt += 1,
-                outcome => break outcome,
-            }
-        };
+        let keys = df!(SOURCE => [source.as_str()]).and_then(|keys| Keys::of(&keys));
+        let keys = Arc::new(keys.map_err(|error| self.rewrite_error(error))?);
+        let member = Member::new(producer, None, books);
+        let request = OfSource { source, positions, keys, member: member.clone(), settles, files: files.clone() };
+        let outcome = self.rewrite(request).await;
         // Given up for good, or settled by somebody else: nothing refers to what this request brought.
-        if matches!(&outcome, Ok(Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. }))
-            || outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict)
-        {
+        let unused = match &outcome {
+            Ok((verdict, ..)) => matches!(verdict, Verdict::Moved(_)),
+            Err(error) => error.kind() == ErrorKind::Conflict,
+        };
+        if unused {
             self.writer.discard(&files).await;
         }
-        outcome
+        Ok(member.outcome(&outcome?.0))
     }
-
-    async fn try_replace(self: &Arc<Self>, request: &Request, files: &[StagedFile]) -> Result<Outcome, LakeError> {
-        let state = self.plan_on().await?;
-        let Request { source, positions, producer, books, settles } = request;
-        let after = state.transactions.get(&producer.id).map(|known| known.version);
-        let member = Member::new(producer.clone(), after, *books);
-        if let Some(version) = after.filter(|version| *version >= producer.version) {
-            return Ok(member.moved(version));
-        }
-        let settles = settles.as_ref().map(|also| (also.clone(), state.transactions.contains_key(&also.id)));
-        let keys = df!(SOURCE => [source.as_str()]).and_then(|keys| Keys::of(&keys));
-        let keys = keys.map_err(|error| self.rewrite_error(error))?;
-        let selection = OfSource { source: source.clone(), positions: positions.clone(), keys };
-        let (affected, _) = self.without(&state, selection).await?;
-        let mut add: Vec<_> = affected.kept().collect();
-        add.extend(files.iter().cloned().map(|file| (file, true)));
-        let replaced = Books { replaced: affected.rows, ..*books };
-        let bounds = positions.as_ref().map(|positions| json!([positions.start(), positions.end()]));
-        let proposal = Proposal {
-            members: vec![Member { books: replaced, ..member.clone() }],
-            settles,
-            add,
-            remove: affected.removes((self.options.now_ms)()),
-            valid_at: Some(state.version),
-            operation: "REPLACE",
-            details: BTreeMap::from([
-                ("operation", json!("replace_source")),
-                ("source", json!(source)),
-                ("positions", json!(bounds)),
-            ]),
-            ..Proposal::default()
-        };
-        // The new rows' files are the request's: they outlive this plan.
-        let verdict = self.commit_rewrite(proposal, &affected.survivors).await;
-        Ok(match verdict? {
-            Verdict::Committed { version } => Outcome::Committed { version },
-            Verdict::Moved(moved) => member.moved(moved.first().map_or(producer.version, |(_, version)| *version)),
-        })
-    }
-}
-
-struct Request {
-    source: String,
-    positions: Option<RangeInclusive<i64>>,
-    producer: Producer,
-    books: Books,
-    settles: Option<Producer>,
 }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use polars::prelude::*;
 use serde_json::json;
 use weir_contract::SOURCE_POSITION;
 
-use super::Selection;
+use super::{Found, Progress, Rewrite};
 use crate::commit::{Books, Member, Outcome, Producer, Proposal, Verdict};
 use crate::data::bounds::{Keys, comparable, last_of_each};
+use crate::data::writer::StagedFile;
 use crate::error::LakeError;
 use crate::snapshot::FileEntry;
 use crate::table::Table;
@@ -55,19 +57,40 @@ const NEW_ORDER: &str = "\u{0}new_order";
 struct ByKey {
     keys: Vec<String>,
     order_by: String,
-    /// The key columns made [`comparable`], [`NEW_ROW`] and [`NEW_ORDER`].
+    /// The rows that may come in: the newest of each key.
+    newest: DataFrame,
+    /// Their key columns made [`comparable`], [`NEW_ROW`] and [`NEW_ORDER`].
     incoming: DataFrame,
     bounds: Arc<Keys>,
+    member: Member,
+    /// Rows of the caller's frame.
+    given: u64,
     /// Rows of `incoming` that the table has newer.
     overtaken: HashSet<IdxSize>,
 }
 
-impl Selection for ByKey {
+impl ByKey {
+    /// Rows that are written.
+    fn written(&self) -> u64 {
+        (self.newest.height() - self.overtaken.len()) as u64
+    }
+}
+
+#[async_trait]
+impl Rewrite for ByKey {
+    fn member(&self) -> &Member {
+        &self.member
+    }
+
+    fn made_after(&self) -> Option<Option<i64>> {
+        Some(self.member.after)
+    }
+
     fn may_be_in(&self, file: &FileEntry) -> bool {
         self.bounds.may_be_in(&file.partition_values, file.stats.as_deref())
     }
 
-    fn select(&mut self, frame: &DataFrame) -> PolarsResult<BooleanChunked> {
+    fn select(&mut self, frame: &DataFrame) -> PolarsResult<Found> {
         let mut candidates = comparable(frame.select(&self.keys)?)?;
         candidates.with_column(frame.column(&self.order_by)?.clone().with_name(ORDER.into()))?;
         let candidates = candidates.with_row_index(ROW.into(), None)?;
@@ -83,7 +106,33 @@ impl Selection for ByKey {
                 *gone = true;
             }
         }
-        Ok(BooleanChunked::from_slice(PlSmallStr::EMPTY, &gone))
+        Ok(Found { any: met.height() > 0, gone: BooleanChunked::from_slice(PlSmallStr::EMPTY, &gone) })
+    }
+
+    fn restart(&mut self) {
+        self.overtaken.clear();
+    }
+
+    async fn proposal(&self, table: &Arc<Table>, _: &Progress) -> Result<(Proposal, Vec<StagedFile>), LakeError> {
+        let rows = (0..self.newest.height() as IdxSize).map(|row| !self.overtaken.contains(&row));
+        let rows = self.newest.filter(&rows.collect::<BooleanChunked>());
+        let mut files = table.writer.files();
+        files.write(rows.map_err(|error| table.rewrite_error(error))?).await?;
+        let files = files.finish().await?;
+        let overtaken = self.given - self.written();
+        let mut member = self.member.clone();
+        member.books.already_committed += member.books.committed.min(overtaken);
+        member.books.committed = member.books.committed.saturating_sub(overtaken);
+        let bounds = Arc::clone(&self.bounds);
+        let proposal = Proposal {
+            members: vec![member],
+            add: files.iter().cloned().map(|file| (file, true)).collect(),
+            unseen: Some(Arc::new(move |add| bounds.may_be_in(&add.partition_values, add.stats.as_deref()))),
+            operation: "MERGE",
+            details: BTreeMap::from([("operation", json!("upsert")), ("keys", json!(self.keys))]),
+            ..Proposal::default()
+        };
+        Ok((proposal, files))
     }
 }
 
@@ -105,17 +154,31 @@ impl Table {
     /// # Errors
     /// [`LakeError::Schema`] for a key or an order that is no column of the table, and for a key that is null.
     pub async fn upsert(self: &Arc<Self>, upsert: Upsert) -> Result<Upserted, LakeError> {
-        let frame = self.writer.conform(upsert.frame.clone()).await?;
-        let order_by = upsert.order_by.clone().unwrap_or_else(|| SOURCE_POSITION.to_owned());
-        self.check_columns(&frame, &upsert.keys, &order_by)?;
-        let newest = newest(&frame, &upsert.keys, &order_by).map_err(|error| self.rewrite_error(error))?;
-        let mut attempt = 1;
-        loop {
-            match self.try_upsert(&upsert, &newest, &order_by).await {
-                Err(error) if self.replan(&error, attempt).await => attempt += 1,
-                outcome => return outcome,
-            }
-        }
+        let given = upsert.frame.height() as u64;
+        let Upsert { producer, after, frame, keys, order_by, books } = upsert;
+        let frame = self.writer.conform(frame).await?;
+        let order_by = order_by.unwrap_or_else(|| SOURCE_POSITION.to_owned());
+        self.check_columns(&frame, &keys, &order_by)?;
+        let failed = |error| self.rewrite_error(error);
+        let newest = newest(&frame, &keys, &order_by).map_err(failed)?;
+        let key = self.layout().key(&newest.select(&keys).map_err(failed)?)?;
+        let bounds = Arc::new(Keys::of(&key).map_err(failed)?);
+        let incoming = incoming(key, &newest, &order_by).map_err(failed)?;
+        let member = Member::new(producer, after, books);
+        let overtaken = HashSet::new();
+        let request = ByKey { keys, order_by, newest, incoming, bounds, member: member.clone(), given, overtaken };
+        let (verdict, request, progress) = self.rewrite(request).await?;
+        let outcome = member.outcome(&verdict);
+        Ok(match verdict {
+            Verdict::Committed { .. } => Upserted {
+                outcome,
+                written: request.written(),
+                replaced: progress.rows,
+                overtaken: given - request.written(),
+                files: progress.files.len(),
+            },
+            Verdict::Moved(_) => Upserted { outcome, written: 0, replaced: 0, overtaken: 0, files: 0 },
+        })
     }
 
     fn check_columns(&self, frame: &DataFrame, keys: &[String], order_by: &str) -> Result<(), LakeError> {
@@ -131,66 +194,6 @@ impl Table {
             Some(name) => error(format!("no column `{name}` to order rows by")),
             None => Ok(()),
         }
-    }
-
-    async fn try_upsert(
-        self: &Arc<Self>,
-        upsert: &Upsert,
-        newest: &DataFrame,
-        order_by: &str,
-    ) -> Result<Upserted, LakeError> {
-        let Upsert { producer, after, keys, books, .. } = upsert;
-        let nothing = |outcome| Upserted { outcome, written: 0, replaced: 0, overtaken: 0, files: 0 };
-        let state = self.plan_on().await?;
-        let mut member = Member::new(producer.clone(), *after, *books);
-        let known = state.transactions.get(&producer.id).map(|known| known.version);
-        if let Some(version) = known.filter(|version| *version >= producer.version || known != *after) {
-            return Ok(nothing(member.moved(version)));
-        }
-        let failed = |error| self.rewrite_error(error);
-        let key = state.layout.key(&newest.select(keys).map_err(failed)?)?;
-        let bounds = Arc::new(Keys::of(&key).map_err(failed)?);
-        let selection = ByKey {
-            keys: keys.clone(),
-            order_by: order_by.to_owned(),
-            incoming: incoming(key, newest, order_by).map_err(failed)?,
-            bounds: Arc::clone(&bounds),
-            overtaken: HashSet::new(),
-        };
-        let (affected, selection) = self.without(&state, selection).await?;
-        let rows = (0..newest.height() as IdxSize).map(|row| !selection.overtaken.contains(&row));
-        let rows = newest.filter(&rows.collect::<BooleanChunked>()).map_err(failed)?;
-        let (written, given) = (rows.height() as u64, upsert.frame.height() as u64);
-        let overtaken = given - written;
-        let mut files = self.writer.files();
-        files.write(rows).await?;
-        let files = files.finish().await?;
-        let made = [files.clone(), affected.survivors.clone()].concat();
-        member.books.committed = books.committed.saturating_sub(overtaken);
-        member.books.already_committed += books.committed.min(overtaken);
-        member.books.replaced = affected.rows;
-        let proposal = Proposal {
-            members: vec![member.clone()],
-            add: affected.kept().chain(files.into_iter().map(|file| (file, true))).collect(),
-            remove: affected.removes((self.options.now_ms)()),
-            valid_at: Some(state.version),
-            unseen: Some(Arc::new(move |add| bounds.may_be_in(&add.partition_values, add.stats.as_deref()))),
-            operation: "MERGE",
-            details: BTreeMap::from([("operation", json!("upsert")), ("keys", json!(keys))]),
-            ..Proposal::default()
-        };
-        Ok(match self.commit_rewrite(proposal, &made).await? {
-            Verdict::Committed { version } => Upserted {
-                outcome: Outcome::Committed { version },
-                written,
-                replaced: affected.rows,
-                overtaken,
-                files: affected.files.len(),
-            },
-            Verdict::Moved(moved) => {
-                nothing(member.moved(moved.first().map_or(producer.version, |(_, version)| *version)))
-            }
-        })
     }
 }
 
