@@ -6,7 +6,7 @@
 //! lost is found, not repeated.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,8 +21,9 @@ use super::group::Group;
 use super::{FENCE, Proposal, Verdict};
 use crate::error::{ErrorKind, LakeError, is_final};
 use crate::lake::LakeOptions;
+use crate::log::checkpoint::last_checkpoint;
 use crate::log::state::State;
-use crate::log::{Location, commit_path};
+use crate::log::{Location, MEMORY_HOLDS, commit_path};
 use crate::schema::Layout;
 
 /// Back-off after the n-th failed request: up to this, doubled each time, jittered, never above [`FAILED_MAX`].
@@ -55,6 +56,8 @@ pub(crate) struct Writer {
     looks: AtomicU64,
     /// The number of the newest look that is in `known`.
     seen: AtomicU64,
+    /// When `known` was certainly the newest version, in milliseconds since the epoch.
+    newest_at_ms: AtomicI64,
 }
 
 /// How one attempt ended.
@@ -70,7 +73,8 @@ struct Attempted {
 }
 
 impl Writer {
-    pub(crate) fn new(at: Location, options: LakeOptions, state: State) -> Self {
+    /// `read_ms`: when `state` began to be read.
+    pub(crate) fn new(at: Location, options: LakeOptions, state: State, read_ms: i64) -> Self {
         Self {
             at,
             options,
@@ -80,6 +84,7 @@ impl Writer {
             group: Group::default(),
             looks: AtomicU64::new(1),
             seen: AtomicU64::new(0),
+            newest_at_ms: AtomicI64::new(read_ms),
         }
     }
 
@@ -106,13 +111,42 @@ impl Writer {
     /// Needs the turn.
     async fn read_new_commits(&self) -> Result<(), LakeError> {
         let look = self.looks.fetch_add(1, Ordering::SeqCst);
+        let now_ms = (self.options.now_ms)();
         loop {
             let next = self.known().version + 1;
             let Some(bytes) = self.at.read_commit(next).await? else { break };
             let lines = self.at.decode(next, &bytes)?;
             self.known().apply(&self.at, next, lines)?;
         }
+        if self.slept_long() {
+            self.skip_cleaned_commits().await?;
+        }
+        self.known().forget_if_many(now_ms);
         self.seen.fetch_max(look, Ordering::SeqCst);
+        self.newest_at_ms.store(now_ms, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Whether the commit after the one that is known may have been cleaned up meanwhile.
+    fn slept_long(&self) -> bool {
+        let known_ms = self.newest_at_ms.load(Ordering::SeqCst);
+        let slept_ms = (self.options.now_ms)().saturating_sub(known_ms);
+        u128::try_from(slept_ms).is_ok_and(|slept| slept >= MEMORY_HOLDS.as_millis()) || slept_ms < 0
+    }
+
+    /// A commit that is missing is the end of the log, or was cleaned up: then a newer checkpoint stands for it. To take
+    /// the second for the first would be to commit into the past, where no reader looks.
+    async fn skip_cleaned_commits(&self) -> Result<(), LakeError> {
+        let (known, definition, read) = {
+            let state = self.known();
+            (state.version, Arc::clone(&state.definition), state.read)
+        };
+        if last_checkpoint(&self.at).await?.is_some_and(|(version, _)| version > known) {
+            let state = State::reload(&self.at, &definition, &self.options, read).await?;
+            if state.version > known {
+                *self.known() = state;
+            }
+        }
         Ok(())
     }
 
@@ -160,6 +194,11 @@ impl Writer {
     }
 
     async fn commit_group(&self, mut group: Vec<Waiting>, later: &mut Vec<Waiting>) {
+        if self.slept_long()
+            && let Err(error) = self.read_new_commits().await
+        {
+            return self.fail(group, error);
+        }
         let began = Instant::now();
         let (mut attempts, mut failures) = (0, 0);
         let mut unknown: Option<Attempted> = None;
@@ -315,13 +354,16 @@ impl Writer {
     async fn put(&self, entry: Entry) -> Result<Put, LakeError> {
         let path = commit_path(&self.at.root, entry.version);
         let look = self.looks.fetch_add(1, Ordering::SeqCst);
+        let now_ms = (self.options.now_ms)();
         let payload = PutPayload::from(entry.body.clone());
         let refusal = match self.at.store.put_opts(&path, payload, PutMode::Create.into()).await {
             Ok(_) => {
                 let lines = self.at.decode(entry.version, &entry.body)?;
                 self.known().apply(&self.at, entry.version, lines)?;
                 // That the entry could be made says that there was nothing newer.
+                self.known().forget_if_many(now_ms);
                 self.seen.fetch_max(look, Ordering::SeqCst);
+                self.newest_at_ms.store(now_ms, Ordering::SeqCst);
                 return Ok(Put::Committed);
             }
             Err(error) => error,

@@ -6,6 +6,7 @@ mod guard;
 pub(crate) mod state;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -17,6 +18,10 @@ use crate::error::LakeError;
 
 /// A commit larger than this is not one of ours; refusing it keeps memory bounded.
 const MAX_COMMIT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What a process knows of a log is continued by the next commit for so long; later, that commit may have been cleaned
+/// up. No clean-up deletes what is younger than twice that.
+pub(crate) const MEMORY_HOLDS: Duration = Duration::from_secs(3600);
 
 /// `_delta_log`
 pub(crate) fn log_folder(table_root: &Path) -> Path {
