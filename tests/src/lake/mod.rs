@@ -1,15 +1,21 @@
 //! The lake's guarantees, tried against stores that fail, neighbours that race and readers that are not ours.
 
+mod checkpoints;
+mod clock;
 mod commits;
 mod conformance;
 mod exactly_once;
 mod faulty;
 mod guards;
+mod lease;
 mod log;
+mod log_cleanup;
 mod partitions;
 mod readers;
+mod retention;
 mod rewrites;
 mod statistics;
+mod vacuum;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
