@@ -22,7 +22,7 @@ const CHECKPOINT: CheckpointPolicy = CheckpointPolicy { commits: 20, age: Durati
 const LEASE: Duration = Duration::from_secs(300);
 /// Listing a whole table costs more than its commits: once in so many hours is enough.
 const VACUUM_EVERY: Duration = Duration::from_secs(6 * 3600);
-/// What crashed writers left goes after a day, or after two of the longest invocations.
+/// What crashed writers left goes after a day, or after twice the longest invocation.
 const ORPHAN_AGE: Duration = Duration::from_secs(86_400);
 /// Commits read for one plan.
 const COMMITS_PER_PLAN: usize = 10_000;
@@ -53,13 +53,18 @@ pub(crate) async fn maintain(app: &App, dataset: &str) -> Result<Report, AppErro
     // Each step stands alone: a table that cannot be compacted is loaded all the same. The first error is the task's.
     let mut steps = Vec::new();
     for definition in [&dataset.table, &dataset.quarantine] {
-        let Some(table) = runtime.lake.existing(definition).await? else { continue };
-        steps.push(tend(app, runtime, &table, dataset, &mut report).await);
+        match runtime.lake.existing(definition).await {
+            Ok(Some(table)) => steps.push(tend(app, runtime, &table, dataset, &mut report).await),
+            Ok(None) => {}
+            Err(error) => steps.push(Err(error.into())),
+        }
     }
-    if let (Some(warehouse), Some(load)) = (runtime.warehouse.as_deref(), table_load(dataset))
-        && let Some(table) = runtime.lake.existing(&dataset.table).await?
-    {
-        steps.push(load_warehouse(&table, warehouse, &load, &mut report).await);
+    if let (Some(warehouse), Some(load)) = (runtime.warehouse.as_deref(), table_load(dataset)) {
+        match runtime.lake.existing(&dataset.table).await {
+            Ok(Some(table)) => steps.push(load_warehouse(&table, warehouse, &load, &mut report).await),
+            Ok(None) => {}
+            Err(error) => steps.push(Err(error.into())),
+        }
     }
     steps.into_iter().collect::<Result<(), _>>()?;
     Ok(report)
@@ -73,7 +78,6 @@ async fn tend(
     dataset: &Dataset,
     report: &mut Report,
 ) -> Result<(), AppError> {
-    table.refresh().await?;
     let Some(mut lease) = table.lease("maintain", LEASE).await? else {
         report.busy += 1;
         return Ok(());
@@ -81,10 +85,13 @@ async fn tend(
     let deadline = crate::app::deadline(&app.settings);
     let mut steps = vec![compact(runtime, table, deadline, &mut lease, report).await];
     steps.push(checkpoint(table, report).await);
-    if lease.keep().await? {
-        steps.push(clean(runtime, table, dataset, deadline, report).await);
+    match lease.keep().await {
+        Ok(true) => steps.push(clean(runtime, table, dataset, deadline, report).await),
+        Ok(false) => {}
+        Err(error) => steps.push(Err(error.into())),
     }
-    lease.release().await?;
+    // Whatever failed: else nobody could try again before the lease has expired.
+    steps.push(lease.release().await.map_err(AppError::from));
     steps.into_iter().collect()
 }
 
@@ -118,10 +125,22 @@ async fn clean(
     deadline: Duration,
     report: &mut Report,
 ) -> Result<(), AppError> {
-    let options =
-        VacuumOptions { orphan_age: ORPHAN_AGE.max(deadline * 2), longest_invocation: deadline, dry_run: false };
-    let Some(vacuumed) = table.vacuum_if_due(VACUUM_EVERY, options).await? else { return Ok(()) };
-    report.files_deleted += vacuumed.removed + vacuumed.orphans;
+    // A commit is tried on in a task of its own when the invocation that wanted it has ended.
+    let longest_invocation = deadline * 2;
+    let orphan_age = ORPHAN_AGE.max(longest_invocation * 2);
+    let options = VacuumOptions { orphan_age, longest_invocation, dry_run: false };
+    let vacuumed = match table.vacuum_if_due(VACUUM_EVERY, options).await {
+        Ok(None) => return Ok(()),
+        Ok(Some(vacuumed)) => {
+            report.files_deleted += vacuumed.removed + vacuumed.orphans;
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    };
+    vacuumed.and(clean_log(runtime, table, dataset, report).await)
+}
+
+async fn clean_log(runtime: &Runtime, table: &Table, dataset: &Dataset, report: &mut Report) -> Result<(), AppError> {
     // The warehouse reads the log commit by commit: what it has not read stays.
     let watermark = match (runtime.warehouse.as_deref(), table_load(dataset)) {
         (Some(warehouse), Some(load)) if table.name() == dataset.table.name => warehouse.watermark(&load).await?,

@@ -2,26 +2,20 @@
 
 use std::time::Duration;
 
-/// `None` for a text that is no interval.
+/// `None` for a text that is no interval: one count, one unit. Spark takes several units; the kernel that writes our
+/// checkpoints reads only the first, and would forget a removed file before its time is over.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
-    let mut words = text.split_ascii_whitespace().peekable();
-    words.next_if(|word| word.eq_ignore_ascii_case("interval"));
-    let mut total = Duration::ZERO;
-    let mut any = false;
-    while let Some(count) = words.next() {
-        let seconds = match words.next()?.to_ascii_lowercase().trim_end_matches('s') {
-            "week" => 604_800.0,
-            "day" => 86_400.0,
-            "hour" => 3_600.0,
-            "minute" => 60.0,
-            "second" => 1.0,
-            "millisecond" => 0.001,
-            "microsecond" => 0.000_001,
-            _ => return None,
-        };
-        let count: u32 = count.parse().ok()?;
-        total = total.checked_add(Duration::try_from_secs_f64(f64::from(count) * seconds).ok()?)?;
-        any = true;
-    }
-    any.then_some(total)
+    let words: Vec<_> = text.split_ascii_whitespace().collect();
+    let ["interval", count, unit] = words.as_slice() else { return None };
+    let unit = match unit.strip_suffix('s').unwrap_or(unit) {
+        "week" => Duration::from_secs(604_800),
+        "day" => Duration::from_secs(86_400),
+        "hour" => Duration::from_secs(3_600),
+        "minute" => Duration::from_secs(60),
+        "second" => Duration::from_secs(1),
+        "millisecond" => Duration::from_millis(1),
+        "microsecond" => Duration::from_micros(1),
+        _ => return None,
+    };
+    unit.checked_mul(count.parse().ok()?)
 }

@@ -23,8 +23,8 @@ pub struct LakeOptions {
     pub target_file_bytes: usize,
     /// A commit that is not done by then fails; the last attempt may end later. Zero is one attempt.
     pub commit_timeout: Duration,
-    /// What is known of a table is thrown away and read anew when it is older. A writer that slept while the log it
-    /// knew was cleaned up would find the next version free, and commit where nobody looks. [`Table::clean_log`]
+    /// Until it is so old, what is known of a table is continued by the next commit; later that commit may have been
+    /// cleaned up, and who took its absence for the log's end would commit where nobody looks. [`Table::clean_log`]
     /// keeps the log for at least four times as long.
     ///
     /// [`Table::clean_log`]: crate::Table::clean_log

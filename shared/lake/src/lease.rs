@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutMode, PutPayload};
+use object_store::{ObjectStoreExt, PutMode};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{LakeError, is_final};
@@ -23,6 +23,10 @@ use crate::table::Table;
 const CLOCK_SKEW: Duration = Duration::from_secs(10);
 /// Generations that stay; a lister always finds one.
 const KEPT: i64 = 2;
+/// Attempts at making one.
+const ATTEMPTS: u32 = 3;
+/// Pause before the n-th more attempt, at most, times n.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A lease that is held, as far as its owner knows. Dropped without [`Lease::release`], it expires.
 #[derive(Debug)]
@@ -46,7 +50,9 @@ struct Record {
 impl Table {
     /// Takes the table's lease for `ttl`. `None` when somebody else has it. `owner` is for people who look.
     pub async fn lease(self: &Arc<Self>, owner: &str, ttl: Duration) -> Result<Option<Lease>, LakeError> {
-        let newest = self.newest_generation().await?;
+        // The newest fence is in the log, whoever made it.
+        self.refresh().await?;
+        let newest = self.generations().await?.into_iter().max();
         let now_ms = (self.options.now_ms)();
         if let Some(generation) = newest
             && let Some(record) = self.lease_record(generation).await?
@@ -71,17 +77,12 @@ impl Table {
         self.lease_folder().join(format!("{generation:020}.json"))
     }
 
-    async fn newest_generation(&self) -> Result<Option<i64>, LakeError> {
+    async fn generations(&self) -> Result<Vec<i64>, LakeError> {
         let folder = self.lease_folder();
-        let mut objects = self.at.store.list(Some(&folder));
-        let mut newest = None;
-        while let Some(object) =
-            objects.try_next().await.map_err(|error| self.at.store_error("list", &folder, error))?
-        {
-            let name = object.location.filename().and_then(|name| name.strip_suffix(".json"));
-            newest = newest.max(name.and_then(|name| name.parse().ok()));
-        }
-        Ok(newest)
+        let failed = |error| self.at.store_error("list", &folder, error);
+        let objects: Vec<_> = self.at.store.list(Some(&folder)).try_collect().await.map_err(failed)?;
+        let names = objects.iter().filter_map(|object| object.location.filename()?.strip_suffix(".json"));
+        Ok(names.filter_map(|name| name.parse().ok()).collect())
     }
 
     /// `None` when it is gone or cannot be read as what it should be: then it holds nobody off.
@@ -97,27 +98,36 @@ impl Table {
         }
     }
 
-    /// False when somebody else made it.
+    /// False when somebody else made it, or a later one.
     async fn make_generation(&self, generation: i64, owner: &str, expires_ms: i64) -> Result<bool, LakeError> {
         let path = self.lease_path(generation);
         let record = Record { owner: owner.to_owned(), expires_ms };
         let body = serde_json::to_vec(&record).map_err(|error| self.at.corrupt(&path, error))?;
-        if let Err(refusal) = self.at.store.put_opts(&path, PutPayload::from(body), PutMode::Create.into()).await {
+        let mut attempt = 1;
+        while let Err(refusal) = self.at.store.put_opts(&path, body.clone().into(), PutMode::Create.into()).await {
             if is_final(&refusal) {
                 return Err(self.at.store_error("lease", &path, refusal));
             }
             // Refused, or ours with the answer lost: what is there tells.
             match self.lease_record(generation).await? {
-                Some(record) if record.owner == owner && record.expires_ms == expires_ms => {}
+                Some(record) if record.owner == owner && record.expires_ms == expires_ms => break,
                 Some(_) => return Ok(false),
-                None => return Err(self.at.store_error("lease", &path, refusal)),
+                None if attempt == ATTEMPTS => return Err(self.at.store_error("lease", &path, refusal)),
+                // The same record again, so that it is recognised if it did arrive.
+                None => tokio::time::sleep(self.options.jitter(PAUSE * attempt)).await,
+            }
+            attempt += 1;
+        }
+        // Whoever looked long ago can make a generation that was there once and is deleted: a later one tells.
+        let all = self.generations().await?;
+        let late = all.iter().any(|other| *other > generation);
+        let old = |other: &i64| if late { *other == generation } else { *other <= generation - KEPT };
+        for old in all.iter().filter(|other| old(other)) {
+            if let Err(error) = self.at.store.delete(&self.lease_path(*old)).await {
+                tracing::debug!(table = self.name(), %error, "an old lease record stays");
             }
         }
-        let old = self.lease_path(generation - KEPT);
-        if let Err(error) = self.at.store.delete(&old).await {
-            tracing::debug!(table = self.name(), %error, "an old lease record stays");
-        }
-        Ok(true)
+        Ok(!late)
     }
 }
 

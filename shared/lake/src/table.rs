@@ -46,8 +46,9 @@ impl Table {
         options: &LakeOptions,
     ) -> Result<Option<Self>, LakeError> {
         let definition = Arc::new(definition.clone());
+        let read_ms = (options.now_ms)();
         let Some(state) = State::load(&at, &definition, options, Read::Writer).await? else { return Ok(None) };
-        let writer = Arc::new(Writer::new(at.clone(), options.clone(), state));
+        let writer = Arc::new(Writer::new(at.clone(), options.clone(), state, read_ms));
         Ok(Some(Self { at, definition, options: options.clone(), writer }))
     }
 
@@ -101,8 +102,7 @@ impl Table {
     }
 
     pub(crate) async fn load_state(&self, read: Read) -> Result<State, LakeError> {
-        let state = State::load(&self.at, &self.definition, &self.options, read).await?;
-        state.ok_or_else(|| self.at.corrupt(&self.at.root, "the table's log is gone"))
+        State::reload(&self.at, &self.definition, &self.options, read).await
     }
 
     pub(crate) fn stopped(&self) -> LakeError {

@@ -98,6 +98,60 @@ async fn maintenance_compacts_checkpoints_and_loads_and_then_has_nothing_to_do()
     host.shutdown().await;
 }
 
+/// Two of one table would only do the same work twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_another_instance_maintains_is_left_to_it() {
+    let site = Site::new();
+    let host = start(&site).await;
+    for blob in 0..4 {
+        site.put(&format!("orders/{blob}.csv"), format!("id,amount,note\n{blob},1.00,a\n")).await;
+        settle(&host).await;
+    }
+    let lease = site.path("lake/orders/_weir_lease/00000000000000000007.json");
+    std::fs::create_dir_all(lease.parent().unwrap()).unwrap();
+    std::fs::write(&lease, json!({"owner": "another", "expiresMs": i64::MAX}).to_string()).unwrap();
+    let mut reports = host.subscribe();
+    assert!(host.run_timer("maintain").await.unwrap().ok);
+    settle(&host).await;
+    let done = returned(&mut reports, "run_task");
+    let orders = done.iter().find(|report| report["dataset"] == "orders").unwrap();
+    assert_eq!((&orders["busy"], &orders["filesRemoved"], &orders["rowsLoaded"]), (&json!(1), &json!(0), &json!(4)));
+
+    std::fs::remove_file(&lease).unwrap();
+    assert!(host.run_timer("maintain").await.unwrap().ok);
+    settle(&host).await;
+    let done = returned(&mut reports, "run_task");
+    let orders = done.iter().find(|report| report["dataset"] == "orders").unwrap();
+    assert_eq!((&orders["busy"], &orders["filesRemoved"]), (&json!(0), &json!(4)));
+    host.shutdown().await;
+}
+
+/// A file that cannot be read stops the compaction of its table, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_fails_hinders_no_other_and_gives_the_lease_up() {
+    let site = Site::new();
+    let host = start(&site).await;
+    for blob in 0..4 {
+        site.put(&format!("orders/{blob}.csv"), format!("id,amount,note\n{blob},1.00,a\n{blob},-1.00,b\n")).await;
+        settle(&host).await;
+    }
+    for file in files(&site.path("lake/orders"), "parquet") {
+        std::fs::write(file, "no Parquet").unwrap();
+    }
+    assert!(host.run_timer("maintain").await.unwrap().ok);
+    settle(&host).await;
+    assert_eq!(host.queue_len("tasks-poison"), 1);
+    let quarantine = site.table("orders__quarantine").await.unwrap().snapshot().await.unwrap();
+    assert_eq!(quarantine.files.len(), 1, "it was compacted");
+    for table in ["orders", "orders__quarantine"] {
+        assert!(site.path(&format!("lake/{table}/_weir_maintenance/vacuumed")).is_file(), "{table}: vacuumed");
+        let leases = files(&site.path(&format!("lake/{table}/_weir_lease")), "json");
+        let newest: Value = serde_json::from_slice(&std::fs::read(leases.last().unwrap()).unwrap()).unwrap();
+        assert_eq!(newest["expiresMs"], 0, "{table}: {newest}");
+    }
+    host.shutdown().await;
+}
+
 fn warehouse_rows(site: &Site) -> i64 {
     let warehouse = rusqlite::Connection::open(site.path("warehouse.db")).unwrap();
     warehouse.query_row("SELECT count(DISTINCT _source || _source_position) FROM orders", [], |row| row.get(0)).unwrap()

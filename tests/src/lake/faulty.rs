@@ -75,6 +75,12 @@ pub(super) struct Faulty {
     random: Mutex<StdRng>,
     /// Part of a path, and what happens to the next write of such a path.
     script: Mutex<Vec<(String, Fault)>>,
+    /// Part of a path, and where the next read of such a path waits.
+    reads: Mutex<Vec<(String, Gate)>>,
+    /// Where the next listing waits.
+    listing: Mutex<Option<Gate>>,
+    /// Deletions that still succeed.
+    deletions: Mutex<Option<usize>>,
     requests: Mutex<BTreeMap<&'static str, usize>>,
     late: Arc<AtomicUsize>,
 }
@@ -86,6 +92,9 @@ impl Faulty {
             weather,
             random: Mutex::new(StdRng::seed_from_u64(seed)),
             script: Mutex::default(),
+            reads: Mutex::default(),
+            listing: Mutex::default(),
+            deletions: Mutex::default(),
             requests: Mutex::default(),
             late: Arc::default(),
         })
@@ -105,6 +114,25 @@ impl Faulty {
         let gate = Gate::new();
         self.next_write(part_of_path, Fault::Held(gate.clone()));
         gate
+    }
+
+    /// The next read of such a path waits.
+    pub(super) fn hold_next_read(&self, part_of_path: &str) -> Gate {
+        let gate = Gate::new();
+        self.reads.lock().unwrap().push((part_of_path.to_owned(), gate.clone()));
+        gate
+    }
+
+    /// The next listing waits.
+    pub(super) fn hold_next_listing(&self) -> Gate {
+        let gate = Gate::new();
+        *self.listing.lock().unwrap() = Some(gate.clone());
+        gate
+    }
+
+    /// The next deletions succeed and the others fail.
+    pub(super) fn delete_only(&self, deletions: usize) {
+        *self.deletions.lock().unwrap() = Some(deletions);
     }
 
     /// Requests by kind since the last call: `put log`, `put data`, `get log`, `get data`, `list`, `delete`.
@@ -209,6 +237,14 @@ impl ObjectStore for Faulty {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.count("get log", "get data", location);
+        let held = {
+            let mut reads = self.reads.lock().unwrap();
+            let index = reads.iter().position(|(part, _)| location.as_ref().contains(part.as_str()));
+            index.map(|index| reads.remove(index).1)
+        };
+        if let Some(gate) = held {
+            gate.pass().await;
+        }
         match self.weather(&[Fault::Before]).await {
             Some(_) => Err(lost()),
             None => self.inner.get_opts(location, options).await,
@@ -217,12 +253,24 @@ impl ObjectStore for Faulty {
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         *self.requests.lock().unwrap().entry("delete").or_default() += 1;
-        self.inner.delete_stream(locations)
+        let Some(left) = *self.deletions.lock().unwrap() else { return self.inner.delete_stream(locations) };
+        // One after the other, so that the limit is met exactly.
+        *self.deletions.lock().unwrap() = Some(0);
+        let done = self.inner.delete_stream(locations.take(left).boxed());
+        done.chain(futures::stream::once(async { Err(lost()) })).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         *self.requests.lock().unwrap().entry("list").or_default() += 1;
         let failed = self.random.lock().unwrap().random_bool(self.weather.faults);
+        if let Some(gate) = self.listing.lock().unwrap().take() {
+            let (inner, prefix) = (Arc::clone(&self.inner), prefix.cloned());
+            let listed = async move {
+                gate.pass().await;
+                inner.list(prefix.as_ref()).collect::<Vec<_>>().await
+            };
+            return futures::stream::once(listed).map(futures::stream::iter).flatten().boxed();
+        }
         if failed { futures::stream::once(async { Err(lost()) }).boxed() } else { self.inner.list(prefix) }
     }
 

@@ -1,5 +1,7 @@
 //! The lake's guarantees, tried against stores that fail, neighbours that race and readers that are not ours.
 
+mod checkpoints;
+mod clock;
 mod commits;
 mod compaction;
 mod conformance;
@@ -8,10 +10,13 @@ mod exactly_once;
 mod faulty;
 mod guards;
 mod interleavings;
+mod lease;
 mod log;
+mod log_cleanup;
 mod partitions;
 mod ranges;
 mod readers;
+mod retention;
 mod rewrites;
 mod schedules;
 mod simulation;
@@ -20,6 +25,7 @@ mod statistics;
 mod storm;
 mod upsert;
 mod upsert_races;
+mod vacuum;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;

@@ -6,7 +6,7 @@
 //! lost is found, not repeated.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ use super::group::Group;
 use super::{FENCE, Proposal, Verdict};
 use crate::error::{ErrorKind, LakeError, is_final};
 use crate::lake::LakeOptions;
-use crate::log::state::{Read, State};
+use crate::log::checkpoint::last_checkpoint;
+use crate::log::state::State;
 use crate::log::{Location, commit_path};
 use crate::schema::Layout;
 
@@ -48,8 +49,8 @@ pub(crate) struct Writer {
     pub(crate) options: LakeOptions,
     /// Changed only by whoever has the turn.
     known: SyncMutex<State>,
-    /// When it was last known to be the newest.
-    looked: SyncMutex<Instant>,
+    /// When `known` was certainly the newest version, in milliseconds since the epoch.
+    newest_at_ms: AtomicI64,
     turn: Arc<Mutex<()>>,
     waiting: SyncMutex<Vec<Waiting>>,
     pub(super) group: Group,
@@ -72,12 +73,13 @@ struct Attempted {
 }
 
 impl Writer {
-    pub(crate) fn new(at: Location, options: LakeOptions, state: State) -> Self {
+    /// `read_ms`: when `state` began to be read.
+    pub(crate) fn new(at: Location, options: LakeOptions, state: State, read_ms: i64) -> Self {
         Self {
             at,
             options,
             known: SyncMutex::new(state),
-            looked: SyncMutex::new(Instant::now()),
+            newest_at_ms: AtomicI64::new(read_ms),
             turn: Arc::default(),
             waiting: SyncMutex::default(),
             group: Group::default(),
@@ -109,35 +111,47 @@ impl Writer {
     /// Needs the turn.
     async fn read_new_commits(&self) -> Result<(), LakeError> {
         let look = self.looks.fetch_add(1, Ordering::SeqCst);
-        let began = Instant::now();
-        self.forget_if_old().await?;
+        let now_ms = (self.options.now_ms)();
         loop {
             let next = self.known().version + 1;
             let Some(bytes) = self.at.read_commit(next).await? else { break };
             let lines = self.at.decode(next, &bytes)?;
             self.known().apply(&self.at, next, lines)?;
         }
-        self.saw(look, began);
+        if self.slept_long() {
+            self.skip_cleaned_commits().await?;
+        }
+        self.saw(look, now_ms);
         Ok(())
     }
 
-    fn saw(&self, look: u64, began: Instant) {
+    /// What is known was the newest at that time.
+    fn saw(&self, look: u64, now_ms: i64) {
+        self.known().forget_if_many(now_ms);
         self.seen.fetch_max(look, Ordering::SeqCst);
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = began;
+        self.newest_at_ms.store(now_ms, Ordering::SeqCst);
     }
 
-    /// Reads the whole state anew when it is too old for the log to be whole after it. Needs the turn.
-    async fn forget_if_old(&self) -> Result<(), LakeError> {
-        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.elapsed() < self.options.max_state_age {
-            return Ok(());
+    /// Whether the commit after the one that is known may have been cleaned up meanwhile.
+    fn slept_long(&self) -> bool {
+        let known_ms = self.newest_at_ms.load(Ordering::SeqCst);
+        let slept_ms = (self.options.now_ms)().saturating_sub(known_ms);
+        slept_ms < 0 || u128::try_from(slept_ms).is_ok_and(|slept| slept >= self.options.max_state_age.as_millis())
+    }
+
+    /// A commit that is missing is the end of the log, or was cleaned up: then a newer checkpoint stands for it. To take
+    /// the second for the first would be to commit into the past, where no reader looks.
+    async fn skip_cleaned_commits(&self) -> Result<(), LakeError> {
+        let (known, definition, read) = {
+            let state = self.known();
+            (state.version, Arc::clone(&state.definition), state.read)
+        };
+        if last_checkpoint(&self.at).await?.is_some_and(|(version, _)| version > known) {
+            let state = State::reload(&self.at, &definition, &self.options, read).await?;
+            if state.version > known {
+                *self.known() = state;
+            }
         }
-        let began = Instant::now();
-        let definition = Arc::clone(&self.known().definition);
-        let state = State::load(&self.at, &definition, &self.options, Read::Writer).await?;
-        let state = state.ok_or_else(|| self.at.corrupt(&self.at.root, "the table's log is gone"))?;
-        *self.known() = state;
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = began;
         Ok(())
     }
 
@@ -191,7 +205,8 @@ impl Writer {
         let failed = loop {
             // A lost entry is tried again at its version: a group in doubt must not lose sight of it.
             if unknown.is_none()
-                && let Err(error) = self.forget_if_old().await
+                && self.slept_long()
+                && let Err(error) = self.read_new_commits().await
             {
                 break error;
             }
@@ -346,14 +361,14 @@ impl Writer {
 
     async fn put(&self, entry: Entry) -> Result<Put, LakeError> {
         let path = commit_path(&self.at.root, entry.version);
-        let (look, began) = (self.looks.fetch_add(1, Ordering::SeqCst), Instant::now());
+        let (look, now_ms) = (self.looks.fetch_add(1, Ordering::SeqCst), (self.options.now_ms)());
         let payload = PutPayload::from(entry.body.clone());
         let refusal = match self.at.store.put_opts(&path, payload, PutMode::Create.into()).await {
             Ok(_) => {
                 let lines = self.at.decode(entry.version, &entry.body)?;
                 self.known().apply(&self.at, entry.version, lines)?;
                 // That the entry could be made says that there was nothing newer.
-                self.saw(look, began);
+                self.saw(look, now_ms);
                 return Ok(Put::Committed);
             }
             Err(error) => error,

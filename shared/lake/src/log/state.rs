@@ -21,6 +21,8 @@ use crate::table::TableDefinition;
 
 /// Commits read at the same time on a cold start.
 const READ_AHEAD: usize = 32;
+/// Transaction ids below which nobody looks for expired ones.
+const FEW_TRANSACTIONS: usize = 1024;
 
 /// How much of the log is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,11 +53,13 @@ pub(crate) struct State {
     pub(crate) layout: Arc<Layout>,
     pub(crate) definition: Arc<TableDefinition>,
     pub(crate) transactions: HashMap<String, Known>,
+    /// As many ids are worth a look for expired ones.
+    many_transactions: usize,
     /// By log path; empty unless asked for.
     pub(crate) files: BTreeMap<String, FileEntry>,
     /// Log path → when it was removed, in milliseconds since the epoch; empty unless asked for.
     pub(crate) tombstones: HashMap<String, i64>,
-    read: Read,
+    pub(crate) read: Read,
 }
 
 impl State {
@@ -72,12 +76,33 @@ impl State {
         Ok(Some(state))
     }
 
+    /// The newest state, from the log anew.
+    pub(crate) async fn reload(
+        at: &Location,
+        definition: &Arc<TableDefinition>,
+        options: &LakeOptions,
+        read: Read,
+    ) -> Result<Self, LakeError> {
+        let state = Self::load(at, definition, options, read).await?;
+        state.ok_or_else(|| at.corrupt(&at.root, "the table's log is gone"))
+    }
+
+    /// Forgets expired ids when there are many: a process that never ends would keep them for ever.
+    pub(crate) fn forget_if_many(&mut self, now_ms: i64) {
+        if self.transactions.len() >= self.many_transactions {
+            self.forget_expired(now_ms);
+        }
+    }
+
     /// Drops the transaction ids that `delta.setTransactionRetentionDuration` lets expire, as every Delta reader does.
     fn forget_expired(&mut self, now_ms: i64) {
         let retention = self.property("delta.setTransactionRetentionDuration").and_then(interval::parse);
-        let Some(retention) = retention else { return };
-        let oldest = now_ms.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
-        self.transactions.retain(|_, known| known.last_updated.is_none_or(|updated| updated > oldest));
+        if let Some(retention) = retention {
+            let oldest = now_ms.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+            self.transactions.retain(|_, known| known.last_updated.is_none_or(|updated| updated > oldest));
+        }
+        // Twice as many again, so that looking through them costs each commit next to nothing.
+        self.many_transactions = FEW_TRANSACTIONS.max(2 * self.transactions.len());
     }
 
     /// A table property.
@@ -129,11 +154,19 @@ pub(super) struct Replay {
 
 impl Replay {
     async fn newest(at: &Location, read: Read) -> Result<Option<(Self, i64)>, LakeError> {
-        if let Some(hint) = checkpoint_hint(at).await? {
-            match Self::from(at, Some(&hint), read).await {
+        let mut hint = checkpoint_hint(at).await?;
+        while let Some(from) = hint.take() {
+            match Self::from(at, Some(&from), read).await {
                 // The checkpoint that the hint names is gone: the hint is only a hint.
                 Err(error) if error.is_not_found() => {}
-                loaded => return loaded.map(Some),
+                Err(error) => return Err(error),
+                Ok((replay, version)) => {
+                    // Where the commits end, a clean-up may have been faster: a newer hint stands for what it took.
+                    hint = checkpoint_hint(at).await?.filter(|newer| newer.version > version);
+                    if hint.is_none() {
+                        return Ok(Some((replay, version)));
+                    }
+                }
             }
         }
         let log = LogListing::read(at).await?;
@@ -231,6 +264,7 @@ impl Replay {
             metadata,
             definition: Arc::clone(definition),
             transactions: self.transactions,
+            many_transactions: FEW_TRANSACTIONS,
             files: self.files,
             tombstones: self.tombstones,
             read: self.read,

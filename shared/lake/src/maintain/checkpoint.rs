@@ -24,7 +24,12 @@ impl Table {
         let version = self.refresh().await?;
         let last = last_checkpoint(&self.at).await?;
         let commits = version - last.map_or(0, |(version, _)| version);
-        let age_ms = last.map(|(_, written)| (self.options.now_ms)() - written.timestamp_millis());
+        // A table that has none yet is as old as itself.
+        let since_ms = match last {
+            Some((_, written)) => Some(written.timestamp_millis()),
+            None => self.writer.known().metadata.created_time,
+        };
+        let age_ms = since_ms.map(|since_ms| (self.options.now_ms)() - since_ms);
         let old = age_ms.is_some_and(|age| u128::try_from(age).is_ok_and(|age| age >= policy.age.as_millis()));
         let due = commits >= policy.commits || (commits > 0 && old);
         if due { self.checkpoint().await.map(Some) } else { Ok(None) }

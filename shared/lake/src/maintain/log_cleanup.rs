@@ -1,7 +1,8 @@
 //! Log clean-up: commits and checkpoints that no reader needs any more.
 //!
 //! Guarantee: the newest version, and every version that is younger than the retention or that the caller asks to
-//! keep, can still be read from a checkpoint and the commits after it.
+//! keep, can still be read from a checkpoint and the commits after it. Nothing goes that `_last_checkpoint` does not
+//! stand for: whoever finds a commit missing learns there whether it was the log's end.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 
 use crate::error::LakeError;
-use crate::interval;
+use crate::log::checkpoint::last_checkpoint;
 use crate::log::{LogObject, log_folder};
 use crate::table::Table;
 
@@ -33,15 +34,15 @@ impl Table {
     pub async fn clean_log(&self, options: LogCleanupOptions) -> Result<LogCleanup, LakeError> {
         let (own, enabled) = {
             let known = self.writer.known();
-            let own = known.property("delta.logRetentionDuration").and_then(interval::parse);
+            let own = self.interval(&known, "delta.logRetentionDuration");
             (own, known.property("delta.enableExpiredLogCleanup") != Some("false"))
         };
         if !enabled {
             return Ok(LogCleanup::default());
         }
-        let retention = own.unwrap_or(RETENTION);
+        let Some((hinted, _)) = last_checkpoint(&self.at).await? else { return Ok(LogCleanup::default()) };
         // Writers rely on it: see `LakeOptions::max_state_age`.
-        let retention = retention.max(self.options.max_state_age * 4);
+        let retention = own?.unwrap_or(RETENTION).max(self.options.max_state_age * 4);
         let oldest_ms = (self.options.now_ms)() - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let log = log_folder(&self.at.root);
         let failed = |error| self.at.store_error("list", &log, error);
@@ -55,7 +56,7 @@ impl Table {
             LogObject::Commit(version) if *written >= oldest_ms => Some(*version),
             _ => None,
         });
-        let keep_from = young.chain(options.keep_from).min().unwrap_or(i64::MAX);
+        let keep_from = young.chain(options.keep_from).fold(hinted, i64::min);
         // Checkpoints that came in one piece: of one in parts, one part could be missing.
         let base = objects.iter().filter_map(|(object, _, _)| match object {
             LogObject::Checkpoint { version, single: true } if *version <= keep_from => Some(*version),
@@ -74,7 +75,7 @@ impl Table {
                 doomed.push(location.clone());
             }
         }
-        // Oldest first: a clean-up that is cut off leaves no hole in what is left.
+        // Oldest first, as far as the store keeps the order: a clean-up that is cut off leaves old versions whole.
         doomed.sort();
         self.delete_all(doomed).await?;
         Ok(cleaned)

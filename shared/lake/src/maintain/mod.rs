@@ -10,10 +10,16 @@ pub use checkpoint::CheckpointPolicy;
 pub use log_cleanup::{LogCleanup, LogCleanupOptions};
 pub use vacuum::{VacuumOptions, VacuumReport};
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::commit::Books;
+use crate::error::LakeError;
+use crate::interval;
+use crate::log::state::State;
 use crate::snapshot::Snapshot;
+use crate::table::Table;
 
 /// What a table looks like; all of it comes from the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -43,6 +49,20 @@ pub struct SizeClass {
 
 const SMALL_FILE_BYTES: u64 = 16 << 20;
 const CLASS_ENDS: [u64; 6] = [64 << 10, 1 << 20, SMALL_FILE_BYTES, 64 << 20, 256 << 20, 1 << 30];
+
+impl Table {
+    /// A retention that the table itself sets. One that cannot be read is an error: the default may be shorter than
+    /// what was meant.
+    fn interval(&self, state: &State, property: &'static str) -> Result<Option<Duration>, LakeError> {
+        let Some(text) = state.property(property) else { return Ok(None) };
+        let refused = || LakeError::Option {
+            table: self.name().to_owned(),
+            option: property,
+            message: format!("`{text}` is not an interval such as `interval 30 days`; nothing is deleted"),
+        };
+        interval::parse(text).map(Some).ok_or_else(refused)
+    }
+}
 
 impl Snapshot {
     pub fn statistics(&self) -> TableStatistics {

@@ -10,7 +10,6 @@ use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStoreExt, PutPayload};
 
 use crate::error::LakeError;
-use crate::interval;
 use crate::log::state::{Read, State};
 use crate::table::Table;
 
@@ -59,6 +58,9 @@ impl Table {
             return Ok(None);
         }
         let report = self.vacuum(options).await?;
+        if options.dry_run {
+            return Ok(Some(report));
+        }
         let put = self.at.store.put(&marker, PutPayload::default()).await;
         put.map_err(|error| self.at.store_error("write", &marker, error))?;
         Ok(Some(report))
@@ -67,7 +69,8 @@ impl Table {
     /// Deletes what is not needed any more. Lists the whole table and replays its log.
     ///
     /// # Errors
-    /// [`LakeError::Option`] when `orphan_age` is below twice the longest invocation.
+    /// [`LakeError::Option`] when `orphan_age` is below twice the longest invocation, or when the table's retention is
+    /// no interval.
     pub async fn vacuum(&self, options: VacuumOptions) -> Result<VacuumReport, LakeError> {
         if options.orphan_age < options.longest_invocation * 2 {
             return Err(LakeError::Option {
@@ -83,7 +86,7 @@ impl Table {
         let failed = |error| self.at.store_error("list", &self.at.root, error);
         let listed: Vec<_> = self.at.store.list(Some(&self.at.root)).try_collect().await.map_err(failed)?;
         let state = self.load_state(Read::Tombstones).await?;
-        let own = state.property("delta.deletedFileRetentionDuration").and_then(interval::parse);
+        let own = self.interval(&state, "delta.deletedFileRetentionDuration")?;
         let now_ms = (self.options.now_ms)();
         let before = |age: Duration| now_ms.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         let removed_before_ms = before(own.unwrap_or(RETENTION));
