@@ -2,14 +2,20 @@
 
 mod commits;
 mod conformance;
+mod double_compaction;
+mod evolution;
 mod exactly_once;
 mod faulty;
 mod guards;
+mod linger;
 mod log;
+mod new_columns;
 mod partitions;
 mod readers;
 mod rewrites;
+mod sharing;
 mod statistics;
+mod widening;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
