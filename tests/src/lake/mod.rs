@@ -3,6 +3,7 @@
 mod commits;
 mod conformance;
 mod double_compaction;
+mod engines;
 mod evolution;
 mod exactly_once;
 mod faulty;
