@@ -1,4 +1,4 @@
-//! A Python with the `deltalake` package: a reader of our tables that shares no code with Weir.
+//! A Python with readers of our tables: `deltalake` (delta-rs with DataFusion), Polars, and ClickHouse in a wheel.
 //!
 //! It lives in the target folder and is made once; a change of [`REQUIREMENTS`] makes a new one.
 
@@ -9,8 +9,17 @@ use std::sync::LazyLock;
 use crate::support::{checked, installed_once};
 
 /// Everything that is installed, exactly: pip resolves nothing (`--no-deps`). `deltalake` brings its own query engine.
-const REQUIREMENTS: [&str; 5] =
-    ["deltalake==1.6.6", "arro3-core==0.9.1", "Deprecated==1.3.1", "wrapt==2.5.2", "typing-extensions==4.16.0"];
+/// `chdb-core` is the engine of `chdb`, which on top of it wants pandas and pyarrow; 530 MB on disk.
+const REQUIREMENTS: [&str; 8] = [
+    "deltalake==1.6.6",
+    "arro3-core==0.9.1",
+    "Deprecated==1.3.1",
+    "wrapt==2.5.2",
+    "typing-extensions==4.16.0",
+    "polars==2.1.0",
+    "polars-runtime-32==2.1.0",
+    "chdb-core==26.9.0",
+];
 
 /// The interpreter. Needs `python3` (3.10 or newer, with `venv`) on the path, and PyPI the first time.
 pub(crate) fn python() -> PathBuf {

@@ -6,13 +6,15 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use polars::prelude::{
-    AnyValue, Column, DataFrame, DataType as PolarsType, NamedFrom, PlSmallStr, PolarsResult, Series, TimeUnit,
-    TimeZone,
+    Column, DataFrame, DataType as PolarsType, NamedFrom, PlSmallStr, PolarsResult, Series, TimeUnit, TimeZone,
 };
 use serde::{Deserialize, Serialize};
 use weir_contract::{DataType, NewColumns, RESCUED, TableColumn};
 
+use crate::data::partition::to_texts;
 use crate::error::LakeError;
 use crate::log::Location;
 use crate::log::actions::Metadata;
@@ -106,8 +108,11 @@ impl Layout {
             }
             columns.push(TableColumn { name: name.clone(), data_type, nullable: field.nullable });
         }
-        let missing = wanted.columns.iter().find(|column| !columns.iter().any(|own| own.name == column.name));
-        if let (Some(column), NewColumns::Fail) = (missing, wanted.new_columns) {
+        let missing = || wanted.columns.iter().filter(|column| !columns.iter().any(|own| own.name == column.name));
+        for column in missing() {
+            check_case(&column.name, &columns).map_err(error)?;
+        }
+        if let (Some(column), NewColumns::Fail) = (missing().next(), wanted.new_columns) {
             return Err(error(format!(
                 "the contract has column `{}`, the table has not, and `new_columns` is \"fail\": add it to the table, or \
                  let `new_columns` be \"add\"",
@@ -138,30 +143,40 @@ impl Layout {
     /// Those of `columns` that the table lacks.
     ///
     /// # Errors
-    /// [`LakeError::Schema`] for one that the table has with a type it does not fit into.
+    /// [`LakeError::Schema`] for one that the table has with a type it does not fit into, or in other letters.
     pub(crate) fn missing(&self, columns: &[TableColumn]) -> Result<Vec<TableColumn>, LakeError> {
         let mut missing = Vec::new();
         for column in columns {
             match self.column(&column.name) {
                 Some(own) => check_types(column, own.data_type, true).map_err(|message| self.error(message))?,
-                None => missing.push(TableColumn { nullable: true, ..column.clone() }),
+                None => {
+                    check_case(&column.name, self.columns.iter().chain(&missing))
+                        .map_err(|message| self.error(message))?;
+                    missing.push(TableColumn { nullable: true, ..column.clone() });
+                }
             }
         }
         Ok(missing)
     }
 
-    /// Makes a frame fit. It must have every column of the contract; what it has beyond them is treated as the
-    /// contract's `new_columns` says.
-    pub(crate) fn conform(&self, frame: DataFrame) -> Result<Conformed, LakeError> {
-        if let Some(absent) = self.wanted.iter().find(|column| frame.get_column_index(&column.name).is_none()) {
-            return Err(self.error(format!("a frame without column `{}`", absent.name)));
+    /// A frame that comes in must have every column of the contract.
+    pub(crate) fn complete(&self, frame: &DataFrame) -> Result<(), LakeError> {
+        match self.wanted.iter().find(|column| frame.get_column_index(&column.name).is_none()) {
+            Some(absent) => Err(self.error(format!("a frame without column `{}`", absent.name))),
+            None => Ok(()),
         }
+    }
+
+    /// Makes a frame fit. What it has beyond the table's columns is treated as the contract's `new_columns` says; what
+    /// it lacks, because the table got it after the rows were made, is null.
+    pub(crate) fn conform(&self, frame: DataFrame) -> Result<Conformed, LakeError> {
         let mut unknown = Vec::new();
         for column in frame.columns() {
             let name = column.name().as_str();
             if self.column(name).is_some() {
                 continue;
             }
+            check_case(name, &self.columns).map_err(|message| self.error(message))?;
             let data_type = data_type_of(column.dtype()).ok_or_else(|| {
                 self.error(format!("frame column `{name}` of type {}, which Delta has not", column.dtype()))
             })?;
@@ -247,41 +262,65 @@ impl Layout {
     }
 }
 
-/// `_rescued` of every row: what it was, and the values of `unknown`.
+/// `_rescued` of every row: what it was, and the values of `unknown`. What was there is not parsed, so that its numbers
+/// keep their digits.
 fn rescued(frame: &DataFrame, unknown: &[TableColumn]) -> PolarsResult<Series> {
     let before = frame.column(RESCUED).ok().map(|column| column.str()).transpose()?;
-    let columns = unknown.iter().map(|column| frame.column(&column.name)).collect::<PolarsResult<Vec<_>>>()?;
+    let mut columns = Vec::with_capacity(unknown.len());
+    for column in unknown {
+        columns.push((quoted(&column.name), json(frame.column(&column.name)?)?));
+    }
     let mut texts: Vec<Option<String>> = Vec::with_capacity(frame.height());
     for row in 0..frame.height() {
-        let kept = before.and_then(|before| before.get(row));
-        let mut object: serde_json::Map<_, _> =
-            kept.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        for column in &columns {
-            let value = json(&column.get(row)?);
-            if !value.is_null() {
-                object.insert(column.name().to_string(), value);
-            }
+        let kept = before.and_then(|before| before.get(row)).map(members);
+        let mut all: Vec<Cow<'_, str>> = kept.into_iter().filter(|members| !members.is_empty()).collect();
+        for (name, values) in &columns {
+            all.extend(values.get(row).and_then(Option::as_ref).map(|value| format!("{name}:{value}").into()));
         }
-        texts.push(if object.is_empty() { None } else { serde_json::to_string(&object).ok() });
+        texts.push(if all.is_empty() { None } else { Some(format!("{{{}}}", all.join(","))) });
     }
     Ok(Series::new(PlSmallStr::from_static(RESCUED), texts))
 }
 
-fn json(value: &AnyValue<'_>) -> serde_json::Value {
-    match value {
-        AnyValue::Null => serde_json::Value::Null,
-        AnyValue::Boolean(value) => (*value).into(),
-        AnyValue::Int8(value) => (*value).into(),
-        AnyValue::Int16(value) => (*value).into(),
-        AnyValue::Int32(value) => (*value).into(),
-        AnyValue::Int64(value) => (*value).into(),
-        AnyValue::Float32(value) => (*value).into(),
-        AnyValue::Float64(value) => (*value).into(),
-        AnyValue::String(text) => (*text).into(),
-        AnyValue::StringOwned(text) => text.as_str().into(),
-        AnyValue::Binary(bytes) => String::from_utf8_lossy(bytes).into(),
-        AnyValue::BinaryOwned(bytes) => String::from_utf8_lossy(bytes).into(),
-        other => other.to_string().into(),
+/// What is between the braces of a JSON object. Another text is kept whole, under the column's own name.
+fn members(text: &str) -> Cow<'_, str> {
+    let inner = text.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    inner.map_or_else(|| format!("{}:{}", quoted(RESCUED), quoted(text)).into(), |inner| inner.trim().into())
+}
+
+/// The values as JSON; as text where JSON has no such type, in the form that a contract of that type reads again.
+fn json(column: &Column) -> PolarsResult<Vec<Option<String>>> {
+    Ok(match column.dtype() {
+        PolarsType::Binary => column.binary()?.iter().map(|bytes| Some(quoted(&BASE64.encode(bytes?)))).collect(),
+        PolarsType::Float32 | PolarsType::Float64 => {
+            let values = column.cast(&PolarsType::Float64)?;
+            let json = |value| match serde_json::Number::from_f64(value) {
+                Some(number) => number.to_string(),
+                None => quoted(&value.to_string()),
+            };
+            values.f64()?.iter().map(|value| value.map(json)).collect()
+        }
+        PolarsType::Boolean | PolarsType::Int8 | PolarsType::Int16 | PolarsType::Int32 | PolarsType::Int64 => {
+            to_texts(column, false)?
+        }
+        _ => to_texts(column, false)?.into_iter().map(|text| Some(quoted(&text?))).collect(),
+    })
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Delta's column names differ by more than case: most engines ignore it.
+fn check_case<'a>(name: &str, columns: impl IntoIterator<Item = &'a TableColumn>) -> Result<(), String> {
+    let lower = name.to_lowercase();
+    match columns.into_iter().find(|own| own.name != name && own.name.to_lowercase() == lower) {
+        Some(own) => Err(format!(
+            "column `{name}` and the table's column `{}` differ by case alone, which Delta ignores: give it the table's \
+             name or another one",
+            own.name
+        )),
+        None => Ok(()),
     }
 }
 

@@ -120,6 +120,7 @@ async fn create(at: &Location, definition: &TableDefinition, options: &LakeOptio
     let metadata = Metadata {
         id: options.new_id(),
         name: Some(definition.name.clone()),
+        description: None,
         format: Format { provider: "parquet".to_owned(), options: BTreeMap::new() },
         schema_string,
         partition_columns: definition.partition_by.clone(),

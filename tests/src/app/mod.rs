@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod command_line;
+mod contract_change;
 mod crash;
 mod exactly_once;
 mod handler;

@@ -12,7 +12,7 @@ use crate::support::weir_binary;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn start(site: &Site) -> Host {
+pub(super) async fn start(site: &Site) -> Host {
     let mut config = HostConfig::new(site.app_folder(), weir_binary(), site.path("host"));
     config.args = vec!["serve".to_owned()];
     config.env = site.settings();
@@ -22,7 +22,7 @@ async fn start(site: &Site) -> Host {
     Host::start(config).await.unwrap()
 }
 
-async fn settle(host: &Host) {
+pub(super) async fn settle(host: &Host) {
     host.wait_idle(PATIENCE).await.unwrap();
 }
 
@@ -32,17 +32,17 @@ async fn reprocess(host: &Host, body: &Value) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
-async fn status(host: &Host) -> Value {
+pub(super) async fn status(host: &Host) -> Value {
     let request = reqwest::Client::new().get(format!("{}/api/status", host.http_url()));
     request.header("x-functions-key", host.function_key()).send().await.unwrap().json().await.unwrap()
 }
 
-fn dataset<'s>(status: &'s Value, name: &str) -> &'s Value {
+pub(super) fn dataset<'s>(status: &'s Value, name: &str) -> &'s Value {
     status["datasets"].as_array().unwrap().iter().find(|dataset| dataset["name"] == name).unwrap()
 }
 
 /// Return values of what a function did since the last call.
-fn returned(reports: &mut Receiver<Arc<InvocationReport>>, function: &str) -> Vec<Value> {
+pub(super) fn returned(reports: &mut Receiver<Arc<InvocationReport>>, function: &str) -> Vec<Value> {
     let mut values = Vec::new();
     while let Ok(report) = reports.try_recv() {
         assert!(report.ok, "{report:?}");

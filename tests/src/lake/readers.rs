@@ -37,19 +37,19 @@ print(json.dumps({
 }))
 "#;
 
-struct Local {
+pub(super) struct Local {
     folder: TempDir,
-    store: Arc<dyn ObjectStore>,
+    pub(super) store: Arc<dyn ObjectStore>,
 }
 
 impl Local {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
         Self { folder, store }
     }
 
-    fn table(&self) -> std::path::PathBuf {
+    pub(super) fn table(&self) -> std::path::PathBuf {
         self.folder.path().join("lake").join("orders")
     }
 }

@@ -119,7 +119,9 @@ impl Writer {
             let full = taken.len() == MAX_CALLERS
                 || rows + more_rows > self.options.group_rows
                 || bytes + more_bytes > self.options.group_bytes;
-            if (full && !taken.is_empty()) || !producers.insert(caller.member.producer.id.clone()) {
+            // Of one producer none overtakes another that is left for the next file.
+            let second = !producers.insert(caller.member.producer.id.clone());
+            if second || (full && !taken.is_empty()) {
                 left.push_back(caller);
                 continue;
             }
@@ -191,7 +193,7 @@ impl Writer {
         let mut frames = Vec::with_capacity(callers.len());
         for caller in callers.iter().filter(|caller| caller.frame.height() > 0) {
             // The table may have got columns since the rows were made.
-            frames.push(self.conform(caller.frame.clone()).await?);
+            frames.push(self.conform_again(caller.frame.clone()).await?);
         }
         if !Arc::ptr_eq(&layout, &self.layout()) {
             // It got them just now: frames of two layouts do not go into one file.

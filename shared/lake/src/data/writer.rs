@@ -273,8 +273,14 @@ impl Writer {
         }
     }
 
-    /// The frame as the table's columns are now; adds columns to the table first, where that is wanted.
+    /// A frame that comes in, as the table's columns are now; adds columns to the table first, where that is wanted.
     pub(crate) async fn conform(self: &Arc<Self>, frame: DataFrame) -> Result<DataFrame, LakeError> {
+        self.layout().complete(&frame)?;
+        self.conform_again(frame).await
+    }
+
+    /// A frame that fitted once, as the table's columns are now.
+    pub(crate) async fn conform_again(self: &Arc<Self>, frame: DataFrame) -> Result<DataFrame, LakeError> {
         match self.layout().conform(frame.clone())? {
             Conformed::Fits(frame) => Ok(frame),
             Conformed::Needs(columns) => {

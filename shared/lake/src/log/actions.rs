@@ -61,6 +61,8 @@ pub(crate) struct Metadata {
     pub(crate) id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<String>,
     pub(crate) format: Format,
     pub(crate) schema_string: String,
     #[serde(default)]

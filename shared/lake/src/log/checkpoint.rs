@@ -192,6 +192,8 @@ fn metadata_at(fields: &StructChunked, row: usize) -> PolarsResult<Metadata> {
     Ok(Metadata {
         id: text(fields, "id", row)?.unwrap_or_default(),
         name: text(fields, "name", row)?,
+        // Not every writer's checkpoints have the field.
+        description: text(fields, "description", row).ok().flatten(),
         format: Format { provider: "parquet".to_owned(), options: BTreeMap::new() },
         schema_string: text(fields, "schemaString", row)?.unwrap_or_default(),
         partition_columns: texts_at(fields, "partitionColumns", row)?.unwrap_or_default(),
