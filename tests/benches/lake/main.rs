@@ -5,14 +5,15 @@
 //! in a venv of its own that the bench makes once.
 #![allow(clippy::print_stdout)] // the tables are the product
 
-#[allow(dead_code)] // the tests use the rest
+// The tests use the rest, and may panic.
+#[allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 #[path = "../../src/azurite.rs"]
 mod azurite;
 mod baseline;
 mod compaction;
 mod data;
 mod growth;
-#[allow(dead_code)] // the tests use the rest
+#[allow(dead_code, clippy::unwrap_used, clippy::panic)] // as above
 #[path = "../../src/support.rs"]
 mod support;
 mod writers;

@@ -36,21 +36,20 @@ async fn append(table: &Arc<Table>, source: &str, frame: DataFrame, batch: i64) 
 
 /// From the events' bodies to the durable commit; and the commit alone, from frames.
 pub(crate) async fn events() -> Result<()> {
-    const BATCHES: i64 = 400;
-    const PYTHON_BATCHES: &str = "200";
-    println!("events: {ROWS} events of 1 KB a batch, one writer, local disk; batches a second");
+    const BATCHES: i64 = 1_000;
+    println!("events: {ROWS} events of 1 KB a batch, {BATCHES} batches, one writer, local disk; batches a second");
     let clicks = Clicks::new()?;
-    let sets: Vec<_> = (0..BATCHES).map(|batch| bodies(batch * ROWS as i64 + 1, ROWS)).collect();
-    for (name, frames_first, command) in
-        [("bodies to commit", false, "append"), ("frames to commit", true, "append-frames")]
-    {
+    let modes = [("bodies to commit", false, "append"), ("frames to commit", true, "append-frames")];
+    for (name, frames_first, command) in modes {
         let folder = tempfile::tempdir()?;
         let lake = Lake::new(local(folder.path())?, "lake".into(), LakeOptions::new(now_ms));
         let table = lake.table(&clicks.table).await?;
         let mut seconds = 0.0;
-        for (batch, bodies) in (1..).zip(&sets) {
+        for batch in 1..=BATCHES {
+            let first = (batch - 1) * ROWS as i64 + 1;
+            let bodies = bodies(first, ROWS);
             let mut began = Instant::now();
-            let frame = clicks.frame(&source(0), (batch - 1) * ROWS as i64 + 1, bodies)?;
+            let frame = clicks.frame(&source(0), first, &bodies)?;
             if frames_first {
                 began = Instant::now();
             }
@@ -58,16 +57,20 @@ pub(crate) async fn events() -> Result<()> {
             seconds += began.elapsed().as_secs_f64();
         }
         let ours = BATCHES as f64 / seconds;
-        let theirs = tempfile::tempdir()?;
-        let path = theirs.path().join("table");
-        let answer =
-            baseline::run(&[command, &path.to_string_lossy(), PYTHON_BATCHES, &ROWS.to_string(), "--pass-handle"])?;
-        let python = answer["batches"].as_f64().unwrap_or_default() / answer["seconds"].as_f64().unwrap_or(f64::NAN);
-        let ratio = ours / python;
-        println!(
-            "  {name}: Weir {ours:.0} over {BATCHES} batches, Python {python:.1} over {PYTHON_BATCHES}; ratio {ratio:.1}, target >= 20: {}",
-            met(ratio >= 20.0)
-        );
+        println!("  {name}: Weir {ours:.0}");
+        // The first is what most would write; a batch that is delivered twice at once gets in twice there.
+        for (what, option) in
+            [("loads the table anew to write", None), ("writes through the table it checked", Some("--pass-handle"))]
+        {
+            let theirs = tempfile::tempdir()?;
+            let path = theirs.path().join("table").to_string_lossy().into_owned();
+            let (batches, rows) = (BATCHES.to_string(), ROWS.to_string());
+            let arguments: Vec<_> = [command, &path, &batches, &rows].into_iter().chain(option).collect();
+            let answer = baseline::run(&arguments)?;
+            let python = BATCHES as f64 / answer["seconds"].as_f64().unwrap_or(f64::NAN);
+            let ratio = ours / python;
+            println!("    Python, {what}: {python:.1}; ratio {ratio:.1}, target >= 20: {}", met(ratio >= 20.0));
+        }
     }
     println!();
     Ok(())

@@ -30,7 +30,7 @@ use super::storm::{Line, Network, Weather};
 use super::{counted, producer};
 
 const PROCESSES: u64 = 3;
-const POSITIONS: i64 = 18;
+const POSITIONS: i64 = 12;
 const BLOB_ROWS: i64 = 5;
 const ROOT: &str = "lake/orders";
 
@@ -106,8 +106,8 @@ fn tasks(random: &mut StdRng) -> Vec<Vec<Arc<Task>>> {
         vec![upsert("up/0")],
         vec![upsert("up/1"), Work::Erase { key: "k1" }],
         vec![Work::Erase { key: "k2" }, deliver("hub/2")],
-        vec![Work::Maintain; 5],
-        vec![Work::Maintain; 4],
+        vec![Work::Maintain; 3],
+        vec![Work::Maintain; 3],
     ];
     let mut processes: Vec<_> = (0..PROCESSES).map(|_| Vec::new()).collect();
     for works in lists.drain(..) {

@@ -258,7 +258,7 @@ async fn odd_partitions(store: Arc<dyn ObjectStore>) {
     for (index, value) in values.into_iter().enumerate() {
         for round in 0..2 {
             let row = (format!("hub/{index}"), round + 1, (!value.is_empty()).then(|| value.to_owned()));
-            append(&table, &[row.clone()], (round > 0).then_some(1)).await.unwrap();
+            append(&table, std::slice::from_ref(&row), (round > 0).then_some(1)).await.unwrap();
             expected.push(row);
         }
     }
