@@ -10,6 +10,7 @@ use polars::prelude::*;
 use weir_contract::TableColumn;
 
 use crate::data::bounds::Keys;
+use crate::data::encode::WORTH_THREADS;
 use crate::data::files::to_log_path;
 use crate::data::partition::to_column;
 use crate::error::LakeError;
@@ -161,7 +162,8 @@ fn decode(
     columns: &[TableColumn],
     partition: &BTreeMap<String, Option<String>>,
 ) -> PolarsResult<DataFrame> {
-    let mut frame = ParquetReader::new(Cursor::new(bytes)).finish()?;
+    let parallel = if bytes.len() < WORTH_THREADS { ParallelStrategy::None } else { ParallelStrategy::Auto };
+    let mut frame = ParquetReader::new(Cursor::new(bytes)).read_parallel(parallel).finish()?;
     let height = frame.height();
     let mut ordered = Vec::with_capacity(columns.len());
     for column in columns {

@@ -23,6 +23,18 @@ async fn who_comes_alone_never_waits() {
     assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
+/// On threads that really run at the same time: the next append is there before the last one's commit has ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_at_once_is_not_taken_for_a_crowd() {
+    let linger = Duration::from_secs(30);
+    let table = over(&Faulty::calm(&memory()), &definition(), LakeOptions { linger, ..options() }).await;
+    let began = std::time::Instant::now();
+    for position in 1..=500 {
+        append(&table, &model("hub/0", position..=position), (position > 1).then(|| position - 1)).await.unwrap();
+    }
+    assert!(began.elapsed() < linger);
+}
+
 /// Callers that come back soon after they are answered, each after a time of its own.
 async fn closed_loop(store: Arc<Faulty>, options: LakeOptions, callers: usize, batches: i64) -> (Arc<Table>, usize) {
     let table = over(&store, &definition(), options).await;

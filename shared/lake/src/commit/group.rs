@@ -74,8 +74,7 @@ impl Writer {
                 return;
             }
             let came = callers.len();
-            self.commit_together(callers).await;
-            crowd.callers = came + self.group.waiting().len();
+            crowd.callers = came + self.commit_together(callers).await;
             crowd.last = Some(Instant::now());
         }
     }
@@ -133,18 +132,23 @@ impl Writer {
         taken
     }
 
-    async fn commit_together(self: &Arc<Self>, mut callers: Vec<Caller>) {
+    /// Returns how many others waited when the answers were given. Who comes after that may be one of those who got one.
+    async fn commit_together(self: &Arc<Self>, mut callers: Vec<Caller>) -> usize {
         loop {
+            let others = self.group.waiting().len();
             self.answer_known(&mut callers);
             if callers.is_empty() {
-                return;
+                return others;
             }
             let files = match self.store_together(&callers).await {
                 Ok(files) => files,
                 Err(error) if error.kind() == ErrorKind::Invalid && callers.len() > 1 => {
                     return self.commit_one_by_one(callers).await;
                 }
-                Err(error) => return fail(callers, error),
+                Err(error) => {
+                    fail(callers, error);
+                    return others;
+                }
             };
             let proposal = Proposal {
                 members: callers.iter().map(|caller| caller.member.clone()).collect(),
@@ -152,24 +156,31 @@ impl Writer {
                 operation: "WRITE",
                 ..Proposal::default()
             };
-            match self.propose(proposal).await {
+            let verdict = self.propose(proposal).await;
+            let others = self.group.waiting().len();
+            match verdict {
                 Ok(Verdict::Committed { version }) => {
                     let committed = Outcome::Committed { version };
                     callers.into_iter().for_each(|caller| drop(caller.answer.send(Ok(committed))));
-                    return;
+                    return others;
                 }
                 // The file has rows that somebody else committed meanwhile: another one is made without them.
                 Ok(Verdict::Moved(_)) => self.discard(&files).await,
-                Err(error) => return fail(callers, error),
+                Err(error) => {
+                    fail(callers, error);
+                    return others;
+                }
             }
         }
     }
 
     /// Rows that cannot be written fail alone.
-    async fn commit_one_by_one(self: &Arc<Self>, callers: Vec<Caller>) {
+    async fn commit_one_by_one(self: &Arc<Self>, callers: Vec<Caller>) -> usize {
+        let mut others = 0;
         for caller in callers {
-            Box::pin(self.commit_together(vec![caller])).await;
+            others = Box::pin(self.commit_together(vec![caller])).await;
         }
+        others
     }
 
     /// Answers whom the transaction ids already answer.

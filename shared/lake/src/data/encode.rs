@@ -11,6 +11,9 @@ use super::partition::to_texts;
 use super::statistics::FileStatistics;
 use crate::schema::Layout;
 
+/// Bytes of rows below which waking other threads costs more than they save.
+pub(crate) const WORTH_THREADS: usize = 256 * 1024;
+
 /// Partition column → value, as the log has it.
 pub(crate) type Partition = BTreeMap<String, Option<String>>;
 
@@ -28,7 +31,7 @@ pub(crate) fn encode(layout: &Layout, frames: Vec<DataFrame>) -> PolarsResult<Ve
     let parts = split(&frame, layout)?;
     drop(frame);
     let files = parts.into_iter().map(|(partition, rows)| {
-        let mut file = OpenFile::create(rows.schema())?;
+        let mut file = OpenFile::create(&rows)?;
         file.write(rows)?;
         let (bytes, statistics) = file.finish()?;
         Ok(EncodedFile { partition, bytes, statistics })
@@ -91,15 +94,21 @@ impl std::fmt::Debug for OpenFile {
 }
 
 impl OpenFile {
-    pub(crate) fn create(schema: &Schema) -> PolarsResult<Self> {
+    /// A file for rows like these, which are not written yet.
+    pub(crate) fn create(rows: &DataFrame) -> PolarsResult<Self> {
         let buffer = Buffer::default();
         // Snappy: Synapse's COPY INTO reads neither ZSTD nor LZ4.
         let writer = ParquetWriter::new(buffer.clone()).with_compression(ParquetCompression::Snappy);
-        Ok(Self { writer: writer.batched(schema)?, buffer, statistics: FileStatistics::default() })
+        let writer = writer.set_parallel(rows.estimated_size() >= WORTH_THREADS).batched(rows.schema())?;
+        Ok(Self { writer, buffer, statistics: FileStatistics::default() })
     }
 
     pub(crate) fn write(&mut self, mut rows: DataFrame) -> PolarsResult<()> {
-        rows.rechunk_mut_par();
+        if rows.estimated_size() >= WORTH_THREADS {
+            rows.rechunk_mut_par();
+        } else {
+            rows.rechunk_mut();
+        }
         self.statistics.observe(&rows)?;
         self.writer.write_batch(&rows)
     }

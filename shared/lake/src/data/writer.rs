@@ -196,7 +196,7 @@ impl FileWriter {
             let encoded = spawn_blocking(move || {
                 let mut file = match open {
                     Some(file) => file,
-                    None => OpenFile::create(rows.schema())?,
+                    None => OpenFile::create(&rows)?,
                 };
                 file.write(rows)?;
                 PolarsResult::Ok(file)
