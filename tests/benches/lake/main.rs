@@ -2,7 +2,7 @@
 //! `cargo bench --workspace --bench lake`.
 //!
 //! Everything that is compared runs in one go on one machine; ratios are of that run. The Python side is `baseline.py`,
-//! in a venv of its own that the bench makes once.
+//! by the Python that the tests install.
 #![allow(clippy::print_stdout)] // the tables are the product
 
 // The tests use the rest, and may panic.
@@ -13,6 +13,9 @@ mod baseline;
 mod compaction;
 mod data;
 mod growth;
+#[allow(dead_code)] // as above
+#[path = "../../src/python.rs"]
+mod python;
 #[allow(dead_code, clippy::unwrap_used, clippy::panic)] // as above
 #[path = "../../src/support.rs"]
 mod support;
