@@ -1,6 +1,8 @@
 //! What a contract says, after it has been read and validated. Every value here is already sound: names are unique,
 //! references resolve, types are ones that Delta, Polars and the warehouse share.
 
+use std::fmt;
+
 /// One dataset: where its data comes from, what it must look like, where it goes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contract {
@@ -105,6 +107,53 @@ pub enum DataType {
     Timestamp,
     Binary,
     Decimal { precision: u8, scale: u8 },
+}
+
+impl fmt::Display for DataType {
+    /// As the Delta protocol writes it in a schema.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::String => "string",
+            Self::Long => "long",
+            Self::Integer => "integer",
+            Self::Short => "short",
+            Self::Byte => "byte",
+            Self::Double => "double",
+            Self::Float => "float",
+            Self::Boolean => "boolean",
+            Self::Date => "date",
+            Self::Timestamp => "timestamp",
+            Self::Binary => "binary",
+            Self::Decimal { precision, scale } => return write!(f, "decimal({precision},{scale})"),
+        })
+    }
+}
+
+impl DataType {
+    /// From a Delta schema; `None` for nested types and for what the protocol has not.
+    pub fn from_delta(name: &str) -> Option<Self> {
+        Some(match name {
+            "string" => Self::String,
+            "long" => Self::Long,
+            "integer" => Self::Integer,
+            "short" => Self::Short,
+            "byte" => Self::Byte,
+            "double" => Self::Double,
+            "float" => Self::Float,
+            "boolean" => Self::Boolean,
+            "date" => Self::Date,
+            "timestamp" => Self::Timestamp,
+            "binary" => Self::Binary,
+            _ => {
+                let (precision, scale) = name.strip_prefix("decimal(")?.strip_suffix(')')?.split_once(',')?;
+                let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
+                if !(1..=38).contains(&precision) || scale > precision {
+                    return None;
+                }
+                Self::Decimal { precision, scale }
+            }
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

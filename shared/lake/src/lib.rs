@@ -23,11 +23,13 @@ mod lake;
 mod lease;
 mod log;
 mod maintain;
+mod rescue;
 mod rewrite;
 mod schema;
 mod snapshot;
 mod sorted;
 mod table;
+mod types;
 
 pub use commit::{Append, Books, Outcome, Producer};
 pub use data::writer::{Staged, TableWriter};

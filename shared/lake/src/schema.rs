@@ -3,22 +3,18 @@
 //! Guarantees: a frame that is written has the table's columns, in the table's order, with the table's types. A value
 //! is widened only where nothing is lost; everything else is refused by column, before anything is stored.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD as BASE64;
-use polars::prelude::{
-    Column, DataFrame, DataType as PolarsType, NamedFrom, PlSmallStr, PolarsResult, Series, TimeUnit, TimeZone,
-};
+use polars::prelude::{Column, DataFrame, PlSmallStr};
 use serde::{Deserialize, Serialize};
 use weir_contract::{DataType, NewColumns, RESCUED, TableColumn};
 
-use crate::data::partition::to_texts;
 use crate::error::LakeError;
 use crate::log::Location;
 use crate::log::actions::Metadata;
+use crate::rescue::rescued;
 use crate::table::TableDefinition;
+use crate::types::{data_type_of, polars_type, widens};
 
 /// `metaData.schemaString`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,7 +47,7 @@ impl Field {
     pub(crate) fn of(column: &TableColumn) -> Self {
         Self {
             name: column.name.clone(),
-            r#type: serde_json::Value::String(delta_type(column.data_type)),
+            r#type: serde_json::Value::String(column.data_type.to_string()),
             nullable: column.nullable,
             metadata: BTreeMap::new(),
         }
@@ -89,7 +85,7 @@ impl Layout {
         for field in &fields {
             let contract = wanted.columns.iter().find(|column| column.name == field.name);
             let name = &field.name;
-            let Some(data_type) = field.r#type.as_str().and_then(data_type_named) else {
+            let Some(data_type) = field.r#type.as_str().and_then(DataType::from_delta) else {
                 return Err(error(format!("column `{name}` has a nested or unknown type, which Weir does not write")));
             };
             match contract {
@@ -210,7 +206,7 @@ impl Layout {
             if widened.is_none() {
                 return Err(self.error(format!(
                     "column `{name}` is {} in the table and {} in the frame, which does not fit without loss",
-                    delta_type(own.data_type),
+                    own.data_type,
                     found.dtype()
                 )));
             }
@@ -262,55 +258,6 @@ impl Layout {
     }
 }
 
-/// `_rescued` of every row: what it was, and the values of `unknown`. What was there is not parsed, so that its numbers
-/// keep their digits.
-fn rescued(frame: &DataFrame, unknown: &[TableColumn]) -> PolarsResult<Series> {
-    let before = frame.column(RESCUED).ok().map(|column| column.str()).transpose()?;
-    let mut columns = Vec::with_capacity(unknown.len());
-    for column in unknown {
-        columns.push((quoted(&column.name), json(frame.column(&column.name)?)?));
-    }
-    let mut texts: Vec<Option<String>> = Vec::with_capacity(frame.height());
-    for row in 0..frame.height() {
-        let kept = before.and_then(|before| before.get(row)).map(members);
-        let mut all: Vec<Cow<'_, str>> = kept.into_iter().filter(|members| !members.is_empty()).collect();
-        for (name, values) in &columns {
-            all.extend(values.get(row).and_then(Option::as_ref).map(|value| format!("{name}:{value}").into()));
-        }
-        texts.push(if all.is_empty() { None } else { Some(format!("{{{}}}", all.join(","))) });
-    }
-    Ok(Series::new(PlSmallStr::from_static(RESCUED), texts))
-}
-
-/// What is between the braces of a JSON object. Another text is kept whole, under the column's own name.
-fn members(text: &str) -> Cow<'_, str> {
-    let inner = text.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-    inner.map_or_else(|| format!("{}:{}", quoted(RESCUED), quoted(text)).into(), |inner| inner.trim().into())
-}
-
-/// The values as JSON; as text where JSON has no such type, in the form that a contract of that type reads again.
-fn json(column: &Column) -> PolarsResult<Vec<Option<String>>> {
-    Ok(match column.dtype() {
-        PolarsType::Binary => column.binary()?.iter().map(|bytes| Some(quoted(&BASE64.encode(bytes?)))).collect(),
-        PolarsType::Float32 | PolarsType::Float64 => {
-            let values = column.cast(&PolarsType::Float64)?;
-            let json = |value| match serde_json::Number::from_f64(value) {
-                Some(number) => number.to_string(),
-                None => quoted(&value.to_string()),
-            };
-            values.f64()?.iter().map(|value| value.map(json)).collect()
-        }
-        PolarsType::Boolean | PolarsType::Int8 | PolarsType::Int16 | PolarsType::Int32 | PolarsType::Int64 => {
-            to_texts(column, false)?
-        }
-        _ => to_texts(column, false)?.into_iter().map(|text| Some(quoted(&text?))).collect(),
-    })
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
 /// Delta's column names differ by more than case: most engines ignore it.
 fn check_case<'a>(name: &str, columns: impl IntoIterator<Item = &'a TableColumn>) -> Result<(), String> {
     let lower = name.to_lowercase();
@@ -330,119 +277,13 @@ fn check_types(contract: &TableColumn, table: DataType, table_nullable: bool) ->
         return Err(format!(
             "column `{name}` is {} in the contract and {} in the table; a type change needs a reader that Synapse has \
              not: give the column a new name or the dataset a new table",
-            delta_type(contract.data_type),
-            delta_type(table)
+            contract.data_type, table
         ));
     }
     if contract.nullable && !table_nullable {
         return Err(format!("column `{name}` may be null in the contract and must not be in the table"));
     }
     Ok(())
-}
-
-/// Whether every value of `from` is one of `to`.
-pub(crate) fn widens(from: DataType, to: DataType) -> bool {
-    use DataType::{Byte, Decimal, Double, Float, Integer, Long, Short};
-    // Decimal digits that every value of an integer type fits into.
-    let digits = match from {
-        Byte => Some(3),
-        Short => Some(5),
-        Integer => Some(10),
-        Long => Some(19),
-        _ => None,
-    };
-    match (from, to) {
-        (Byte, Short | Integer | Long | Float | Double)
-        | (Short, Integer | Long | Float | Double)
-        | (Integer, Long | Double)
-        | (Float, Double) => true,
-        (Decimal { precision, scale }, Decimal { precision: wider, scale: finer }) => {
-            finer >= scale && wider.saturating_sub(finer) >= precision.saturating_sub(scale)
-        }
-        (_, Decimal { precision, scale }) => digits.is_some_and(|digits| precision.saturating_sub(scale) >= digits),
-        _ => false,
-    }
-}
-
-pub(crate) fn delta_type(data_type: DataType) -> String {
-    let name: Cow<'_, str> = match data_type {
-        DataType::String => "string".into(),
-        DataType::Long => "long".into(),
-        DataType::Integer => "integer".into(),
-        DataType::Short => "short".into(),
-        DataType::Byte => "byte".into(),
-        DataType::Double => "double".into(),
-        DataType::Float => "float".into(),
-        DataType::Boolean => "boolean".into(),
-        DataType::Date => "date".into(),
-        DataType::Timestamp => "timestamp".into(),
-        DataType::Binary => "binary".into(),
-        DataType::Decimal { precision, scale } => format!("decimal({precision},{scale})").into(),
-    };
-    name.into_owned()
-}
-
-fn data_type_named(name: &str) -> Option<DataType> {
-    if let Some(arguments) = name.strip_prefix("decimal(").and_then(|rest| rest.strip_suffix(')')) {
-        let (precision, scale) = arguments.split_once(',')?;
-        return Some(DataType::Decimal {
-            precision: precision.trim().parse().ok()?,
-            scale: scale.trim().parse().ok()?,
-        });
-    }
-    Some(match name {
-        "string" => DataType::String,
-        "long" => DataType::Long,
-        "integer" => DataType::Integer,
-        "short" => DataType::Short,
-        "byte" => DataType::Byte,
-        "double" => DataType::Double,
-        "float" => DataType::Float,
-        "boolean" => DataType::Boolean,
-        "date" => DataType::Date,
-        "timestamp" => DataType::Timestamp,
-        "binary" => DataType::Binary,
-        _ => return None,
-    })
-}
-
-/// The Polars type whose Parquet form every Delta reader takes for the Delta type.
-pub(crate) fn polars_type(data_type: DataType) -> PolarsType {
-    match data_type {
-        DataType::String => PolarsType::String,
-        DataType::Long => PolarsType::Int64,
-        DataType::Integer => PolarsType::Int32,
-        DataType::Short => PolarsType::Int16,
-        DataType::Byte => PolarsType::Int8,
-        DataType::Double => PolarsType::Float64,
-        DataType::Float => PolarsType::Float32,
-        DataType::Boolean => PolarsType::Boolean,
-        DataType::Date => PolarsType::Date,
-        DataType::Timestamp => PolarsType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)),
-        DataType::Binary => PolarsType::Binary,
-        DataType::Decimal { precision, scale } => PolarsType::Decimal(precision.into(), scale.into()),
-    }
-}
-
-/// The Delta type of a Polars type; `None` where Delta has none (unsigned integers, times without a zone, …).
-fn data_type_of(dtype: &PolarsType) -> Option<DataType> {
-    Some(match dtype {
-        PolarsType::String => DataType::String,
-        PolarsType::Int64 => DataType::Long,
-        PolarsType::Int32 => DataType::Integer,
-        PolarsType::Int16 => DataType::Short,
-        PolarsType::Int8 => DataType::Byte,
-        PolarsType::Float64 => DataType::Double,
-        PolarsType::Float32 => DataType::Float,
-        PolarsType::Boolean => DataType::Boolean,
-        PolarsType::Date => DataType::Date,
-        PolarsType::Datetime(TimeUnit::Microseconds, Some(zone)) if *zone == TimeZone::UTC => DataType::Timestamp,
-        PolarsType::Binary => DataType::Binary,
-        PolarsType::Decimal(precision, scale) => {
-            DataType::Decimal { precision: u8::try_from(*precision).ok()?, scale: u8::try_from(*scale).ok()? }
-        }
-        _ => return None,
-    })
 }
 
 /// The metadata with more columns, at the end.

@@ -17,8 +17,9 @@ use crate::error::LakeError;
 use crate::log::actions::Add;
 use crate::log::object_path;
 use crate::log::state::Read;
-use crate::schema::{Layout, polars_type};
+use crate::schema::Layout;
 use crate::table::Table;
+use crate::types::polars_type;
 
 /// The files of a table at one version.
 #[derive(Debug, Clone)]

@@ -59,34 +59,10 @@ struct Field {
 
 impl Field {
     fn column(self) -> Result<TableColumn, Error> {
-        let known = self.data_type.as_str().and_then(data_type);
+        let known = self.data_type.as_str().and_then(DataType::from_delta);
         match known {
             Some(data_type) => Ok(TableColumn { name: self.name, data_type, nullable: self.nullable }),
             None => Err(Error::Schema(format!("column `{}` has a type the warehouse cannot hold", self.name))),
         }
     }
-}
-
-fn data_type(name: &str) -> Option<DataType> {
-    Some(match name {
-        "string" => DataType::String,
-        "long" => DataType::Long,
-        "integer" => DataType::Integer,
-        "short" => DataType::Short,
-        "byte" => DataType::Byte,
-        "double" => DataType::Double,
-        "float" => DataType::Float,
-        "boolean" => DataType::Boolean,
-        "date" => DataType::Date,
-        "timestamp" => DataType::Timestamp,
-        "binary" => DataType::Binary,
-        _ => {
-            let (precision, scale) = name.strip_prefix("decimal(")?.strip_suffix(')')?.split_once(',')?;
-            let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
-            if !(1..=38).contains(&precision) || scale > precision {
-                return None;
-            }
-            DataType::Decimal { precision, scale }
-        }
-    })
 }
