@@ -316,6 +316,7 @@ async fn check(network: &Arc<Network>, partitioned: bool) {
     let table = open(&Lake::new(Arc::clone(&store), "lake".into(), simulation::options()), partitioned).await;
     let snapshot = table.snapshot().await.unwrap();
 
+    assert!(!network.forked.load(Ordering::SeqCst), "the log has forked");
     let mut model = Model::default();
     let log = network.log();
     assert_eq!(log.keys().copied().collect::<Vec<_>>(), (0..=snapshot.version).collect::<Vec<_>>());
