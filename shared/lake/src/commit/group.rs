@@ -188,13 +188,12 @@ impl Writer {
         let known = self.known();
         let asking = std::mem::take(callers);
         for caller in asking {
-            let member = &caller.member;
-            match known.transactions.get(&member.producer.id).map(|known| known.version) {
-                Some(version) if version >= member.producer.version || Some(version) != member.after => {
-                    let outcome = member.moved(version);
+            match caller.member.overtaken(&known) {
+                Some(version) => {
+                    let outcome = caller.member.moved(version);
                     drop(caller.answer.send(Ok(outcome)));
                 }
-                _ => callers.push(caller),
+                None => callers.push(caller),
             }
         }
     }

@@ -16,6 +16,7 @@ use weir_contract::TableColumn;
 use crate::data::writer::{Content, Staged, StagedFile};
 use crate::error::LakeError;
 use crate::log::actions::{Add, Remove};
+use crate::log::state::State;
 use crate::table::Table;
 
 pub(crate) const ENGINE: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
@@ -118,6 +119,12 @@ pub(crate) struct Member {
 impl Member {
     pub(crate) fn new(producer: Producer, after: Option<i64>, books: Books) -> Self {
         Self { producer, after, raises: None, books }
+    }
+
+    /// Where its producer is, if that is not what its rows were made against.
+    pub(crate) fn overtaken(&self, state: &State) -> Option<i64> {
+        let version = state.transactions.get(&self.producer.id)?.version;
+        (version >= self.producer.version || Some(version) != self.after).then_some(version)
     }
 
     /// What it is told when it was alone in a proposal.

@@ -398,11 +398,7 @@ impl Writer {
 /// The members whose producers are not where their rows were made against.
 fn moved(known: &State, proposal: &Proposal) -> Vec<(usize, i64)> {
     let members = proposal.members.iter().enumerate();
-    let moved = members.filter_map(|(index, member)| {
-        let version = known.transactions.get(&member.producer.id)?.version;
-        (version >= member.producer.version || Some(version) != member.after).then_some((index, version))
-    });
-    moved.collect()
+    members.filter_map(|(index, member)| Some((index, member.overtaken(known)?))).collect()
 }
 
 /// The error itself, then its kind and message without end.
