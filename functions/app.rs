@@ -99,6 +99,12 @@ impl Runtime {
 }
 
 impl Dataset {
+    /// After how long the table forgets which versions of blobs it holds; `None`: never.
+    pub(crate) fn ids_expire_ms(&self) -> Option<i64> {
+        let expires = self.table.interval(TRANSACTION_RETENTION).filter(|_| !self.contract.replaces_versions())?;
+        i64::try_from(expires.as_millis()).ok()
+    }
+
     pub(crate) fn new(contract: &Contract, key: Option<&PseudonymKey>) -> Result<Self, TransformError> {
         let table = TableDefinition {
             name: contract.name.clone(),

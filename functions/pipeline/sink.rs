@@ -152,14 +152,14 @@ impl<'a> Sink<'a> {
         }
         let own = Producer { id: self.producer.clone(), version, expires: self.expires };
         let (producer, after, raises) = if self.quarantine_after <= self.after {
-            (own, self.quarantine_after, None)
+            (own, self.quarantine_after, Vec::new())
         } else {
             // Quarantine's id is ahead already: these rows get one that belongs to this point of the producer, with a
             // version for each round. The producer's own must still say how far quarantine is.
             let id = format!("{}#after:{}", self.producer, self.after.unwrap_or(-1));
             let after = quarantine.committed(&id);
             let round = Producer { id, version: after.unwrap_or(0) + 1, expires: true };
-            (round, after, Some(own))
+            (round, after, vec![own])
         };
         let rows = refused.rows();
         let books = Books { records_in: rows, committed: rows, ..Books::default() };

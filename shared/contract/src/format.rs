@@ -19,11 +19,25 @@ impl Source {
     /// Takes time linear in the length of `path`.
     pub fn matches(&self, container: &str, path: &str) -> bool {
         match self {
-            Source::Blob { container: own, paths } => {
+            Source::Blob { container: own, paths, .. } => {
                 own == container && paths.iter().any(|pattern| Glob::new(pattern).matches(path))
             }
             Source::Events { .. } => false,
         }
+    }
+
+    /// The folder that all of this source's blobs are in; `None` for the container itself.
+    pub fn common_folder(&self) -> Option<String> {
+        let Source::Blob { paths, .. } = self else { return None };
+        let folders = paths.iter().map(|path| {
+            let parts: Vec<&str> = path.split('/').collect();
+            let literal = parts[..parts.len() - 1].iter().take_while(|part| !part.contains(['*', '?']));
+            literal.copied().collect::<Vec<_>>()
+        });
+        let common = folders.reduce(|left, right| {
+            left.into_iter().zip(right).take_while(|(left, right)| left == right).map(|(left, _)| left).collect()
+        })?;
+        (!common.is_empty()).then(|| common.join("/"))
     }
 }
 

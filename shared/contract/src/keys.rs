@@ -13,8 +13,10 @@ pub(crate) const TOP: Section = Section {
     header: "",
     keys: &["name", "description", "source", "format", "columns", "rules", "table", "warehouse"],
 };
-pub(crate) const SOURCE: Section =
-    Section { header: "[source]", keys: &["kind", "container", "path", "hub", "consumer_group"] };
+pub(crate) const SOURCE: Section = Section {
+    header: "[source]",
+    keys: &["kind", "container", "path", "on_overwrite", "on_delete", "hub", "consumer_group"],
+};
 pub(crate) const FORMAT: Section = Section {
     header: "[format]",
     keys: &["type", "compression", "delimiter", "quote", "header", "null_values", "max_record_bytes"],

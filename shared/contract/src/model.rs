@@ -22,9 +22,29 @@ pub struct Contract {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
     /// Files that land in a container. `paths` are globs: `*` within a folder, `**` across folders.
-    Blob { container: String, paths: Vec<String> },
+    Blob { container: String, paths: Vec<String>, on_overwrite: OnOverwrite, on_delete: OnDelete },
     /// Events of one hub, read through one consumer group.
     Events { hub: String, consumer_group: String },
+}
+
+/// What a new version of a blob does to the rows of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnOverwrite {
+    /// The table has the rows of the newest version.
+    #[default]
+    Replace,
+    /// The table has the rows of every version that was read; each is a source of its own.
+    Append,
+}
+
+/// What the deletion of a blob does to its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnDelete {
+    /// Nothing: files are cleared away after they were ingested.
+    #[default]
+    Keep,
+    /// They go too.
+    Remove,
 }
 
 /// How bytes become records.
@@ -269,6 +289,16 @@ impl Contract {
     pub fn quarantine_columns() -> Vec<TableColumn> {
         let column = |name: &str, data_type| TableColumn { name: name.to_owned(), data_type, nullable: false };
         lineage().into_iter().chain([column(REASONS, DataType::String), column(RAW, DataType::Binary)]).collect()
+    }
+
+    /// Whether a new version of a blob takes the place of the one before.
+    pub fn replaces_versions(&self) -> bool {
+        !matches!(self.source, Source::Blob { on_overwrite: OnOverwrite::Append, .. })
+    }
+
+    /// Whether the rows of a deleted blob go.
+    pub fn follows_deletions(&self) -> bool {
+        matches!(self.source, Source::Blob { on_delete: OnDelete::Remove, .. })
     }
 
     /// Name of the quarantine table beside the dataset's own.

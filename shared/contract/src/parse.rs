@@ -95,8 +95,8 @@ fn dataset_name<'a>(top: &Table<'a>, report: &mut Report<'_>) -> At<&'a str> {
     let Some(name) = top.required_text("name", report) else { return At { value: "", place: whole_file() } };
     if name.value.starts_with('_') {
         report.add(ErrorKind::InvalidValue, &name.place, "names that begin with `_` are reserved for Weir");
-    } else if name.value.ends_with("__quarantine") {
-        let message = "names that end in `__quarantine` are reserved for the quarantine tables";
+    } else if name.value.ends_with("__quarantine") || name.value.ends_with("__parked") {
+        let message = "names that end in `__quarantine` or `__parked` are reserved for Weir's own tables";
         report.add(ErrorKind::InvalidValue, &name.place, message);
     } else {
         check_name(&name, report);

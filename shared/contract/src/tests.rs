@@ -218,8 +218,12 @@ table = "dbo.orders"
 distribution = "hash(mail)"
 "#;
     let contract = Contract::parse(text, "c.toml").unwrap_or_else(|errors| panic!("{errors}"));
-    let expected_source =
-        Source::Blob { container: "landing".to_owned(), paths: vec!["a/*.csv".to_owned(), "b/**/c?.csv".to_owned()] };
+    let expected_source = Source::Blob {
+        container: "landing".to_owned(),
+        paths: vec!["a/*.csv".to_owned(), "b/**/c?.csv".to_owned()],
+        on_overwrite: OnOverwrite::Replace,
+        on_delete: OnDelete::Keep,
+    };
     assert_eq!(contract.source, expected_source);
     assert_eq!(contract.format.kind, FormatKind::Csv);
     assert_eq!((contract.format.delimiter, contract.format.quote), (b'\t', None));

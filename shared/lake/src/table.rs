@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::{PutMode, PutPayload};
 use weir_contract::{NewColumns, TableColumn};
@@ -27,6 +28,14 @@ pub struct TableDefinition {
     pub properties: Vec<(String, String)>,
     /// What happens to columns that the table does not have (yet).
     pub new_columns: NewColumns,
+}
+
+impl TableDefinition {
+    /// An interval among its properties, such as `delta.setTransactionRetentionDuration`.
+    pub fn interval(&self, key: &str) -> Option<Duration> {
+        let (_, text) = self.properties.iter().find(|(known, _)| known == key)?;
+        crate::interval::parse(text)
+    }
 }
 
 /// An open table. All writers of one process share it, so that their commits can share a log entry and their rows a

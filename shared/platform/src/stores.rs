@@ -78,6 +78,11 @@ impl Landing {
         Ok(Self { root, identity, open: Mutex::default() })
     }
 
+    /// Whether listings come in the order of names, as Azure gives them: then a listing can be continued after a name.
+    pub fn lists_in_order(&self) -> bool {
+        matches!(self.root, Root::Azure { .. })
+    }
+
     /// The store of one container of the configured account. The account in an event's address is never used.
     pub fn container(&self, container: &str) -> Result<Arc<dyn ObjectStore>, PlatformError> {
         const KEY: &str = "WEIR_LANDING_URL";

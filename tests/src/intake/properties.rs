@@ -2,7 +2,9 @@
 
 use polars::prelude::DataType as Dtype;
 use proptest::prelude::*;
-use weir_contract::{Column, Compression, Contract, DataType, Format, FormatKind, Source, TableSpec};
+use weir_contract::{
+    Column, Compression, Contract, DataType, Format, FormatKind, OnDelete, OnOverwrite, Source, TableSpec,
+};
 use weir_intake::{Framing, Piece, Splitter};
 use weir_transform::{Lineage, Output, Transform};
 
@@ -92,7 +94,12 @@ fn contract(limit: usize) -> Contract {
     Contract {
         name: "orders".to_owned(),
         description: None,
-        source: Source::Blob { container: "landing".to_owned(), paths: vec!["**".to_owned()] },
+        source: Source::Blob {
+            container: "landing".to_owned(),
+            paths: vec!["**".to_owned()],
+            on_overwrite: OnOverwrite::Replace,
+            on_delete: OnDelete::Keep,
+        },
         format: Format {
             kind: FormatKind::Csv,
             compression: Compression::None,

@@ -10,7 +10,8 @@ mod rules;
 
 use polars::prelude::{AnyValue, DataFrame, DataType as Dtype, TimeUnit, TimeZone};
 use weir_contract::{
-    Column, Compression, Contract, DataType, Format, FormatKind, Rule, RuleAction, Source, TableSpec, Treatment,
+    Column, Compression, Contract, DataType, Format, FormatKind, OnDelete, OnOverwrite, Rule, RuleAction, Source,
+    TableSpec, Treatment,
 };
 use weir_transform::{Lineage, Output, PseudonymKey, Transform};
 
@@ -25,7 +26,12 @@ fn contract(columns: Vec<Column>) -> Contract {
     Contract {
         name: "orders".to_owned(),
         description: None,
-        source: Source::Blob { container: "landing".to_owned(), paths: vec!["**".to_owned()] },
+        source: Source::Blob {
+            container: "landing".to_owned(),
+            paths: vec!["**".to_owned()],
+            on_overwrite: OnOverwrite::Replace,
+            on_delete: OnDelete::Keep,
+        },
         format: Format {
             kind: FormatKind::Auto,
             compression: Compression::None,

@@ -4,7 +4,7 @@ use super::columns::Columns;
 use crate::error::ErrorKind;
 use crate::glob::MAX_PATTERN_CHARS;
 use crate::keys;
-use crate::model::{Compression, Format, FormatKind, Source};
+use crate::model::{Compression, Format, FormatKind, OnDelete, OnOverwrite, Source};
 use crate::reader::{At, Place, Report, Table, quoted};
 
 const MAX_PATHS: usize = 32;
@@ -30,7 +30,7 @@ impl Source {
 
 pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
     let nothing =
-        || SourceAt { value: Source::Blob { container: String::new(), paths: Vec::new() }, claims: Vec::new() };
+        || SourceAt { value: Source::Events { hub: String::new(), consumer_group: String::new() }, claims: Vec::new() };
     let Some(table) = top.table("source", &keys::SOURCE, report) else {
         if top.key_place("source").is_none() {
             top.missing("source", "missing: a contract needs a `[source]`", report);
@@ -65,17 +65,27 @@ fn read_blob(table: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
             report.add(ErrorKind::Conflict, &path.place, format!("{} is there already", quoted(path.value)));
         }
     }
+    let overwrites = [("replace", OnOverwrite::Replace), ("append", OnOverwrite::Append)];
+    let on_overwrite = table.choice("on_overwrite", "choice", &overwrites, report).map(|at| at.value);
+    let deletions = [("keep", OnDelete::Keep), ("remove", OnDelete::Remove)];
+    let on_delete = table.choice("on_delete", "choice", &deletions, report);
+    if let (Some(OnOverwrite::Append), Some(At { value: OnDelete::Remove, place })) = (on_overwrite, &on_delete) {
+        let message = "`remove` needs `on_overwrite = \"replace\"`: with `append` the rows are of all versions";
+        report.add(ErrorKind::Conflict, place, message);
+    }
     SourceAt {
         value: Source::Blob {
             container: container.map(|container| container.value.to_owned()).unwrap_or_default(),
             paths: paths.iter().map(|path| path.value.to_owned()).collect(),
+            on_overwrite: on_overwrite.unwrap_or_default(),
+            on_delete: on_delete.map(|at| at.value).unwrap_or_default(),
         },
         claims: paths.into_iter().map(|path| path.place).collect(),
     }
 }
 
 fn read_events(table: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
-    refuse(table, &["container", "path"], "belongs to `kind = \"blob\"`", report);
+    refuse(table, &["container", "path", "on_overwrite", "on_delete"], "belongs to `kind = \"blob\"`", report);
     let hub = table.required_text("hub", report);
     if let Some(hub) = hub.as_ref().filter(|hub| !is_hub(hub.value)) {
         let message = format!(
