@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use weir_contract::{Compression, FormatKind};
-use weir_intake::{Blob, ChunkOptions, ErrorKind, Framing, Piece};
+use weir_contract::FormatKind;
+use weir_intake::{Blob, ChunkOptions, ErrorKind, Framing, Magic, Piece};
 use weir_lake::Table;
 use weir_transform::{CsvLayout, Lineage, Output, ParquetRows};
 
@@ -191,27 +191,17 @@ impl Records {
             Some(rule) => dataset.transform.hold_back(rule),
             None => dataset.transform.clone(),
         };
-        let options = |framing| ChunkOptions {
-            framing,
-            gzip: match format.compression {
-                Compression::Auto => None,
-                Compression::None => Some(false),
-                Compression::Gzip => Some(true),
-            },
-            range_bytes: RANGE_BYTES,
-            chunk_bytes: CHUNK_BYTES,
-            max_record_bytes: format.max_record_bytes,
-        };
+        let options = |kind| ChunkOptions::of(format, kind, RANGE_BYTES, CHUNK_BYTES);
         let form = match dataset.contract.resolve_format(&at.path) {
-            Ok(FormatKind::Csv) => {
-                let framing = match format.quote {
-                    Some(quote) => Framing::Csv { delimiter: format.delimiter, quote },
-                    None => Framing::Lines,
-                };
-                Form::Csv { chunks: blob.chunks(options(framing)), framing, layout: None }
+            Ok(kind @ FormatKind::Csv) => {
+                let options = options(kind);
+                Form::Csv { framing: options.framing, chunks: blob.chunks(options), layout: None }
             }
             Ok(FormatKind::Parquet) => open_parquet(&blob).await?,
-            Ok(FormatKind::Ndjson | FormatKind::Auto) => Form::Ndjson { chunks: blob.chunks(options(Framing::Lines)) },
+            Ok(FormatKind::Json | FormatKind::Avro) => {
+                Form::Refused(Some("documents of JSON and Avro files cannot be read yet".to_owned()))
+            }
+            Ok(kind @ (FormatKind::Ndjson | FormatKind::Auto)) => Form::Ndjson { chunks: blob.chunks(options(kind)) },
             Err(unknown) => Form::Refused(Some(unknown.to_string())),
         };
         Ok(Self {
@@ -307,6 +297,9 @@ impl Records {
 
 /// Parquet needs random access: the blob goes through a temporary file, which is deleted while it is open.
 async fn open_parquet(blob: &Blob) -> Result<Form, AppError> {
+    if let Some(reason) = blob.refusal(Magic::Parquet).await? {
+        return Ok(Form::Refused(Some(reason)));
+    }
     let mut file = tempfile::tempfile().map_err(AppError::TemporaryFile)?;
     blob.spill(&mut file, RANGE_BYTES).await?;
     Ok(match compute(move || ParquetRows::open(file)).await? {
