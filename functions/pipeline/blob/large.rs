@@ -137,7 +137,11 @@ impl<'a> Job<'a> {
     }
 
     async fn write_part(&self, opened: &Opened<'a>, pieces: &Pieces, part: &PartRef) -> Result<(), AppError> {
-        let range = plan::range(opened.blob.size(), part.part, part.parts);
+        let parts = plan::cut(opened.blob.size(), self.dataset.contract.format.split_bytes);
+        let index = usize::try_from(part.part).unwrap_or(usize::MAX);
+        let Some(range) = parts.get(index).cloned() else {
+            return Err(AppError::Task { message: "the blob has no such part".to_owned() });
+        };
         let _permit = self.runtime.budget.take(super::FOOTPRINT_BYTES).await;
         let lineage = self.lineage(opened.blob.etag());
         let first = i64::from(part.part) * PART_POSITIONS + 1;
@@ -176,7 +180,7 @@ impl<'a> Job<'a> {
                 done.push(piece);
             }
         }
-        let piece_bytes = 256 << 20;
+        let piece_bytes = self.dataset.contract.format.split_bytes;
         let from = |done: &[Piece]| done.last().and_then(|piece| piece.resume);
         let mut source = self.records(opened, from(&done)).await?;
         loop {

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use weir_contract::{Compression, FormatKind};
-use weir_intake::{Blob, ChunkOptions, Framing, Piece};
+use weir_contract::FormatKind;
+use weir_intake::{Blob, ChunkOptions, Framing, Magic, Piece};
 use weir_transform::{CsvLayout, Lineage, Output, ParquetRows};
 
 use super::BlobRef;
@@ -15,9 +15,9 @@ use crate::error::AppError;
 use crate::pipeline::compute;
 
 /// Bytes of one request to the store.
-const RANGE_BYTES: u64 = 8 * 1024 * 1024;
+pub(super) const RANGE_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes transformed at a time.
-const CHUNK_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const CHUNK_BYTES: usize = 16 * 1024 * 1024;
 /// Rows of a Parquet file taken at a time.
 const PARQUET_ROWS: usize = 65_536;
 
@@ -38,6 +38,8 @@ pub(super) struct Records {
     lineage: Arc<Lineage>,
     /// Position of the next record.
     position: i64,
+    /// Of rows that were read from Parquet, in memory.
+    parquet_bytes: u64,
     form: Form,
 }
 
@@ -65,37 +67,43 @@ impl Records {
         lineage: Lineage,
         extent: Extent,
     ) -> Result<Self, AppError> {
-        let format = &dataset.contract.format;
-        let transform = dataset.transform.clone();
+        let contract = &dataset.contract;
         let position = match &extent {
             Extent::Whole => 1,
             Extent::From(resume) => resume.position,
             Extent::Part(_, first) => *first,
         };
-        let options = |framing| ChunkOptions {
-            framing,
-            gzip: None,
-            range_bytes: RANGE_BYTES,
-            chunk_bytes: CHUNK_BYTES,
-            max_record_bytes: format.max_record_bytes,
-        };
-        let form = match dataset.contract.resolve_format(&at.path) {
-            Ok(FormatKind::Csv) => {
-                let framing = match format.quote {
-                    Some(quote) => Framing::Csv { delimiter: format.delimiter, quote },
-                    None => Framing::Lines,
-                };
-                Form::Csv { chunks: blob.chunks(options(framing)), framing, layout: None }
+        let options = |kind| {
+            let whole = ChunkOptions::of(&contract.format, kind, RANGE_BYTES, CHUNK_BYTES);
+            match &extent {
+                Extent::Whole => whole,
+                Extent::From(resume) => ChunkOptions { from: resume.offset, ..whole },
+                Extent::Part(bytes, _) => ChunkOptions { part: Some(bytes.clone()), ..whole },
             }
-            Ok(FormatKind::Parquet) => open_parquet(&blob).await?,
-            Ok(FormatKind::Ndjson | FormatKind::Auto) => Form::Ndjson { chunks: blob.chunks(options(Framing::Lines)) },
+        };
+        let form = match contract.resolve_format(&at.path) {
+            Ok(kind @ FormatKind::Csv) => {
+                let options = options(kind);
+                let from_the_beginning = options.from == 0 && options.part.as_ref().is_none_or(|part| part.start == 0);
+                let layout = match from_the_beginning {
+                    true => None,
+                    false => Some(layout_of(dataset, &blob, &options).await?),
+                };
+                Form::Csv { framing: options.framing, chunks: blob.chunks(options), layout }
+            }
+            Ok(FormatKind::Parquet) => open_parquet(&blob, position).await?,
+            Ok(FormatKind::Json | FormatKind::Avro) => {
+                Form::Refused(Some("documents of JSON and Avro files cannot be read yet".to_owned()))
+            }
+            Ok(kind @ (FormatKind::Ndjson | FormatKind::Auto)) => Form::Ndjson { chunks: blob.chunks(options(kind)) },
             Err(unknown) => Form::Refused(Some(unknown.to_string())),
         };
         Ok(Self {
             dataset: Arc::clone(dataset),
-            transform: Arc::new(transform),
+            transform: Arc::new(dataset.transform.clone()),
             lineage: Arc::new(lineage),
             position,
+            parquet_bytes: 0,
             form,
         })
     }
@@ -119,7 +127,10 @@ impl Records {
 
     /// Bytes of the decoded stream that were given.
     fn consumed(&self) -> u64 {
-        0
+        match &self.form {
+            Form::Csv { chunks, .. } | Form::Ndjson { chunks } => chunks.consumed(),
+            Form::Parquet { .. } | Form::Refused(_) => self.parquet_bytes,
+        }
     }
 
     /// Where reading goes on, after what was given.
@@ -190,7 +201,10 @@ impl Records {
         })
         .await?;
         self.form = Form::Parquet { rows: Some(rows) };
-        Ok(output?)
+        let output = output?;
+        let bytes = output.as_ref().map_or(0, |output| output.clean.estimated_size() + output.quarantined.estimated_size());
+        self.parquet_bytes += bytes as u64;
+        Ok(output)
     }
 
     /// The header itself was refused: no later line may be taken for it, so every record goes to quarantine.
@@ -208,11 +222,28 @@ impl Records {
     }
 }
 
+/// The header of a blob that is not read from its beginning.
+async fn layout_of(dataset: &Dataset, blob: &Blob, options: &ChunkOptions) -> Result<Arc<CsvLayout>, AppError> {
+    let header = match dataset.contract.format.header {
+        false => None,
+        true => match blob.first_record(options).await?.piece {
+            Some(Piece::Records(header)) => Some(header),
+            // Refused, or not there: no other line may be taken for it.
+            Some(Piece::Refused { .. }) | None => Some(bytes::Bytes::new()),
+        },
+    };
+    Ok(Arc::new(dataset.transform.csv_layout(header.as_deref())?))
+}
+
 /// Parquet needs random access: the blob goes through a temporary file, which is deleted while it is open.
-async fn open_parquet(blob: &Blob) -> Result<Form, AppError> {
+async fn open_parquet(blob: &Blob, position: i64) -> Result<Form, AppError> {
+    if let Some(reason) = blob.refusal(Magic::Parquet).await? {
+        return Ok(Form::Refused(Some(reason)));
+    }
     let mut file = tempfile::tempfile().map_err(AppError::TemporaryFile)?;
     blob.spill(&mut file, RANGE_BYTES).await?;
-    Ok(match compute(move || ParquetRows::open(file)).await? {
+    let skip = usize::try_from(position.saturating_sub(1)).unwrap_or(usize::MAX);
+    Ok(match compute(move || ParquetRows::open_after(file, skip)).await? {
         Ok(rows) => Form::Parquet { rows: Some(rows) },
         Err(reason) => Form::Refused(Some(reason)),
     })

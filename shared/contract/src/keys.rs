@@ -19,7 +19,19 @@ pub(crate) const SOURCE: Section = Section {
 };
 pub(crate) const FORMAT: Section = Section {
     header: "[format]",
-    keys: &["type", "compression", "delimiter", "quote", "header", "null_values", "max_record_bytes"],
+    keys: &[
+        "type",
+        "compression",
+        "encoding",
+        "delimiter",
+        "quote",
+        "quoted_newlines",
+        "header",
+        "null_values",
+        "decimal_comma",
+        "max_record_bytes",
+        "split_bytes",
+    ],
 };
 pub(crate) const COLUMNS: Section =
     Section { header: "[[columns]]", keys: &["name", "type", "nullable", "from", "format", "personal", "description"] };

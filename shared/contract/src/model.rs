@@ -60,17 +60,70 @@ pub struct Format {
     pub header: bool,
     /// CSV only: field texts that mean null. The default is the empty text.
     pub null_values: Vec<String>,
+    /// CSV only: a quoted field may hold line breaks. Without that every line is a record, and a blob has parts.
+    pub quoted_newlines: bool,
+    /// CSV only: numbers have a comma where others have a point.
+    pub decimal_comma: bool,
+    /// Of text: one of [`ENCODINGS`]. A blob's byte order mark says it better.
+    pub encoding: &'static str,
     /// A longer record is quarantined (its head only), so that one line cannot take the memory budget.
     pub max_record_bytes: usize,
+    /// A larger blob is read in parts of about this size, if it can be.
+    pub split_bytes: u64,
 }
+
+/// By their names in the WHATWG's standard, which also says what each byte means (`iso-8859-1` is `windows-1252` there).
+pub const ENCODINGS: [&str; 37] = [
+    "utf-8",
+    "utf-16",
+    "utf-16le",
+    "utf-16be",
+    "windows-1250",
+    "windows-1251",
+    "windows-1252",
+    "windows-1253",
+    "windows-1254",
+    "windows-1255",
+    "windows-1256",
+    "windows-1257",
+    "windows-1258",
+    "windows-874",
+    "iso-8859-1",
+    "iso-8859-2",
+    "iso-8859-3",
+    "iso-8859-4",
+    "iso-8859-5",
+    "iso-8859-6",
+    "iso-8859-7",
+    "iso-8859-8",
+    "iso-8859-9",
+    "iso-8859-10",
+    "iso-8859-13",
+    "iso-8859-14",
+    "iso-8859-15",
+    "iso-8859-16",
+    "macintosh",
+    "ibm866",
+    "koi8-r",
+    "koi8-u",
+    "shift_jis",
+    "euc-jp",
+    "euc-kr",
+    "gb18030",
+    "big5",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormatKind {
     Csv,
     /// One JSON object a line; for events, one JSON object a body.
     Ndjson,
+    /// One document a blob: an array of objects, or one object.
+    Json,
     Parquet,
-    /// By file extension: `.csv`, `.ndjson`, `.jsonl`, `.json`, `.parquet`, each also with `.gz`.
+    /// Object container files, as Event Hubs Capture writes them.
+    Avro,
+    /// By file extension: `.csv`, `.ndjson`, `.jsonl`, `.json`, `.parquet`, `.avro`, each also with `.gz` or `.zst`.
     Auto,
 }
 
@@ -80,6 +133,7 @@ pub enum Compression {
     Auto,
     None,
     Gzip,
+    Zstd,
 }
 
 #[derive(Debug, Clone, PartialEq)]

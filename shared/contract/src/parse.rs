@@ -2,6 +2,7 @@
 //! one run finds every error; nothing with a stand-in in it ever leaves this module.
 
 mod columns;
+mod format;
 mod source;
 mod table;
 
@@ -70,7 +71,7 @@ fn read(top: &Table<'_>, report: &mut Report<'_>) -> Parsed {
     let description = description(top, report);
     let source = source::read(top, report);
     let columns = Columns::read(top, report);
-    let format = source::read_format(top, source.value.is_events(), &columns, report);
+    let format = format::read(top, source.value.is_events(), &columns, report);
     let rules = rules(top, report);
     let table = table::read(top, &columns, report);
     let warehouse = table::read_warehouse(top, &columns, report);

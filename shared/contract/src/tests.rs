@@ -145,7 +145,11 @@ fn a_minimal_contract_has_the_documented_defaults() {
         quote: Some(b'"'),
         header: true,
         null_values: vec![String::new()],
+        quoted_newlines: true,
+        decimal_comma: false,
+        encoding: "utf-8",
         max_record_bytes: 1_048_576,
+        split_bytes: 268_435_456,
     };
     assert_eq!(contract.format, format);
     assert!(contract.columns[0].nullable && contract.columns[0].personal.is_none());
@@ -375,9 +379,13 @@ fn auto_goes_by_extension() {
         ("a/x.jsonl.gz", Some(FormatKind::Ndjson)),
         ("a/x.json", Some(FormatKind::Ndjson)),
         ("a/x.snappy.parquet", Some(FormatKind::Parquet)),
+        ("a/x.csv.zst", Some(FormatKind::Csv)),
+        ("a/0/01.avro", Some(FormatKind::Avro)),
         ("a/x.txt", None),
         ("a.csv/x", None),
         ("a/x.gz", None),
+        ("a/x.zst", None),
+        ("a/x.csv.gz.zst", None),
     ];
     for (path, expected) in cases {
         assert_eq!(contract.resolve_format(path).ok(), expected, "{path}");
@@ -387,6 +395,31 @@ fn auto_goes_by_extension() {
 
     let fixed = Contract::parse(&format!("{SMALL}format = {{ type = 'ndjson' }}\n"), "c.toml").expect("sound");
     assert_eq!(fixed.resolve_format("a/x.csv"), Ok(FormatKind::Ndjson));
+    for (path, expected) in [("a/x.json", true), ("a/x.JSON.gz", true), ("a/x.ndjson", false), ("a/json", false)] {
+        assert_eq!((contract.may_be_document(path), fixed.may_be_document(path)), (expected, false), "{path}");
+    }
+}
+
+#[test]
+fn plain_lines_have_parts() {
+    use FormatKind::{Avro, Csv, Json, Ndjson, Parquet};
+    let cases = [
+        ("", Csv, false),
+        ("", Ndjson, true),
+        ("", Json, false),
+        ("", Parquet, false),
+        ("", Avro, false),
+        ("quote = ''", Csv, true),
+        ("quoted_newlines = false", Csv, true),
+        ("quoted_newlines = false, compression = 'none'", Csv, true),
+        ("compression = 'gzip'", Ndjson, false),
+        ("compression = 'zstd'", Ndjson, false),
+        ("encoding = 'utf-16'", Ndjson, false),
+    ];
+    for (keys, kind, expected) in cases {
+        let contract = Contract::parse(&format!("{SMALL}format = {{ {keys} }}\n"), "c.toml").expect(keys);
+        assert_eq!(contract.format.splits(kind), expected, "{keys} {kind:?}");
+    }
 }
 
 proptest! {

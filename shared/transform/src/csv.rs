@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use memchr::{memchr, memchr_iter};
 use rayon::prelude::*;
-use weir_contract::Format;
+use weir_contract::{DataType, Format};
 
 use crate::columns::{Batch, Decoded, Target};
 use crate::error::{Result, TransformError};
@@ -42,6 +42,11 @@ pub(crate) struct Dialect {
     header: bool,
     null_values: Vec<String>,
     empty_is_null: bool,
+    /// A quoted field may hold line ends.
+    multiline: bool,
+    decimal_comma: bool,
+    /// Why a record is refused that is no UTF-8, or was none in its own encoding.
+    not_text: String,
 }
 
 impl Dialect {
@@ -58,7 +63,14 @@ impl Dialect {
             header: format.header,
             empty_is_null: format.null_values.iter().any(String::is_empty),
             null_values: format.null_values.iter().filter(|text| !text.is_empty()).cloned().collect(),
+            multiline: format.quoted_newlines,
+            decimal_comma: format.decimal_comma,
+            not_text: not_text(format),
         })
+    }
+
+    fn quotes_line_ends(&self) -> bool {
+        self.multiline && self.quote.is_some()
     }
 
     #[inline]
@@ -134,7 +146,7 @@ pub(crate) fn decode<'d>(
     first: bool,
 ) -> Result<Decoded<'d>> {
     let chunk = if first && !dialect.header { chunk.strip_prefix(BOM).unwrap_or(chunk) } else { chunk };
-    let quoted = dialect.quote.is_some_and(|quote| memchr(quote, chunk).is_some());
+    let quoted = dialect.quotes_line_ends() && dialect.quote.is_some_and(|quote| memchr(quote, chunk).is_some());
     let next_record = |from: usize| {
         if quoted { None } else { memchr(b'\n', &chunk[from..]).map(|at| from + at + 1) }
     };
@@ -192,7 +204,7 @@ impl<'d> Decoder<'_, 'd> {
         let end = record_end(bytes, at, self.dialect);
         let record = &bytes[at..end];
         let problem = match std::str::from_utf8(record) {
-            Err(_) => "not UTF-8",
+            Err(_) => self.dialect.not_text.as_str(),
             Ok(_) if memchr(0, record).is_some() => "NUL character",
             Ok(text) => {
                 self.record(record, text, 0);
@@ -247,8 +259,12 @@ impl<'d> Decoder<'_, 'd> {
     /// In a string column a quoted text is never null, as in PostgreSQL; in other columns quotes mean nothing.
     #[inline]
     fn value(&mut self, column: usize, text: &str, field: &Field) {
-        let string = self.batch.targets[column].data_type == weir_contract::DataType::String;
-        let value = content(text, field, self.dialect);
+        let data_type = self.batch.targets[column].data_type;
+        let string = data_type == DataType::String;
+        let mut value = content(text, field, self.dialect);
+        if self.dialect.decimal_comma && is_fractional(data_type) {
+            value = with_decimal_point(&value).into();
+        }
         let null = if string {
             !field.quoted && self.dialect.is_null(&value)
         } else {
@@ -310,8 +326,9 @@ fn field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
 fn quoted_field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
     let quote = bytes[at];
     let (start, mut from, mut escaped) = (at + 1, at + 1, false);
+    let within = if dialect.multiline { bytes } else { &bytes[..line_end(bytes, at)] };
     let close = loop {
-        match memchr(quote, &bytes[from..]).map(|found| from + found) {
+        match memchr(quote, within.get(from..).unwrap_or_default()).map(|found| from + found) {
             None => break None,
             Some(found) if bytes.get(found + 1) == Some(&quote) => {
                 escaped = true;
@@ -321,7 +338,7 @@ fn quoted_field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
         }
     };
     let Some(close) = close else {
-        let stop = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found);
+        let stop = line_end(bytes, at);
         let next = (stop + 1).min(bytes.len());
         return Field {
             start,
@@ -341,6 +358,33 @@ fn quoted_field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
         _ => Some("text after the closing quote"),
     };
     Field { start, end: close, quoted: true, escaped, last, next: (stop + 1).min(bytes.len()), fault }
+}
+
+fn line_end(bytes: &[u8], at: usize) -> usize {
+    memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found)
+}
+
+fn is_fractional(data_type: DataType) -> bool {
+    matches!(data_type, DataType::Double | DataType::Float | DataType::Decimal { .. })
+}
+
+/// A number with its decimal comma made a point. A point in it (which may group thousands) becomes a comma, so that no
+/// type takes it: `1.234` may be either of two numbers.
+fn with_decimal_point(text: &str) -> String {
+    let swapped = |character| match character {
+        ',' => '.',
+        '.' => ',',
+        other => other,
+    };
+    text.chars().map(swapped).collect()
+}
+
+/// What a record is that is not UTF-8: intake marks what is no text in its own encoding so.
+pub(crate) fn not_text(format: &Format) -> String {
+    match format.encoding {
+        "utf-8" => "not UTF-8".to_owned(),
+        encoding => format!("not {encoding}"),
+    }
 }
 
 #[inline]

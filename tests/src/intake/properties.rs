@@ -11,7 +11,7 @@ use weir_transform::{Lineage, Output, Transform};
 use super::{CSV, NEVER_CLOSED, Stretch, joined, records, split};
 
 /// Bytes that are likely to hit the grammar's corners.
-fn soup() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn soup() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         8 => prop::sample::select(vec!["\"", "\"\"", ",\"", "\",", "\n", "\r\n", "\r", ",", "a", "bc", "\"a\nb\""])
             .prop_map(|text| text.as_bytes().to_vec()),
@@ -107,6 +107,10 @@ fn contract(limit: usize) -> Contract {
             quote: Some(b'"'),
             header: true,
             null_values: vec![String::new()],
+            quoted_newlines: true,
+            decimal_comma: false,
+            encoding: "utf-8",
+            split_bytes: 1 << 28,
             max_record_bytes: limit,
         },
         columns: vec![column("a", DataType::String), column("b", DataType::String)],

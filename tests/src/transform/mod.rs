@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests, which clippy only knows by their attribute
 
 mod csv;
+mod dialect;
 mod json;
 mod privacy;
 mod properties;
@@ -39,6 +40,10 @@ fn contract(columns: Vec<Column>) -> Contract {
             quote: Some(b'"'),
             header: true,
             null_values: vec![String::new()],
+            quoted_newlines: true,
+            decimal_comma: false,
+            encoding: "utf-8",
+            split_bytes: 1 << 28,
             max_record_bytes: 1024 * 1024,
         },
         columns,
