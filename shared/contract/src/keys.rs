@@ -22,10 +22,8 @@ pub(crate) const FORMAT: Section = Section {
 pub(crate) const COLUMNS: Section =
     Section { header: "[[columns]]", keys: &["name", "type", "nullable", "from", "format", "personal", "description"] };
 pub(crate) const RULES: Section = Section { header: "[[rules]]", keys: &["name", "expr", "action"] };
-pub(crate) const DRIFT: Section = Section {
-    header: "[drift]",
-    keys: &["unknown_fields", "max_added_columns", "missing_columns", "match_case"],
-};
+pub(crate) const DRIFT: Section =
+    Section { header: "[drift]", keys: &["unknown_fields", "max_added_columns", "missing_columns", "match_case"] };
 pub(crate) const QUALITY: Section = Section { header: "[quality]", keys: &["max_faulty", "min_records"] };
 pub(crate) const TABLE: Section =
     Section { header: "[table]", keys: &["partition_by", "cluster_by", "new_columns", "properties"] };

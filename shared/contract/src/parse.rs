@@ -131,8 +131,7 @@ fn description(table: &Table<'_>, report: &mut Report<'_>) -> Option<String> {
 }
 
 fn rules(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Rule> {
-    const ACTIONS: [RuleAction; 4] =
-        [RuleAction::Warn, RuleAction::Label, RuleAction::Quarantine, RuleAction::Fail];
+    const ACTIONS: [RuleAction; 4] = [RuleAction::Warn, RuleAction::Label, RuleAction::Quarantine, RuleAction::Fail];
     let mut names = HashSet::new();
     let mut rules = Vec::new();
     for table in top.tables("rules", &keys::RULES, 0..=MAX_RULES, report) {

@@ -15,6 +15,7 @@
 //!
 //! The crate knows no triggers, no transformation and no warehouse. Time and randomness come from [`LakeOptions`].
 
+mod added;
 mod commit;
 mod data;
 mod error;
@@ -31,6 +32,7 @@ mod sorted;
 mod table;
 mod types;
 
+pub use added::AddedColumns;
 pub use commit::{Append, Books, Outcome, Producer};
 pub use data::writer::{Staged, TableWriter};
 pub use error::{ErrorKind, LakeError};

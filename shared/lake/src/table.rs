@@ -6,6 +6,7 @@ use std::sync::Arc;
 use object_store::{PutMode, PutPayload};
 use weir_contract::{NewColumns, TableColumn};
 
+use crate::added::AddedColumns;
 use crate::commit::writer::Writer;
 use crate::error::LakeError;
 use crate::lake::LakeOptions;
@@ -27,6 +28,8 @@ pub struct TableDefinition {
     pub properties: Vec<(String, String)>,
     /// What happens to columns that the table does not have (yet).
     pub new_columns: NewColumns,
+    /// Set where a frame may bring columns that `columns` has not.
+    pub added_columns: Option<AddedColumns>,
 }
 
 /// An open table. All writers of one process share it, so that their commits can share a log entry and their rows a

@@ -2,7 +2,7 @@
 
 use polars::prelude::DataType as Dtype;
 use proptest::prelude::*;
-use weir_contract::{Column, Compression, Contract, DataType, Format, FormatKind, Source, TableSpec};
+use weir_contract::{Column, Compression, Contract, DataType, Drift, Format, FormatKind, Quality, Source, TableSpec};
 use weir_intake::{Framing, Piece, Splitter};
 use weir_transform::{Lineage, Output, Transform};
 
@@ -104,6 +104,8 @@ fn contract(limit: usize) -> Contract {
         },
         columns: vec![column("a", DataType::String), column("b", DataType::String)],
         rules: Vec::new(),
+        drift: Drift::default(),
+        quality: Quality::default(),
         table: TableSpec::default(),
         warehouse: None,
     }

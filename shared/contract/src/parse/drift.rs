@@ -15,12 +15,7 @@ const MISSING_COLUMNS: [(&str, MissingColumns); 2] = [("null", MissingColumns::N
 /// As many as a contract may have itself.
 const MOST_ADDED_COLUMNS: u64 = 1024;
 
-pub(super) fn read(
-    top: &Table<'_>,
-    columns: &Columns<'_>,
-    table_spec: &TableSpec,
-    report: &mut Report<'_>,
-) -> Drift {
+pub(super) fn read(top: &Table<'_>, columns: &Columns<'_>, table_spec: &TableSpec, report: &mut Report<'_>) -> Drift {
     let mut drift = Drift::default();
     if let Some(table) = top.table("drift", &keys::DRIFT, report) {
         let unknown_fields = table.choice("unknown_fields", "choice", &UNKNOWN_FIELDS, report);
@@ -57,7 +52,8 @@ pub(super) fn read_quality(top: &Table<'_>, events: bool, report: &mut Report<'_
     let mut quality = Quality::default();
     let Some(table) = top.table("quality", &keys::QUALITY, report) else { return quality };
     if events && let Some(place) = top.key_place("quality") {
-        let message = "belongs to `kind = \"blob\"`: what is held back is read again from its blob, and events have none";
+        let message =
+            "belongs to `kind = \"blob\"`: what is held back is read again from its blob, and events have none";
         report.add(ErrorKind::Conflict, &place, message);
     }
     quality.max_faulty = share(&table, report);
