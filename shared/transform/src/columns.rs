@@ -85,7 +85,7 @@ impl Target {
             DataType::Boolean => "a boolean".to_owned(),
             DataType::Date => "a date".to_owned(),
             DataType::Timestamp => "a timestamp".to_owned(),
-            DataType::Binary => "base64".to_owned(),
+            DataType::Binary => "binary in base64".to_owned(),
             DataType::Decimal { precision, scale } => format!("a decimal({precision},{scale})"),
         };
         match mismatch {
