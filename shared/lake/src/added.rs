@@ -54,7 +54,8 @@ impl Layout {
             let new = TableColumn { name: name.to_owned(), data_type, nullable: true };
             match self.same_letters(name) {
                 Some(own) if own.name == name && fits(data_type, own) => {}
-                Some(own) if self.takes(own, &new, added) && frame.get_column_index(&own.name).is_none() => {
+                // A frame has every column of the definition, so this one is from data, too.
+                Some(own) if Self::takes(own, &new, added) && frame.get_column_index(&own.name).is_none() => {
                     if sorted.renamed.iter().any(|(_, taken)| *taken == own.name) {
                         sorted.rescued.push(new);
                     } else {
@@ -69,8 +70,8 @@ impl Layout {
     }
 
     /// Whether the table's column takes the values of one that is spelt in other letters.
-    fn takes(&self, own: &TableColumn, new: &TableColumn, added: AddedColumns) -> bool {
-        !added.match_case && own.name != new.name && !self.is_wanted(&own.name) && fits(new.data_type, own)
+    fn takes(own: &TableColumn, new: &TableColumn, added: AddedColumns) -> bool {
+        !added.match_case && own.name != new.name && fits(new.data_type, own)
     }
 
     /// Whether the table is to get a column from data, beside those that come with it.

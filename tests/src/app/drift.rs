@@ -24,20 +24,14 @@ async fn fields_that_come_by_themselves_reach_table_and_warehouse() {
     settle(&host).await;
     site.put("orders/3.csv", "id,size,Channel,colour,channel\n5,7,app,red,x\n6,,,,\n").await;
     settle(&host).await;
-    let expected = [
-        "1|1.00|null|null|null|null",
-        "2|2.00|web|null|null|null",
-        "4|5000.00|null|null|[\"amount_is_small\"]|null",
-    ];
+    let expected =
+        ["1|1.00|null|null|null|null", "2|2.00|web|null|null|null", "4|5000.00|null|null|[\"amount_is_small\"]|null"];
     let rows = site.rows("orders", &["id", "amount", "channel", "size", "_labels", "_rescued"]).await;
     assert_eq!(rows[..3], expected);
     // `Channel` came first in its file and is the table's `channel`; there is no room for `colour`.
     assert_eq!(
         rows[3..],
-        [
-            "5|null|app|7|null|{\"channel#2\":\"x\",\"colour\":\"red\"}",
-            "6|null|null|null|null|{\"channel#2\":null}"
-        ]
+        ["5|null|app|7|null|{\"channel#2\":\"x\",\"colour\":\"red\"}", "6|null|null|null|null|{\"channel#2\":null}"]
     );
     assert_eq!(site.each_place_once("orders").await, 6);
 

@@ -55,6 +55,13 @@ async fn the_table_gets_what_frames_bring_up_to_its_limit() {
         ["a|1|a:1|x1|y1|null|null", "a|2|a:2|null|null|null|null", "a|3|a:3|x3|null|z3|{\"u\":\"u3\",\"v\":\"v3\"}"]
     );
     assert_eq!(metadata(&store).await.len(), 3, "created, and twice more columns");
+
+    // Two spellings take the room of one.
+    let table = process(&memory(), &taking(2)).await;
+    committed(&table, "a", 1, with("a", 1..=1, &["x", "X", "y", "Y", "z"])).await;
+    assert_eq!(names(&table).await, ["x", "y"]);
+    let rows = dump(&table, &["x", "y", "_rescued"]).await;
+    assert_eq!(rows, ["a|1|a:1|x1|y1|{\"X\":\"X1\",\"Y\":\"Y1\",\"z\":\"z1\"}"]);
 }
 
 #[tokio::test]

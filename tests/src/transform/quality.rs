@@ -5,7 +5,7 @@ use weir_contract::RuleAction::{Fail, Quarantine, Warn};
 use weir_contract::{Contract, Share};
 use weir_transform::QualityReport;
 
-use super::{checked, lineage, orders, refused, rule, run_csv, transform};
+use super::{checked, lineage, orders, refused, rule, run_csv, run_ndjson, transform};
 
 fn allowing(millionths: u32, min_records: u64) -> Contract {
     let mut contract = orders();
@@ -40,6 +40,8 @@ fn a_report_counts_records_reasons_and_rules() {
     });
     assert_eq!(json, expected);
     assert_eq!(serde_json::from_value::<QualityReport>(json).unwrap(), output.report);
+    let twice = run_ndjson(&contract, b"{\"id\":1,\"id\":2,\"id\":3}\n{\"id\":1,\"id\":2}\n");
+    assert_eq!(twice.report.reasons.get("column `id`: given twice"), Some(&2), "a record counts once");
     let refusal: [(&[u8], i64, String); 2] = [(b"", 1, "too long".to_owned()), (b"", 2, "too long".to_owned())];
     let output = checked(&contract, transform(&contract).quarantine_records(&refusal, &lineage()).unwrap());
     assert_eq!(output.report.reasons.get("too long"), Some(&2));
