@@ -10,9 +10,12 @@ mod sink;
 pub(crate) mod sweep;
 pub(crate) mod work;
 
+use std::collections::BTreeMap;
+
 use azure_functions_custom_handler::{HandlerError, Reply};
 use serde::Serialize;
 use weir_lake::Books;
+use weir_transform::RuleCount;
 
 use crate::error::AppError;
 use crate::tasks::Task;
@@ -28,9 +31,9 @@ pub(crate) struct Receipt {
     /// Delta version of the dataset's table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<i64>,
-    /// Rows that violated a rule whose action is `warn`, by rule.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) warnings: Vec<(String, u64)>,
+    /// The rules that were violated, and how often.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) rules: BTreeMap<String, RuleCount>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -70,7 +73,7 @@ pub(crate) struct Done {
 
 impl Receipt {
     pub(crate) fn nothing(dataset: &str, outcome: Outcome) -> Self {
-        Self { dataset: dataset.to_owned(), outcome, books: Books::default(), version: None, warnings: Vec::new() }
+        Self { dataset: dataset.to_owned(), outcome, books: Books::default(), version: None, rules: BTreeMap::new() }
     }
 
     pub(crate) fn already(dataset: &str, records: u64) -> Self {

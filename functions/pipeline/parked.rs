@@ -69,6 +69,7 @@ fn definition() -> TableDefinition {
         cluster_by: Vec::new(),
         properties: Vec::new(),
         new_columns: NewColumns::Add,
+        added_columns: None,
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use polars::prelude::{BooleanChunked, DataFrame, PolarsResult};
 use weir_contract::SOURCE_POSITION;
 use weir_lake::{Append, Books, Outcome, Producer, Staged, Table, TableWriter};
-use weir_transform::{Lineage, Output, TransformError};
+use weir_transform::{Lineage, Output, QualityReport, TransformError};
 
 use super::Receipt;
 use crate::app::{Dataset, Runtime};
@@ -33,7 +33,7 @@ pub(crate) struct Sink<'a> {
     quarantined: Option<TableWriter>,
     records: u64,
     newly_quarantined: u64,
-    warnings: Vec<(String, u64)>,
+    report: QualityReport,
 }
 
 pub(crate) enum Settled {
@@ -76,19 +76,14 @@ impl<'a> Sink<'a> {
             quarantined: None,
             records: 0,
             newly_quarantined: 0,
-            warnings: Vec::new(),
+            report: QualityReport::default(),
         })
     }
 
     /// Takes one transformed chunk.
     pub(crate) async fn take(&mut self, output: Output) -> Result<(), AppError> {
         self.records += output.records;
-        for (rule, count) in output.warnings {
-            match self.warnings.iter_mut().find(|(known, _)| *known == rule) {
-                Some((_, total)) => *total += count,
-                None => self.warnings.push((rule, count)),
-            }
-        }
+        self.report.merge(output.report);
         let (clean, quarantined) = self.without_settled(output.clean, output.quarantined)?;
         self.clean.write(clean).await?;
         if quarantined.height() == 0 {
@@ -102,10 +97,6 @@ impl<'a> Sink<'a> {
             writer.write(quarantined).await?;
         }
         Ok(())
-    }
-
-    pub(crate) fn records(&self) -> u64 {
-        self.records
     }
 
     /// Makes it durable. `version` is the producer's new version; `already` are records of this delivery that were
@@ -135,7 +126,7 @@ impl<'a> Sink<'a> {
                 outcome: super::Outcome::Committed,
                 books,
                 version: Some(version),
-                warnings: self.warnings,
+                rules: self.report.rules,
             })),
             Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => Ok(Settled::Moved),
         }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use weir_lake::{FileList, Staged, Table, TableWriter};
-use weir_transform::{Lineage, Output};
+use weir_transform::{Lineage, Output, QualityReport};
 
-use super::pieces::{Piece, Tally};
+use super::pieces::Piece;
 use super::publish::Delivery;
 use crate::app::{Dataset, Runtime};
 use crate::error::AppError;
@@ -18,7 +18,7 @@ pub(super) struct Collector<'a> {
     clean: TableWriter,
     /// Quarantine is opened, and made, for the first record that needs it.
     refused: Option<(Arc<Table>, TableWriter)>,
-    tally: Tally,
+    report: QualityReport,
 }
 
 /// Rows of chunks that were collected.
@@ -28,17 +28,17 @@ pub(super) struct Collected<'a> {
     table: Arc<Table>,
     clean: Staged,
     refused: Staged,
-    tally: Tally,
+    report: QualityReport,
 }
 
 impl<'a> Collector<'a> {
     pub(super) async fn new(runtime: &'a Runtime, dataset: &'a Arc<Dataset>) -> Result<Self, AppError> {
         let table = runtime.lake.table(&dataset.table).await?;
-        Ok(Self { clean: table.write(), runtime, dataset, table, refused: None, tally: Tally::default() })
+        Ok(Self { clean: table.write(), runtime, dataset, table, refused: None, report: QualityReport::default() })
     }
 
     pub(super) async fn take(&mut self, output: Output) -> Result<(), AppError> {
-        self.tally.add(&output);
+        self.report.merge(output.report);
         self.clean.write(output.clean).await?;
         if output.quarantined.height() == 0 {
             return Ok(());
@@ -54,12 +54,12 @@ impl<'a> Collector<'a> {
     }
 
     pub(super) async fn finish(self) -> Result<Collected<'a>, AppError> {
-        let Self { runtime, dataset, table, clean, refused, tally } = self;
+        let Self { runtime, dataset, table, clean, refused, report } = self;
         let refused = match refused {
             Some((_, writer)) => writer.finish().await?,
             None => table.listed([])?,
         };
-        Ok(Collected { runtime, dataset, clean: clean.finish().await?, table, refused, tally })
+        Ok(Collected { runtime, dataset, clean: clean.finish().await?, table, refused, report })
     }
 }
 
@@ -70,10 +70,10 @@ impl<'a> Collected<'a> {
         dataset: &'a Arc<Dataset>,
         pieces: Vec<Piece>,
     ) -> Result<Self, AppError> {
-        let mut tally = Tally::default();
+        let mut report = QualityReport::default();
         let (mut clean, mut refused) = (Vec::new(), Vec::new());
         for piece in pieces {
-            tally.merge(piece.tally);
+            report.merge(piece.report);
             clean.push(piece.clean);
             refused.push(piece.refused);
         }
@@ -82,7 +82,7 @@ impl<'a> Collected<'a> {
             true => table.listed([])?,
             false => runtime.lake.table(&dataset.quarantine).await?.listed(refused)?,
         };
-        Ok(Self { runtime, dataset, clean: table.listed(clean)?, table, refused, tally })
+        Ok(Self { runtime, dataset, clean: table.listed(clean)?, table, refused, report })
     }
 
     /// As files that another process can commit.
@@ -91,21 +91,21 @@ impl<'a> Collected<'a> {
             0 => FileList::default(),
             _ => self.runtime.lake.table(&self.dataset.quarantine).await?.list_files(self.refused).await?,
         };
-        Ok(Piece { clean: self.table.list_files(self.clean).await?, refused, tally: self.tally, resume: None })
+        Ok(Piece { clean: self.table.list_files(self.clean).await?, refused, report: self.report, resume: None })
     }
 
     /// What is to be committed: these rows, or one report in their place if the blob is held back whole.
     pub(super) async fn into_delivery(self, lineage: Lineage) -> Result<Delivery, AppError> {
-        let Self { runtime, dataset, table, clean, refused, tally } = self;
-        let Some(reason) = tally.held_back() else {
-            let (records, warnings) = (tally.records, tally.warnings);
-            return Ok(Delivery { clean, refused, records, warnings, held_back: false });
+        let Self { runtime, dataset, table, clean, refused, report } = self;
+        let QualityReport { records, .. } = report;
+        let Some(held_back) = report.verdict(&dataset.contract) else {
+            return Ok(Delivery { clean, refused, records, rules: report.rules, held_back: false });
         };
-        let report = dataset.transform.quarantine_records(&[(&[], 0, reason)], &lineage)?;
+        let in_its_place = dataset.transform.held_back_record(&held_back, &lineage)?;
         let quarantine = runtime.lake.table(&dataset.quarantine).await?;
         table.discard(clean).await;
         quarantine.discard(refused).await;
-        let refused = quarantine.stage(report.quarantined).await?;
-        Ok(Delivery { clean: table.listed([])?, refused, records: 1, warnings: tally.warnings, held_back: true })
+        let refused = quarantine.stage(in_its_place.quarantined).await?;
+        Ok(Delivery { clean: table.listed([])?, refused, records, rules: report.rules, held_back: true })
     }
 }

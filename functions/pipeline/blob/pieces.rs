@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use weir_lake::{FileList, Note, Staging, Table};
-use weir_transform::Output;
+use weir_transform::QualityReport;
 
 use crate::app::Dataset;
 use crate::error::AppError;
@@ -20,51 +20,12 @@ pub(in crate::pipeline) const MAX_AGE_MS: i64 = 24 * 3600 * 1000;
 /// The note that says how the blob is cut.
 const OUTLINE: &str = "outline";
 
-/// Counted over the chunks of a blob.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Tally {
-    pub(super) records: u64,
-    pub(super) warnings: Vec<(String, u64)>,
-    /// Rules that hold the blob back whole, and how many records violate them.
-    failed: Vec<(String, u64)>,
-}
-
-impl Tally {
-    pub(super) fn add(&mut self, output: &Output) {
-        self.records += output.records;
-        add(&mut self.warnings, &output.warnings);
-        let failed: Vec<_> = output.held_back.iter().map(|rule| (rule.clone(), output.records)).collect();
-        add(&mut self.failed, &failed);
-    }
-
-    pub(super) fn merge(&mut self, other: Self) {
-        self.records += other.records;
-        add(&mut self.warnings, &other.warnings);
-        add(&mut self.failed, &other.failed);
-    }
-
-    /// Why nothing of the blob may reach the table, if that is so.
-    pub(super) fn held_back(&self) -> Option<String> {
-        let (rule, records) = self.failed.first()?;
-        Some(format!("held back: {records} of {} records violate rule `{rule}`", self.records))
-    }
-}
-
-fn add(counts: &mut Vec<(String, u64)>, more: &[(String, u64)]) {
-    for (name, count) in more {
-        match counts.iter_mut().find(|(known, _)| known == name) {
-            Some((_, total)) => *total += count,
-            None => counts.push((name.clone(), *count)),
-        }
-    }
-}
-
 /// One part or piece that is written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Piece {
     pub(super) clean: FileList,
     pub(super) refused: FileList,
-    pub(super) tally: Tally,
+    pub(super) report: QualityReport,
     /// Where the next piece begins; a part has no next one.
     pub(super) resume: Option<Resume>,
 }
@@ -97,7 +58,6 @@ pub(super) struct Pieces {
 /// What a reading has so far.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    pub(super) outline: bool,
     /// Numbers of the parts or pieces, in order.
     pub(super) numbers: Vec<u32>,
     /// When the first note was made.
@@ -150,7 +110,6 @@ impl Pieces {
 pub(super) fn written(notes: &[Note]) -> Written {
     let numbers = notes.iter().filter_map(|note| note.name.strip_prefix("piece-")?.parse().ok()).collect();
     Written {
-        outline: notes.iter().any(|note| note.name == OUTLINE),
         numbers,
         since_ms: notes.iter().map(|note| note.made_ms).min(),
         expired: false,

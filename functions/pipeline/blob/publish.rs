@@ -6,9 +6,11 @@
 //! at; that it was then still the version in question says that no newer one had been committed; and a commit goes
 //! through only where the tables still stand as noted. Clocks, and the order in which events come, do not matter.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_lake::{Append, Books, Outcome as Committed, Producer, Replacement, Staged, Table};
+use weir_transform::RuleCount;
 
 use super::{BlobRef, Job, stamp};
 use crate::app::{Dataset, Runtime};
@@ -37,7 +39,7 @@ pub(super) struct Delivery {
     pub(super) clean: Staged,
     pub(super) refused: Staged,
     pub(super) records: u64,
-    pub(super) warnings: Vec<(String, u64)>,
+    pub(super) rules: BTreeMap<String, RuleCount>,
     /// The records are in quarantine as one report.
     pub(super) held_back: bool,
 }
@@ -80,7 +82,7 @@ impl<'a> Claim<'a> {
 
     /// Makes a version visible. `None` when a table has moved since the claim was taken: take another.
     pub(super) async fn publish(&self, etag: &str, delivery: Delivery) -> Result<Option<Receipt>, AppError> {
-        let Delivery { clean, refused, records, warnings, held_back } = delivery;
+        let Delivery { clean, refused, records, rules, held_back } = delivery;
         let (committed, quarantined) = (clean.rows(), refused.rows());
         if (quarantined > 0 || self.quarantine_at.is_some()) && !self.publish_refused(etag, refused).await? {
             self.table.discard(clean).await;
@@ -97,7 +99,7 @@ impl<'a> Claim<'a> {
             outcome: if held_back { Outcome::HeldBack } else { Outcome::Committed },
             books,
             version: Some(version),
-            warnings,
+            rules,
         }))
     }
 

@@ -202,7 +202,8 @@ impl Records {
         .await?;
         self.form = Form::Parquet { rows: Some(rows) };
         let output = output?;
-        let bytes = output.as_ref().map_or(0, |output| output.clean.estimated_size() + output.quarantined.estimated_size());
+        let bytes =
+            output.as_ref().map_or(0, |output| output.clean.estimated_size() + output.quarantined.estimated_size());
         self.parquet_bytes += bytes as u64;
         Ok(output)
     }

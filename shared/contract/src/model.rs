@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::drift::{Drift, Quality};
+
 /// One dataset: where its data comes from, what it must look like, where it goes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contract {
@@ -14,6 +16,8 @@ pub struct Contract {
     /// In table order. Never empty.
     pub columns: Vec<Column>,
     pub rules: Vec<Rule>,
+    pub drift: Drift,
+    pub quality: Quality,
     pub table: TableSpec,
     pub warehouse: Option<WarehouseSpec>,
 }
@@ -255,10 +259,24 @@ pub struct Rule {
 pub enum RuleAction {
     /// Count it, keep the row.
     Warn,
+    /// Count it, keep the row, and name the rule in its `_labels`.
+    Label,
     /// Keep the row out of the table, in quarantine.
     Quarantine,
-    /// Hold the whole blob or batch back: every one of its records goes to quarantine.
+    /// Hold the whole blob or batch back: none of its records reaches the table.
     Fail,
+}
+
+impl RuleAction {
+    /// As a contract writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::Label => "label",
+            Self::Quarantine => "quarantine",
+            Self::Fail => "fail",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -313,6 +331,8 @@ pub const SOURCE_POSITION: &str = "_source_position";
 pub const INGESTED_AT: &str = "_ingested_at";
 /// Unknown fields of the record, as a JSON object; null when there were none.
 pub const RESCUED: &str = "_rescued";
+/// A JSON array with the names of the rules whose action is `label` and that the row violates; null when there are none.
+pub const LABELS: &str = "_labels";
 /// Quarantine only: a JSON array of texts, one per fault; they name columns and rules, never values.
 pub const REASONS: &str = "_reasons";
 /// Quarantine only: the record as it came.
@@ -329,14 +349,20 @@ fn lineage() -> Vec<TableColumn> {
 }
 
 impl Contract {
-    /// Columns of the dataset's table, in order: the contract's (less the dropped), the lineage, `_rescued`.
+    /// Columns of the dataset's table, in order: the contract's (less the dropped), the lineage, `_rescued`, and
+    /// `_labels` if a rule writes them. The table may have more: those of [`UnknownFields::Add`].
     pub fn table_columns(&self) -> Vec<TableColumn> {
         let own = self.columns.iter().filter_map(|column| {
             let data_type = column.table_type()?;
             Some(TableColumn { name: column.name.clone(), data_type, nullable: column.nullable })
         });
-        let rescued = TableColumn { name: RESCUED.to_owned(), data_type: DataType::String, nullable: true };
-        own.chain(lineage()).chain([rescued]).collect()
+        let text = |name: &str| TableColumn { name: name.to_owned(), data_type: DataType::String, nullable: true };
+        own.chain(lineage()).chain([text(RESCUED)]).chain(self.has_labels().then(|| text(LABELS))).collect()
+    }
+
+    /// Whether a rule writes `_labels`.
+    pub fn has_labels(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action == RuleAction::Label)
     }
 
     /// Columns of every quarantine table.

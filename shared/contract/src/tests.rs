@@ -445,3 +445,59 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn drift_and_quality_have_their_defaults_and_are_read() {
+    let contract = Contract::parse(SMALL, "c.toml").expect("sound");
+    let defaults = Drift {
+        unknown_fields: UnknownFields::Rescue,
+        max_added_columns: 100,
+        missing_columns: MissingColumns::Null,
+        match_case: false,
+    };
+    assert_eq!((contract.drift, contract.quality), (defaults, Quality { max_faulty: None, min_records: 100 }));
+    let text = format!(
+        "{SMALL}drift = {{ unknown_fields = 'add', max_added_columns = 7, missing_columns = 'fail', match_case = true }}\n\
+         quality = {{ max_faulty = 0.05, min_records = 0 }}\nrules = [{{ name = 'a', expr = 'id > 0', action = 'label' }}]\n"
+    );
+    let contract = Contract::parse(&text, "c.toml").unwrap_or_else(|errors| panic!("{errors}"));
+    let drift = Drift {
+        unknown_fields: UnknownFields::Add,
+        max_added_columns: 7,
+        missing_columns: MissingColumns::Fail,
+        match_case: true,
+    };
+    assert_eq!((&contract.drift, contract.quality.min_records), (&drift, 0));
+    assert_eq!(contract.rules[0].action, RuleAction::Label);
+    assert_eq!(contract.table_columns().last().map(|column| column.name.clone()).as_deref(), Some(LABELS));
+    let fail = Contract::parse(&format!("{SMALL}drift = {{ unknown_fields = 'fail' }}\n"), "c.toml").expect("sound");
+    assert_eq!(fail.drift.unknown_fields, UnknownFields::Fail);
+}
+
+#[test]
+fn shares_are_read_and_shown_exactly() {
+    let cases = [
+        ("0", "0 %"),
+        ("1", "100 %"),
+        ("1.0", "100 %"),
+        ("0.05", "5 %"),
+        ("0.29", "29 %"),
+        ("5e-2", "5 %"),
+        ("0.0025", "0.25 %"),
+        ("0.000_001", "0.0001 %"),
+        ("0.999999", "99.9999 %"),
+    ];
+    for (written, shown) in cases {
+        let contract = Contract::parse(&format!("{SMALL}quality = {{ max_faulty = {written} }}\n"), "c.toml");
+        let share = contract.unwrap_or_else(|errors| panic!("{errors}")).quality.max_faulty.expect("a share");
+        assert_eq!(share.to_string(), shown, "{written}");
+    }
+}
+
+#[test]
+fn fields_that_differ_by_case_alone_are_two_if_case_counts() {
+    let columns = r#"columns = [{ name = "id", type = "long" }, { name = "b", type = "long", from = "ID" }]"#;
+    let text = SMALL.replace(r#"columns = [{ name = "id", type = "long" }]"#, columns);
+    assert!(Contract::parse(&text, "c.toml").is_err());
+    assert!(Contract::parse(&format!("{text}drift = {{ match_case = true }}\n"), "c.toml").is_ok());
+}

@@ -15,6 +15,7 @@
 //!
 //! The crate knows no triggers, no transformation and no warehouse. Time and randomness come from [`LakeOptions`].
 
+mod added;
 mod commit;
 mod data;
 mod error;
@@ -32,6 +33,7 @@ mod staging;
 mod table;
 mod types;
 
+pub use added::AddedColumns;
 pub use commit::{Append, Books, Outcome, Producer};
 pub use data::writer::{FileList, Staged, TableWriter};
 pub use error::{ErrorKind, LakeError};

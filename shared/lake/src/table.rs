@@ -7,6 +7,7 @@ use std::time::Duration;
 use object_store::{PutMode, PutPayload};
 use weir_contract::{NewColumns, TableColumn};
 
+use crate::added::AddedColumns;
 use crate::commit::writer::Writer;
 use crate::error::LakeError;
 use crate::lake::LakeOptions;
@@ -28,6 +29,8 @@ pub struct TableDefinition {
     pub properties: Vec<(String, String)>,
     /// What happens to columns that the table does not have (yet).
     pub new_columns: NewColumns,
+    /// Set where a frame may bring columns that `columns` has not.
+    pub added_columns: Option<AddedColumns>,
 }
 
 impl TableDefinition {

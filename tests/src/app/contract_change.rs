@@ -15,7 +15,7 @@ fn next() -> String {
 }
 
 /// Rows of the warehouse's table, as text.
-fn loaded(site: &Site, columns: &str) -> Vec<String> {
+pub(super) fn loaded(site: &Site, columns: &str) -> Vec<String> {
     let warehouse = rusqlite::Connection::open(site.path("warehouse.db")).unwrap();
     let texts: Vec<_> = columns.split(", ").map(|name| format!("ifnull({name}, 'null')")).collect();
     let sql = format!("SELECT {} FROM orders ORDER BY id", texts.join(" || '|' || "));

@@ -5,6 +5,7 @@ mod bad_input;
 mod command_line;
 mod contract_change;
 mod crash;
+mod drift;
 mod exactly_once;
 mod handler;
 mod operations;

@@ -223,6 +223,7 @@ impl Site {
             cluster_by: Vec::new(),
             properties: Vec::new(),
             new_columns: contract.table.new_columns,
+            added_columns: None,
         };
         if !self.path("lake").is_dir() {
             return None;

@@ -3,7 +3,8 @@
 use polars::prelude::DataType as Dtype;
 use proptest::prelude::*;
 use weir_contract::{
-    Column, Compression, Contract, DataType, Format, FormatKind, OnDelete, OnOverwrite, Source, TableSpec,
+    Column, Compression, Contract, DataType, Drift, Format, FormatKind, OnDelete, OnOverwrite, Quality, Source,
+    TableSpec,
 };
 use weir_intake::{Framing, Piece, Splitter};
 use weir_transform::{Lineage, Output, Transform};
@@ -115,6 +116,8 @@ fn contract(limit: usize) -> Contract {
         },
         columns: vec![column("a", DataType::String), column("b", DataType::String)],
         rules: Vec::new(),
+        drift: Drift::default(),
+        quality: Quality::default(),
         table: TableSpec::default(),
         warehouse: None,
     }

@@ -73,6 +73,7 @@ pub(super) fn definition(partitioned: bool) -> TableDefinition {
             ("delta.logRetentionDuration".to_owned(), "interval 150 seconds".to_owned()),
         ],
         new_columns: NewColumns::Fail,
+        added_columns: None,
     }
 }
 

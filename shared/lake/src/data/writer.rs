@@ -213,15 +213,15 @@ impl TableWriter {
     pub async fn finish(self) -> Result<Staged, LakeError> {
         match self.spilled {
             Some(files) => files.finish().await.map(Staged::of_files),
-            None if self.held.windows(2).any(|pair| pair[0].schema() != pair[1].schema()) => {
-                let mut files = self.writer.files();
-                for frame in self.held {
-                    files.write(frame).await?;
-                }
-                files.finish().await.map(Staged::of_files)
-            }
             None => {
-                let frame = concat(self.held).map_err(|source| self.writer.frame_error("concatenate", source))?;
+                // The table may have got columns since the first rows came: all of them can share a file again.
+                let mut held = self.held;
+                while held.windows(2).any(|pair| pair[0].schema() != pair[1].schema()) {
+                    for frame in &mut held {
+                        *frame = self.writer.conform_again(std::mem::take(frame)).await?;
+                    }
+                }
+                let frame = concat(held).map_err(|source| self.writer.frame_error("concatenate", source))?;
                 Ok(Staged::of_frame(frame))
             }
         }
