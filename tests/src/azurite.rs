@@ -142,6 +142,14 @@ pub(crate) fn start() -> Azurite {
     Azurite { blob_url, queue_url, process }
 }
 
+/// An app setting that sends a connection's queues there.
+pub(crate) fn connection_string(azurite: &Azurite) -> String {
+    let Azurite { blob_url, queue_url, .. } = azurite;
+    format!(
+        "DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={blob_url};QueueEndpoint={queue_url};"
+    )
+}
+
 fn install(folder: &Path) {
     fs::create_dir(folder).unwrap();
     fs::write(folder.join("package.json"), PACKAGE).unwrap();

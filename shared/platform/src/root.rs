@@ -133,10 +133,7 @@ mod tests {
             ("https://127.0.0.1:10000/devstoreaccount1", Err("the host is not <account>.blob.core.windows.net")),
             ("https://evil.example.com/in", Err("the host is not <account>.blob.core.windows.net")),
             ("https://acct.blob.core.windows.net/in?sig=x", Err("must hold no key or token; access is by identity")),
-            (
-                "s3://bucket",
-                Err("the scheme is not one of file, abfss, https, az (and http for the storage emulator)"),
-            ),
+            ("s3://bucket", Err("the scheme is not one of file, abfss, https, az (and http for the storage emulator)")),
             ("lake", Err("not a URL; a local folder is written file:///folder")),
         ];
         for (text, expected) in cases {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::reader::{Section, read_json};
-use crate::error::HostError;
+use crate::{error::HostError, trigger::backoff::MIN_PAUSE};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -27,6 +27,8 @@ pub(crate) struct QueueOptions {
     pub(crate) max_dequeue_count: u32,
     /// The delay between a failure and the next attempt.
     pub(crate) visibility_timeout: Duration,
+    /// The longest that an empty queue is left alone.
+    pub(crate) max_polling_interval: Duration,
     pub(crate) base64: bool,
 }
 
@@ -108,6 +110,7 @@ fn queues(section: Option<Section<'_>>) -> Result<QueueOptions, HostError> {
             new_batch_threshold,
             max_dequeue_count: 5,
             visibility_timeout,
+            max_polling_interval: HOUR / 60,
             base64: true,
         });
     };
@@ -120,9 +123,12 @@ fn queues(section: Option<Section<'_>>) -> Result<QueueOptions, HostError> {
         },
         max_dequeue_count: section.number("maxDequeueCount", 1..=1000)?.unwrap_or(5),
         visibility_timeout: section.duration("visibilityTimeout")?.unwrap_or(Duration::ZERO),
+        max_polling_interval: section.duration("maxPollingInterval")?.unwrap_or(HOUR / 60),
         base64: section.word("messageEncoding", &[("base64", true), ("none", false)])?.unwrap_or(true),
     };
-    section.without_effect(&["maxPollingInterval"]);
+    if options.max_polling_interval < MIN_PAUSE {
+        return Err(section.error("maxPollingInterval", "must not be less than 00:00:00.100"));
+    }
     section.finish()?;
     Ok(options)
 }
