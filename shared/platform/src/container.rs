@@ -34,7 +34,8 @@ impl Container {
             return error;
         }
         match self.store.list(Some(location)).next().await {
-            Some(Err(Error::NotFound { .. })) => {
+            // object_store has no error of its own for it.
+            Some(Err(other)) if other.to_string().contains("ContainerNotFound") => {
                 let source = PlatformError::NoContainer { key: self.key, container: self.name.clone() };
                 Error::Generic { store: "landing", source: source.into() }
             }

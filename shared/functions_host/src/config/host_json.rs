@@ -9,6 +9,9 @@ use super::reader::{Section, read_json};
 use crate::{error::HostError, trigger::backoff::MIN_PAUSE};
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// `maxPollingInterval` of a host in development, as this one is; a minute elsewhere, says the source, a second, say the
+/// docs.
+const POLLING: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone)]
 pub(crate) struct HostJson {
@@ -110,7 +113,7 @@ fn queues(section: Option<Section<'_>>) -> Result<QueueOptions, HostError> {
             new_batch_threshold,
             max_dequeue_count: 5,
             visibility_timeout,
-            max_polling_interval: HOUR / 60,
+            max_polling_interval: POLLING,
             base64: true,
         });
     };
@@ -123,7 +126,7 @@ fn queues(section: Option<Section<'_>>) -> Result<QueueOptions, HostError> {
         },
         max_dequeue_count: section.number("maxDequeueCount", 1..=1000)?.unwrap_or(5),
         visibility_timeout: section.duration("visibilityTimeout")?.unwrap_or(Duration::ZERO),
-        max_polling_interval: section.duration("maxPollingInterval")?.unwrap_or(HOUR / 60),
+        max_polling_interval: section.duration("maxPollingInterval")?.unwrap_or(POLLING),
         base64: section.word("messageEncoding", &[("base64", true), ("none", false)])?.unwrap_or(true),
     };
     if options.max_polling_interval < MIN_PAUSE {

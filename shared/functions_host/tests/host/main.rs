@@ -125,6 +125,24 @@ async fn a_message_is_renewed_while_its_function_runs_and_goes_to_nobody_else() 
     host.shutdown().await;
 }
 
+#[tokio::test]
+async fn queues_of_a_storage_account_are_refused_where_they_cannot_be_served() {
+    let real = "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net";
+    let cases = [
+        (real, None, "the app settings: AzureWebJobsStorage: this host serves the storage emulator on this machine"),
+        ("UseDevelopmentStorage=true", Some("landing"), "where a watched folder announces nothing"),
+    ];
+    for (setting, landing, expected) in cases {
+        let (dir, mut config) = app();
+        config.env.push(("AzureWebJobsStorage".to_owned(), setting.to_owned()));
+        config.landing = landing.map(|folder| dir.path().join(folder));
+        let error = Host::start(config).await.unwrap_err();
+        assert_eq!(error.kind(), HostErrorKind::Config);
+        let text = error.to_string();
+        assert!(text.contains(expected) && !text.contains("c2VjcmV0"), "{text}");
+    }
+}
+
 /// As WebJobs does it: no poison queue of a poison queue, no release, and an end to it.
 #[tokio::test]
 async fn what_fails_in_a_poison_queue_comes_again_when_its_hiding_is_over_and_then_stays() {

@@ -121,9 +121,9 @@ impl Queue {
             Store::Local(queue) => queue.hide(delivery, hidden, Utc::now()),
             Store::Account { account, .. } => account.hide(&self.name, delivery, hidden).await?,
         };
-        let ours = receipt.is_some();
-        delivery.pop_receipt = receipt.unwrap_or_else(|| std::mem::take(&mut delivery.pop_receipt));
-        Ok(ours)
+        let Some(receipt) = receipt else { return Ok(false) };
+        delivery.pop_receipt = receipt;
+        Ok(true)
     }
 
     /// Gives a message back: visible again after `pause`. False: it is no longer ours.
