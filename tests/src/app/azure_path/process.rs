@@ -32,9 +32,16 @@ async fn run() {
     config.crash_limit = u32::MAX;
     config.stdio = ChildOutput::File(text("log").into());
     let host = Host::start(config).await.unwrap();
-    host.stopped().await;
+    let mut reports = host.subscribe();
+    while let Ok(report) = reports.recv().await {
+        let outcome = report.return_value.as_ref().map_or("failed", |value| value["outcome"].as_str().unwrap());
+        println!("{DELIVERED} {} {outcome}", report.attempt);
+    }
     panic!("the host stopped: {:?}", host.failure());
 }
+
+/// What a host says of each delivery, with its number and its outcome.
+const DELIVERED: &str = "delivery";
 
 /// A host process, killed when this is dropped, with the handlers that it has left behind.
 pub(super) struct HostProcess {
@@ -82,6 +89,13 @@ impl HostProcess {
 
     pub(super) fn end_orphans(&mut self) {
         self.orphans.drain(..).for_each(kill);
+    }
+
+    /// Number and outcome of each delivery that a host lived to hear of.
+    pub(super) fn deliveries(&self) -> Vec<(u32, String)> {
+        let log = self.log();
+        let lines = log.lines().filter_map(|line| line.strip_prefix(DELIVERED)?.trim().split_once(' '));
+        lines.filter_map(|(number, outcome)| Some((number.parse().ok()?, outcome.to_owned()))).collect()
     }
 
     pub(super) fn log(&self) -> String {
