@@ -6,6 +6,7 @@
 
 mod app;
 mod azurite;
+mod azurite_queues;
 mod azurite_tests;
 mod demo;
 mod intake;
