@@ -88,6 +88,10 @@ pub(crate) async fn park(app: &App, queue: Queue, message: &QueueMessage) -> Res
     } else {
         "the last attempt did not end: the process was stopped, or ran out of time or memory".to_owned()
     };
+    if matches!((queue, Task::decode(&message.body)), (Queue::Tasks, Ok(Task::Retry { .. }))) {
+        // What it tried is parked still.
+        return Ok(Done::said(&format!("stays parked: {reason}")));
+    }
     let id = id_of(queue, &message.body);
     tracing::error!(parked = id, reason, "a message is parked; `weir parked` lists it");
     keep(app.runtime().await?, &id, &reason, &message.body).await?;

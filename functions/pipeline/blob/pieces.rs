@@ -109,11 +109,7 @@ impl Pieces {
 /// What the notes of one key say.
 pub(super) fn written(notes: &[Note]) -> Written {
     let numbers = notes.iter().filter_map(|note| note.name.strip_prefix("piece-")?.parse().ok()).collect();
-    Written {
-        numbers,
-        since_ms: notes.iter().map(|note| note.made_ms).min(),
-        expired: false,
-    }
+    Written { numbers, since_ms: notes.iter().map(|note| note.made_ms).min(), expired: false }
 }
 
 fn name(number: u32) -> String {

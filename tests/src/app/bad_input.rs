@@ -258,8 +258,9 @@ async fn check(site: &Site, handler: &Handler, number: usize, case: &Case) -> Re
     if first["outcome"] != outcome || books(&first) != expected {
         return Err(format!("the receipt is {first}"));
     }
-    // The second delivery changes nothing and knows all records of the first.
-    let again = if outcome == "committed" { [expected[0], 0, 0, expected[0]] } else { [0; 4] };
+    // The second delivery changes nothing. Events are counted once more; a blob is not even read.
+    let counted = outcome == "committed" && matches!(case.input, Input::Events(_));
+    let again = if counted { [expected[0], 0, 0, expected[0]] } else { [0; 4] };
     if books(&second) != again {
         return Err(format!("the second receipt is {second}"));
     }

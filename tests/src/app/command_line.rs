@@ -14,7 +14,7 @@ use crate::support::{repository, weir_binary};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Exit code, stdout, stderr.
-fn weir(site: &Site, arguments: &[&str], extra: &[(&str, &str)]) -> (i32, String, String) {
+pub(super) fn weir(site: &Site, arguments: &[&str], extra: &[(&str, &str)]) -> (i32, String, String) {
     let mut command = Command::new(weir_binary());
     command.args(arguments).env_clear().envs(site.settings()).envs(extra.iter().copied()).current_dir(site.path(""));
     let (stdout, stderr) = (site.path("stdout"), site.path("stderr"));

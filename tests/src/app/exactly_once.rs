@@ -14,13 +14,13 @@ async fn a_blob_that_is_delivered_again_changes_nothing() {
     let first = Handler::start(&site).await;
     assert_eq!(books(&first.ingest(&message).await), [4, 2, 2, 0]);
     for _ in 0..3 {
-        assert_eq!(books(&first.ingest(&message).await), [4, 0, 0, 4]);
+        assert_eq!(books(&first.ingest(&message).await), [0; 4]);
     }
     first.kill();
     // A process that has only the log to go by.
     let second = Handler::start(&site).await;
     let log = (site.log("orders"), site.log("orders__quarantine"));
-    assert_eq!(books(&second.ingest(&message).await), [4, 0, 0, 4]);
+    assert_eq!(books(&second.ingest(&message).await), [0; 4]);
     assert_eq!((site.log("orders"), site.log("orders__quarantine")), log, "a repeated delivery made a commit");
     assert_eq!(site.rows("orders", &["id", "amount", "note"]).await, ["1|1.00|a", "4|1.00|d"]);
     let quarantined = site.quarantined("orders", "blob:landing/orders/a.csv").await;

@@ -130,6 +130,11 @@ impl Handler {
         self.post(function, queue_envelope(message)).await
     }
 
+    /// The same, as a message with another id.
+    pub(super) async fn queue_with(&self, function: &str, message: &[u8], id: &str) -> Answer {
+        self.post(function, queue_envelope(message).replace("9a5b2c1e-7f51-4f0e-9d3a-3c8a52d3f7aa", id)).await
+    }
+
     /// Delivers a blob event; answers the receipt.
     pub(super) async fn ingest(&self, message: &[u8]) -> Value {
         self.queue("ingest_blob", message).await.receipt()

@@ -53,6 +53,11 @@ pub(super) fn returned(reports: &mut Receiver<Arc<InvocationReport>>, function: 
     values
 }
 
+/// What maintenance did for a dataset.
+fn maintained<'d>(done: &'d [Value], dataset: &str) -> &'d Value {
+    done.iter().find(|report| report["dataset"] == dataset && report["filesRemoved"].is_u64()).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn maintenance_compacts_checkpoints_and_loads_and_then_has_nothing_to_do() {
     let site = Site::new();
@@ -71,8 +76,8 @@ async fn maintenance_compacts_checkpoints_and_loads_and_then_has_nothing_to_do()
     assert!(host.run_timer("maintain").await.unwrap().ok);
     settle(&host).await;
     let done = returned(&mut reports, "run_task");
-    assert_eq!(done.len(), 4, "one task for each dataset: {done:?}");
-    let orders = done.iter().find(|report| report["dataset"] == "orders").unwrap();
+    assert_eq!(done.len(), 7, "one task for each dataset, and a sweep for each of blobs: {done:?}");
+    let orders = maintained(&done, "orders");
     assert!(orders["filesRemoved"].as_u64().unwrap() > orders["filesAdded"].as_u64().unwrap(), "{orders}");
     assert_eq!(orders["rowsLoaded"], 60);
     let after = site.rows("orders", &["_source", "_source_position", "id", "amount", "note"]).await;
@@ -116,14 +121,14 @@ async fn a_table_that_another_instance_maintains_is_left_to_it() {
     assert!(host.run_timer("maintain").await.unwrap().ok);
     settle(&host).await;
     let done = returned(&mut reports, "run_task");
-    let orders = done.iter().find(|report| report["dataset"] == "orders").unwrap();
+    let orders = maintained(&done, "orders");
     assert_eq!((&orders["busy"], &orders["filesRemoved"], &orders["rowsLoaded"]), (&json!(1), &json!(0), &json!(4)));
 
     std::fs::remove_file(&lease).unwrap();
     assert!(host.run_timer("maintain").await.unwrap().ok);
     settle(&host).await;
     let done = returned(&mut reports, "run_task");
-    let orders = done.iter().find(|report| report["dataset"] == "orders").unwrap();
+    let orders = maintained(&done, "orders");
     assert_eq!((&orders["busy"], &orders["filesRemoved"]), (&json!(0), &json!(4)));
     host.shutdown().await;
 }
@@ -185,7 +190,7 @@ async fn reprocessing_moves_what_a_corrected_contract_accepts() {
     // Again, as a new request, and as a message that comes twice; then the blob's own event once more.
     assert_eq!(reprocess(&host, &request).await.0, 202);
     let task = json!({
-        "task": "reprocess_blob", "dataset": "orders", "container": "landing", "path": "orders/day1-a.csv", "request": "r1",
+        "task": "ingest_blob", "dataset": "orders", "container": "landing", "path": "orders/day1-a.csv", "request": "r1",
     });
     settle(&host).await;
     let mut reports = host.subscribe();

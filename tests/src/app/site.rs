@@ -197,7 +197,12 @@ impl Site {
         fs::remove_file(self.path("landing/landing").join(path)).unwrap();
     }
 
-    async fn etag(&self, path: &str) -> String {
+    /// The event of a blob that is there.
+    pub(super) async fn event(&self, path: &str) -> Vec<u8> {
+        blob_created(path, &self.etag(path).await)
+    }
+
+    pub(super) async fn etag(&self, path: &str) -> String {
         let store = LocalFileSystem::new_with_prefix(self.path("landing/landing")).unwrap();
         store.head(&ObjectPath::from(path)).await.unwrap().e_tag.unwrap().trim_matches('"').to_owned()
     }
@@ -339,6 +344,11 @@ pub(super) fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
     paths.sort();
     paths
+}
+
+pub(super) fn blob_deleted(path: &str) -> Vec<u8> {
+    let created = String::from_utf8(blob_created(path, "0x8D4BCC2E4835CD0")).unwrap();
+    created.replace("BlobCreated", "BlobDeleted").replace("PutBlockList", "DeleteBlob").into_bytes()
 }
 
 /// An Event Grid event, as it lies on the queue.
