@@ -12,6 +12,7 @@ mod blob;
 mod chunks;
 mod error;
 mod gunzip;
+pub mod hub;
 mod split;
 
 pub use blob::Blob;

@@ -33,20 +33,14 @@ pub(super) enum Purpose {
     Producer { log: Arc<dyn HubLog>, partition: Option<u32> },
 }
 
-#[derive(Debug)]
-pub(super) enum Arrived {
-    Message(Delivery),
-    /// The link is at an end, by this error.
-    Fault(Bytes),
-}
-
 /// A message that has come whole.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) delivery: u32,
     pub(super) settled: bool,
     pub(super) format: u32,
-    pub(super) message: Bytes,
+    /// None: it was larger than the link takes.
+    pub(super) message: Option<Bytes>,
     /// Its share of what the connection may have on its way.
     pub(super) permit: OwnedSemaphorePermit,
 }
@@ -87,23 +81,20 @@ impl Incoming {
     }
 
     /// Runs until the peer detaches, and answers that.
-    pub(super) async fn run(mut self, mut arrivals: mpsc::Receiver<Arrived>) {
-        let error = match self.receive(&mut arrivals).await {
-            Ok(error) => error,
-            Err(Gone) => return,
-        };
-        let _ = self.session.detach(self.handle, error.as_ref()).await;
+    pub(super) async fn run(mut self, mut arrivals: mpsc::Receiver<Delivery>) {
+        if self.receive(&mut arrivals).await.is_ok() {
+            let _ = self.session.detach(self.handle, None).await;
+        }
     }
 
-    async fn receive(&mut self, arrivals: &mut mpsc::Receiver<Arrived>) -> Result<Option<Bytes>, Gone> {
+    async fn receive(&mut self, arrivals: &mut mpsc::Receiver<Delivery>) -> Result<(), Gone> {
         loop {
             self.grant().await?;
             let due = self.settling.front().map(|(due, ..)| *due);
             tokio::select! {
                 arrived = arrivals.recv() => match arrived {
-                    None => return Ok(None),
-                    Some(Arrived::Fault(error)) => return Ok(Some(error)),
-                    Some(Arrived::Message(delivery)) => self.take(delivery).await,
+                    None => return Ok(()),
+                    Some(delivery) => self.take(delivery).await,
                 },
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.settle().await?,
             }
@@ -128,10 +119,11 @@ impl Incoming {
         self.received = self.received.wrapping_add(1);
         let Delivery { delivery: id, settled, format, message, permit } = delivery;
         let delay = self.context.shared.faults.settle_delay();
-        let outcome = match &self.purpose {
-            Purpose::Producer { log, partition } => self.store(log, *partition, format, message).await,
-            Purpose::Cbs(nodes) => self.request(nodes, &Address::Cbs, &message, delay),
-            Purpose::Management(nodes) => self.request(nodes, &Address::Management, &message, delay),
+        let outcome = match (&self.purpose, message) {
+            (_, None) => rejected("amqp:link:message-size-exceeded", "a message has more than 1 MiB"),
+            (Purpose::Producer { log, partition }, Some(message)) => self.store(log, *partition, format, message).await,
+            (Purpose::Cbs(nodes), Some(message)) => self.request(nodes, &Address::Cbs, &message, delay),
+            (Purpose::Management(nodes), Some(message)) => self.request(nodes, &Address::Management, &message, delay),
         };
         drop(permit);
         if settled {

@@ -10,7 +10,7 @@ use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 
 use super::{
     Context,
-    incoming::{self, Arrived, Delivery},
+    incoming::{self, Delivery},
     link::{SessionOut, Window},
     nodes::Nodes,
     outgoing,
@@ -35,7 +35,7 @@ pub(super) struct Session {
 #[derive(Debug)]
 enum Link {
     /// The peer sends.
-    Incoming { arrivals: tokio::sync::mpsc::Sender<Arrived>, partial: Option<Partial> },
+    Incoming { arrivals: tokio::sync::mpsc::Sender<Delivery>, partial: Option<Partial> },
     /// The peer receives.
     Outgoing(outgoing::Control),
     /// Detached by us; what still comes for it is nobody's.
@@ -49,6 +49,7 @@ struct Partial {
     settled: bool,
     format: u32,
     message: BytesMut,
+    too_large: bool,
     permit: OwnedSemaphorePermit,
 }
 
@@ -262,35 +263,35 @@ impl Session {
             *partial = None;
             return Ok(());
         }
-        let permit = permit(&self.context, transfer.payload.len()).await?;
-        let message = match partial.take() {
+        let mut message = match partial.take() {
             None => Partial {
                 delivery: transfer.uint(1).ok_or(Malformed("a delivery without an id"))?,
-                settled: transfer.boolean(4),
+                settled: false,
                 format: transfer.uint(3).unwrap_or(0),
-                message: BytesMut::from(&transfer.payload[..]),
-                permit,
+                message: BytesMut::new(),
+                too_large: false,
+                permit: permit(&self.context, 0).await?,
             },
-            Some(mut begun) => {
-                begun.settled |= transfer.boolean(4);
-                begun.message.extend_from_slice(&transfer.payload);
-                begun.permit.merge(permit);
-                begun
-            }
+            Some(begun) => begun,
         };
-        if message.message.len() > MAX_MESSAGE {
-            let error = frame::error("amqp:link:message-size-exceeded", "a message has more than 1 MiB");
-            let _ = arrivals.try_send(Arrived::Fault(error));
-            *link = Link::Refused;
-        } else if transfer.boolean(5) {
-            *partial = Some(message);
+        message.settled |= transfer.boolean(4);
+        // Of a message that is too large the rest is let go; its producer is told at its end.
+        message.too_large |= message.message.len() + transfer.payload.len() > MAX_MESSAGE;
+        if message.too_large {
+            message.message = BytesMut::new();
         } else {
-            let Partial { delivery, settled, format, message, permit } = message;
-            let message = message.freeze();
-            // The queue has room for all that the credit allows.
-            if arrivals.try_send(Arrived::Message(Delivery { delivery, settled, format, message, permit })).is_err() {
-                return Err(Malformed("a producer sends more than it has credit for"));
-            }
+            message.permit.merge(permit(&self.context, transfer.payload.len()).await?);
+            message.message.extend_from_slice(&transfer.payload);
+        }
+        if transfer.boolean(5) {
+            *partial = Some(message);
+            return Ok(());
+        }
+        let Partial { delivery, settled, format, message, too_large, permit } = message;
+        let message = (!too_large).then(|| message.freeze());
+        // The queue has room for all that the credit allows.
+        if arrivals.try_send(Delivery { delivery, settled, format, message, permit }).is_err() {
+            return Err(Malformed("a producer sends more than it has credit for"));
         }
         Ok(())
     }

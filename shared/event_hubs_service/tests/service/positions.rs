@@ -70,6 +70,7 @@ async fn a_partition_or_a_hub_that_is_not_there_is_an_error() {
     assert!(format!("{error:?}").contains("NotFound"), "{error:?}");
     let builder = azure_messaging_eventhubs::ProducerClient::builder().with_custom_endpoint(site.service.endpoint());
     let strange = within(builder.open_with_connection_string(&site.service.connection_string(), Some("strange"))).await;
-    let error = within(strange.unwrap().create_batch(None)).await.err().unwrap();
+    let strange = strange.unwrap();
+    let error = within(strange.send_event(event("lost"), None)).await.unwrap_err();
     assert!(format!("{error:?}").contains("NotFound"), "{error:?}");
 }

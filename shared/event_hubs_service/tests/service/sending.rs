@@ -11,15 +11,15 @@ use crate::support::{HUB, Site, at, bodies, event, sequences, to_partition, with
 async fn batches_go_to_a_partition_by_its_number_or_by_a_key() {
     let site = Site::start().await;
     site.send(to_partition("3"), &["a", "b", "c"]).await;
-    let key = EventDataBatchOptions { partition_key: Some("customer-1".to_owned()), ..Default::default() };
+    let key = EventDataBatchOptions { partition_key: Some("customer-2".to_owned()), ..Default::default() };
     site.send(key, &["k1", "k2"]).await;
     let third = site.receive("3", at(StartLocation::Earliest, false), 3).await;
     assert_eq!((bodies(&third), sequences(&third)), (vec!["a".into(), "b".into(), "c".into()], vec![0, 1, 2]));
     assert!(third.iter().all(|event| event.partition_key().is_none() && event.enqueued_time().is_some()));
-    let keyed = (stable_hash("customer-1") % 4).to_string();
+    let keyed = (stable_hash("customer-2") % 4).to_string();
     let events = site.receive(&keyed, at(StartLocation::Earliest, false), 2).await;
     assert_eq!(bodies(&events), ["k1", "k2"]);
-    assert!(events.iter().all(|event| event.partition_key().as_deref() == Some("customer-1")));
+    assert!(events.iter().all(|event| event.partition_key().as_deref() == Some("customer-2")));
     let offsets: Vec<_> = third.iter().map(|event| event.offset().clone().unwrap()).collect();
     assert_eq!(offsets, ["0", "64", "128"], "an offset must not be taken for a sequence number");
 }

@@ -8,8 +8,9 @@ use std::{
 };
 
 use azure_messaging_eventhubs::{
-    ConsumerClient, EventDataBatchOptions, EventHubsError, OpenReceiverOptions, ProducerClient, ReceivedEventData,
-    StartLocation, StartPosition, models::EventData,
+    ConsumerClient, EventDataBatchOptions, EventHubsError, OpenReceiverOptions, ProducerClient, StartLocation,
+    StartPosition,
+    models::{EventData, ReceivedEventData},
 };
 use event_hubs_service::{EventHubsService, HubLog, MemoryLog, ServiceConfig};
 use futures::StreamExt;
