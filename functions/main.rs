@@ -39,6 +39,8 @@ enum Command {
     Status(commands::status::Arguments),
     /// Show the whole thing on one machine: files and events in, faults and a crash on the way, books at the end.
     Demo(commands::demo::Arguments),
+    /// Send the lines of a file to an Event Hub, one event each.
+    Send(commands::send::Arguments),
     /// Assemble the folder that is deployed as the function app.
     Package(commands::package::Arguments),
 }
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => commands::check::run(&arguments, &settings),
         Command::Status(arguments) => runtime.block_on(commands::status::run(&arguments, settings)),
         Command::Demo(arguments) => runtime.block_on(commands::demo::run(arguments)),
+        Command::Send(arguments) => runtime.block_on(commands::send::run(arguments, &settings)),
         Command::Package(arguments) => commands::package::run(&arguments),
     };
     match ran {

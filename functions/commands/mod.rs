@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod package;
+pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod status;
 
