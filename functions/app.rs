@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
-use weir_contract::{Contract, Contracts, NewColumns};
-use weir_lake::{Lake, LakeOptions, TableDefinition};
+use weir_contract::{Contract, Contracts, Drift, NewColumns, UnknownFields};
+use weir_lake::{AddedColumns, Lake, LakeOptions, TableDefinition};
 use weir_platform::{LakeRoot, Landing, Settings};
 use weir_transform::{PseudonymKey, Transform, TransformError};
 use weir_warehouse::Warehouse;
@@ -99,6 +99,12 @@ impl Runtime {
 }
 
 impl Dataset {
+    /// After how long the table forgets which versions of blobs it holds; `None`: never.
+    pub(crate) fn ids_expire_ms(&self) -> Option<i64> {
+        let expires = self.table.interval(TRANSACTION_RETENTION).filter(|_| !self.contract.replaces_versions())?;
+        i64::try_from(expires.as_millis()).ok()
+    }
+
     pub(crate) fn new(contract: &Contract, key: Option<&PseudonymKey>) -> Result<Self, TransformError> {
         let table = TableDefinition {
             name: contract.name.clone(),
@@ -107,6 +113,7 @@ impl Dataset {
             cluster_by: contract.table.cluster_by.clone(),
             properties: contract.table.properties.clone(),
             new_columns: contract.table.new_columns,
+            added_columns: added_columns(contract),
         };
         let quarantine = TableDefinition {
             name: contract.quarantine_name(),
@@ -122,10 +129,16 @@ impl Dataset {
                 .cloned()
                 .collect(),
             new_columns: NewColumns::Add,
+            added_columns: None,
         };
         let transform = Transform::new(contract, key)?;
         Ok(Self { contract: contract.clone(), transform, table, quarantine })
     }
+}
+
+fn added_columns(contract: &Contract) -> Option<AddedColumns> {
+    let Drift { unknown_fields, max_added_columns, match_case, .. } = contract.drift;
+    (unknown_fields == UnknownFields::Add).then_some(AddedColumns { most: max_added_columns, match_case })
 }
 
 /// Bytes in flight over all invocations of this process: asked for before anything is read.

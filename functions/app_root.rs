@@ -10,12 +10,16 @@ use weir_contract::{Contracts, Source};
 const HOST_JSON: &str = include_str!("../host.json");
 
 /// Every function's manifest. A folder with a `function.json` that is missing here fails a test.
-const FUNCTIONS: [(&str, &str); 7] = [
+const FUNCTIONS: [(&str, &str); 11] = [
+    ("backfill", include_str!("backfill/function.json")),
     ("ingest_blob", include_str!("ingest_blob/function.json")),
     ("ingest_clickstream", include_str!("ingest_clickstream/function.json")),
     ("ingest_sensors", include_str!("ingest_sensors/function.json")),
     ("maintain", include_str!("maintain/function.json")),
+    ("park_blob_events", include_str!("park_blob_events/function.json")),
+    ("park_tasks", include_str!("park_tasks/function.json")),
     ("reprocess", include_str!("reprocess/function.json")),
+    ("retry", include_str!("retry/function.json")),
     ("run_task", include_str!("run_task/function.json")),
     ("status", include_str!("status/function.json")),
 ];

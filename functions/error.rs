@@ -27,6 +27,10 @@ pub(crate) enum AppError {
     WrongSource { name: String, takes: &'static str, given: &'static str },
     #[error("task message: {message}")]
     Task { message: String },
+    #[error("a note about work in progress is {message}; it goes after a day, and the work begins anew")]
+    Note { message: String },
+    #[error("`{source_}` was overwritten 16 million times; move the dataset to a new table")]
+    Overwritten { source_: String },
     #[error("blob event: {message}")]
     BlobEvent { message: String },
     #[error(
@@ -62,6 +66,7 @@ impl AppError {
             | Self::WrongSource { .. }
             | Self::Task { .. }
             | Self::BlobEvent { .. }
+            | Self::Overwritten { .. }
             | Self::Transform(_) => ErrorKind::Configuration,
             Self::Platform(error) => match error.kind() {
                 weir_platform::ErrorKind::Configuration => ErrorKind::Configuration,

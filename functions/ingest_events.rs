@@ -6,9 +6,8 @@ use std::sync::Arc;
 use azure_functions_custom_handler::{EventBatch, HandlerError, Reply};
 
 use crate::app::App;
-use crate::pipeline;
+use crate::pipeline::{Done, events};
 
 pub(crate) async fn run(app: Arc<App>, dataset: String, batch: EventBatch) -> Result<Reply, HandlerError> {
-    let receipt = pipeline::events::ingest(&app, &dataset, batch).await?;
-    pipeline::reply(&receipt)
+    Done::of(events::ingest(&app, &dataset, batch).await?)?.reply()
 }

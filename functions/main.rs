@@ -2,13 +2,17 @@
 
 mod app;
 mod app_root;
+mod backfill;
 mod commands;
 mod error;
 mod ingest_blob;
 mod ingest_events;
 mod maintain;
+mod park_blob_events;
+mod park_tasks;
 mod pipeline;
 mod reprocess;
+mod retry;
 mod router;
 mod run_task;
 mod status;
@@ -37,6 +41,10 @@ enum Command {
     Check(commands::check::Arguments),
     /// Show the books of every dataset.
     Status(commands::status::Arguments),
+    /// Bring in the blobs of a dataset that are not in its table yet, from this machine.
+    Backfill(commands::backfill::Arguments),
+    /// List the messages that failed for good, and try them again.
+    Parked(commands::parked::Arguments),
     /// Show the whole thing on one machine: files and events in, faults and a crash on the way, books at the end.
     Demo(commands::demo::Arguments),
     /// Send the lines of a file to an Event Hub, one event each.
@@ -61,6 +69,8 @@ fn main() -> ExitCode {
         Command::Dev(arguments) => runtime.block_on(commands::dev::run(arguments)),
         Command::Check(arguments) => commands::check::run(&arguments, &settings),
         Command::Status(arguments) => runtime.block_on(commands::status::run(&arguments, settings)),
+        Command::Backfill(arguments) => runtime.block_on(commands::backfill::run(&arguments, settings)),
+        Command::Parked(arguments) => runtime.block_on(commands::parked::run(&arguments, settings)),
         Command::Demo(arguments) => runtime.block_on(commands::demo::run(arguments)),
         Command::Send(arguments) => runtime.block_on(commands::send::run(arguments, &settings)),
         Command::Package(arguments) => commands::package::run(&arguments),

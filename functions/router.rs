@@ -9,7 +9,9 @@ use azure_functions_custom_handler::{FunctionApp, FunctionAppBuilder, Limits};
 use weir_contract::Source;
 
 use crate::app::{App, deadline};
-use crate::{ingest_blob, ingest_events, maintain, reprocess, run_task, status};
+use crate::{
+    backfill, ingest_blob, ingest_events, maintain, park_blob_events, park_tasks, reprocess, retry, run_task, status,
+};
 
 /// A larger batch is refused, and the host offers it again without end: `maxEventBatchSize` in host.json times the size
 /// of the hub's events must stay below it. See docs/ARCHITECTURE.md, "Limits".
@@ -26,10 +28,18 @@ pub(crate) fn function_app(app: &Arc<App>) -> FunctionApp {
     let own = shared();
     builder = builder.queue("run_task", move |_, message| run_task::run(Arc::clone(&own), message));
     let own = shared();
+    builder = builder.queue("park_blob_events", move |_, message| park_blob_events::run(Arc::clone(&own), message));
+    let own = shared();
+    builder = builder.queue("park_tasks", move |_, message| park_tasks::run(Arc::clone(&own), message));
+    let own = shared();
     builder = builder.timer("maintain", move |_, _| maintain::run(Arc::clone(&own)));
     let own = shared();
     builder =
         builder.http("reprocess", move |invocation, request| reprocess::run(Arc::clone(&own), invocation.id, request));
+    let own = shared();
+    builder = builder.http("backfill", move |_, request| backfill::run(Arc::clone(&own), request));
+    let own = shared();
+    builder = builder.http("retry", move |_, request| retry::run(Arc::clone(&own), request));
     builder = event_functions(builder, app);
     builder.forwarded(Router::new().route("/api/status", get(status::run)).with_state(shared())).build()
 }

@@ -56,7 +56,7 @@ fn compile(contracts: &Contracts, contract: &Contract) -> Option<String> {
 
 fn describe(contract: &Contract) -> String {
     let source = match &contract.source {
-        Source::Blob { container, paths } => format!("blobs {container}/{{{}}}", paths.join(", ")),
+        Source::Blob { container, paths, .. } => format!("blobs {container}/{{{}}}", paths.join(", ")),
         Source::Events { hub, consumer_group } => format!("events of {hub} (consumer group {consumer_group})"),
     };
     let personal = contract.columns.iter().filter(|column| column.personal.is_some()).count();

@@ -1,9 +1,12 @@
 //! The command line. Output is for people, `--json` for machines; a command that fails says why and exits non-zero.
 
+pub(crate) mod backfill;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod dev;
+mod local;
 pub(crate) mod package;
+pub(crate) mod parked;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod status;

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use serde_json::json;
 use weir_platform::Settings;
 
 use super::say;
@@ -20,16 +19,23 @@ pub(crate) struct Arguments {
 /// Fails when the books do not balance.
 pub(crate) async fn run(arguments: &Arguments, settings: Settings) -> Result<ExitCode> {
     let app = App::load(settings)?;
-    let books = books::all(&app).await?;
-    let balanced = books.iter().all(|dataset| dataset.balanced);
+    let status = books::status(&app).await?;
+    let balanced = status.balanced;
     if arguments.json {
-        say(json!({ "balanced": balanced, "datasets": books }));
+        say(serde_json::to_string(&status)?);
     } else {
         say(format_args!(
             "{:<16}{:>12}{:>12}{:>13}{:>12}{:>8}{:>8}{:>12}  balanced",
             "dataset", "records in", "committed", "quarantined", "rows", "files", "small", "warehouse"
         ));
-        books.iter().map(line).for_each(say);
+        status.datasets.iter().map(line).for_each(say);
+        for progress in status.datasets.iter().flat_map(|dataset| &dataset.in_progress) {
+            let of = progress.parts.map(|parts| format!(" of {parts}")).unwrap_or_default();
+            say(format_args!("{}: {}{of} parts written", progress.source, progress.written));
+        }
+        if status.parked_count > 0 {
+            say(format_args!("{} messages are parked: `weir parked` lists them", status.parked_count));
+        }
     }
     Ok(if balanced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,15 +1,22 @@
-//! `maintain`: the timer. It only hands out one task per dataset, so that they run beside each other, each with its
-//! own deadline and its own retries.
+//! `maintain`: the timer. It only hands out tasks, one per dataset and kind, so that they run beside each other, each
+//! with its own deadline and its own retries.
 
 use std::sync::Arc;
 
 use azure_functions_custom_handler::{HandlerError, Reply};
+use weir_contract::Source;
 
 use crate::app::App;
 use crate::tasks::Task;
 
 pub(crate) async fn run(app: Arc<App>) -> Result<Reply, HandlerError> {
-    let tasks = app.contracts.iter().map(|contract| Task::Maintain { dataset: contract.name.clone() }.encode());
-    let tasks = tasks.collect::<Result<Vec<_>, _>>()?;
+    let mut tasks: Vec<_> =
+        app.contracts.iter().map(|contract| Task::Maintain { dataset: contract.name.clone() }).collect();
+    if app.settings.landing_url.is_some() {
+        let blobs = app.contracts.iter().filter(|contract| matches!(contract.source, Source::Blob { .. }));
+        let sweep = |dataset| Task::Sweep { dataset, after: None, since_ms: None, asked: false };
+        tasks.extend(blobs.map(|contract| sweep(contract.name.clone())));
+    }
+    let tasks = tasks.iter().map(Task::encode).collect::<Result<Vec<_>, _>>()?;
     Ok(Reply::ok().output("tasks", tasks))
 }

@@ -4,7 +4,9 @@ use serde::Serialize;
 use weir_lake::{Lake, TableStatistics};
 use weir_warehouse::Warehouse;
 
+use super::blob::{Progress, progress};
 use super::maintain::table_load;
+use super::parked::{self, Parked};
 use crate::app::{App, Dataset};
 use crate::error::AppError;
 
@@ -19,7 +21,28 @@ pub(crate) struct DatasetBooks {
     pub(crate) warehouse_rows: Option<u64>,
     /// Delta version that the warehouse holds.
     pub(crate) warehouse_version: Option<i64>,
+    /// Large blobs that are being read: written, and not committed yet.
+    pub(crate) in_progress: Vec<Progress>,
     pub(crate) balanced: bool,
+}
+
+/// What `status` tells.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Status {
+    pub(crate) balanced: bool,
+    pub(crate) datasets: Vec<DatasetBooks>,
+    /// Messages that failed for good, the oldest first; at most [`parked::MAX_LISTED`] of them.
+    pub(crate) parked: Vec<Parked>,
+    pub(crate) parked_count: usize,
+}
+
+pub(crate) async fn status(app: &App) -> Result<Status, AppError> {
+    let datasets = all(app).await?;
+    let mut parked = parked::list(app.runtime().await?).await?;
+    let parked_count = parked.len();
+    parked.truncate(parked::MAX_LISTED);
+    Ok(Status { balanced: datasets.iter().all(|dataset| dataset.balanced), datasets, parked, parked_count })
 }
 
 /// The books of all datasets, by name.
@@ -34,8 +57,10 @@ pub(crate) async fn all(app: &App) -> Result<Vec<DatasetBooks>, AppError> {
 
 async fn of(lake: &Lake, warehouse: Option<&dyn Warehouse>, dataset: &Dataset) -> Result<DatasetBooks, AppError> {
     let mut tables = [TableStatistics::default(), TableStatistics::default()];
+    let mut in_progress = Vec::new();
     for (statistics, definition) in tables.iter_mut().zip([&dataset.table, &dataset.quarantine]) {
         if let Some(table) = lake.existing(definition).await? {
+            in_progress.extend(progress(&table).await?);
             *statistics = table.snapshot().await?.statistics();
         }
     }
@@ -47,7 +72,7 @@ async fn of(lake: &Lake, warehouse: Option<&dyn Warehouse>, dataset: &Dataset) -
     }
     let name = dataset.contract.name.clone();
     let balanced = balanced(&table, &quarantine);
-    Ok(DatasetBooks { name, table, quarantine, warehouse_rows, warehouse_version, balanced })
+    Ok(DatasetBooks { name, table, quarantine, warehouse_rows, warehouse_version, in_progress, balanced })
 }
 
 /// Every record is somewhere, and every row is there for a record.

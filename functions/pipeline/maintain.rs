@@ -22,8 +22,9 @@ const CHECKPOINT: CheckpointPolicy = CheckpointPolicy { commits: 20, age: Durati
 const LEASE: Duration = Duration::from_secs(300);
 /// Listing a whole table costs more than its commits: once in so many hours is enough.
 const VACUUM_EVERY: Duration = Duration::from_secs(6 * 3600);
-/// What crashed writers left goes after a day, or after twice the longest invocation.
-const ORPHAN_AGE: Duration = Duration::from_secs(86_400);
+/// What crashed writers left goes after three days, or after twice the longest invocation. Parts of a large blob are
+/// continued for a day (`blob/pieces.rs`): their files must outlast that by far.
+const ORPHAN_AGE: Duration = Duration::from_secs(3 * 86_400);
 /// Commits read for one plan.
 const COMMITS_PER_PLAN: usize = 10_000;
 
@@ -120,7 +121,7 @@ async fn checkpoint(table: &Table, report: &mut Report) -> Result<(), AppError> 
 /// Deletes what nobody needs any more, now and then.
 async fn clean(
     runtime: &Runtime,
-    table: &Table,
+    table: &Arc<Table>,
     dataset: &Dataset,
     deadline: Duration,
     report: &mut Report,
@@ -137,6 +138,7 @@ async fn clean(
         }
         Err(error) => Err(error.into()),
     };
+    super::blob::tidy(table).await?;
     vacuumed.and(clean_log(runtime, table, dataset, report).await)
 }
 

@@ -5,12 +5,20 @@ pub(crate) mod blob;
 pub(crate) mod books;
 pub(crate) mod events;
 pub(crate) mod maintain;
-pub(crate) mod reprocess;
+pub(crate) mod parked;
 mod sink;
+pub(crate) mod sweep;
+pub(crate) mod work;
+
+use std::collections::BTreeMap;
 
 use azure_functions_custom_handler::{HandlerError, Reply};
 use serde::Serialize;
 use weir_lake::Books;
+use weir_transform::RuleCount;
+
+use crate::error::AppError;
+use crate::tasks::Task;
 
 /// What one delivery came to. Given to the host as the return value, so that books can be kept from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,26 +31,49 @@ pub(crate) struct Receipt {
     /// Delta version of the dataset's table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<i64>,
-    /// Rows that violated a rule whose action is `warn`, by rule.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) warnings: Vec<(String, u64)>,
+    /// The rules that were violated, and how often.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) rules: BTreeMap<String, RuleCount>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Outcome {
     Committed,
+    /// Nothing of the blob reached the table; quarantine says why.
+    HeldBack,
     /// Everything in this delivery had been committed before.
     AlreadyCommitted,
-    /// The blob was deleted before it was read.
+    /// The blob is cut into parts, which are tasks now.
+    HandedOut,
+    /// Another message has handed the blob's parts out.
+    InProgress,
+    /// A part is written; the blob is not complete yet.
+    PartWritten,
+    /// So much is written; another invocation goes on.
+    HandedOn,
+    /// The blob was deleted before it was read, or its rows were not there to be removed.
     Gone,
     /// The blob was overwritten before it was read: the newer version has its own event.
     Overwritten,
+    /// The blob was deleted, and its rows with it.
+    Removed,
+    /// The blob was deleted and its rows stay, or it is there again.
+    Kept,
+}
+
+/// What came of a message: an answer, and what is handed on.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) value: serde_json::Value,
+    /// The line that the host correlates with the invocation.
+    pub(crate) line: String,
+    pub(crate) tasks: Vec<Task>,
 }
 
 impl Receipt {
     pub(crate) fn nothing(dataset: &str, outcome: Outcome) -> Self {
-        Self { dataset: dataset.to_owned(), outcome, books: Books::default(), version: None, warnings: Vec::new() }
+        Self { dataset: dataset.to_owned(), outcome, books: Books::default(), version: None, rules: BTreeMap::new() }
     }
 
     pub(crate) fn already(dataset: &str, records: u64) -> Self {
@@ -50,8 +81,7 @@ impl Receipt {
         Self { books, ..Self::nothing(dataset, Outcome::AlreadyCommitted) }
     }
 
-    /// The line that the host correlates with the invocation.
-    pub(crate) fn line(&self) -> String {
+    fn line(&self) -> String {
         let Self { dataset, outcome, books, version, .. } = self;
         let Books { records_in, committed, quarantined, already_committed, .. } = books;
         let version = version.map(|version| format!(", version {version}")).unwrap_or_default();
@@ -62,18 +92,38 @@ impl Receipt {
     }
 }
 
-pub(crate) fn reply(receipt: &Receipt) -> Result<Reply, HandlerError> {
-    reply_with(receipt, receipt.line())
-}
+impl Done {
+    pub(crate) fn of(receipt: Receipt) -> Result<Self, AppError> {
+        Self::report(&receipt, || receipt.line())
+    }
 
-/// The value for machines, the line for people; the host shows the line beside the invocation.
-pub(crate) fn reply_with(value: &impl Serialize, line: String) -> Result<Reply, HandlerError> {
-    tracing::info!("{line}");
-    let value = serde_json::to_value(value).map_err(HandlerError::from_error)?;
-    Ok(Reply::ok().return_value(value).log(line))
+    pub(crate) fn report(value: &impl Serialize, line: impl FnOnce() -> String) -> Result<Self, AppError> {
+        let value = serde_json::to_value(value).map_err(|error| AppError::Task { message: error.to_string() })?;
+        Ok(Self { value, line: line(), tasks: Vec::new() })
+    }
+
+    pub(crate) fn said(line: &str) -> Self {
+        Self { value: serde_json::Value::Null, line: line.to_owned(), tasks: Vec::new() }
+    }
+
+    pub(crate) fn with(self, tasks: Vec<Task>) -> Self {
+        Self { tasks, ..self }
+    }
+
+    /// The value for machines, the line for people, what is handed on for the queue `tasks`.
+    pub(crate) fn reply(self) -> Result<Reply, HandlerError> {
+        let Self { value, line, tasks } = self;
+        tracing::info!("{line}");
+        let mut reply = Reply::ok().return_value(value).log(line);
+        if !tasks.is_empty() {
+            let tasks = tasks.iter().map(Task::encode).collect::<Result<Vec<_>, _>>()?;
+            reply = reply.output("tasks", tasks);
+        }
+        Ok(reply)
+    }
 }
 
 /// Runs CPU work where it does not hold up the network.
-async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, crate::error::AppError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| crate::error::AppError::Stopped)
+async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, AppError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| AppError::Stopped)
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use polars::prelude::{BooleanChunked, DataFrame, PolarsResult};
 use weir_contract::SOURCE_POSITION;
 use weir_lake::{Append, Books, Outcome, Producer, Staged, Table, TableWriter};
-use weir_transform::{Lineage, Output, TransformError};
+use weir_transform::{Lineage, Output, QualityReport, TransformError};
 
 use super::Receipt;
 use crate::app::{Dataset, Runtime};
@@ -33,7 +33,7 @@ pub(crate) struct Sink<'a> {
     quarantined: Option<TableWriter>,
     records: u64,
     newly_quarantined: u64,
-    warnings: Vec<(String, u64)>,
+    report: QualityReport,
 }
 
 pub(crate) enum Settled {
@@ -76,19 +76,14 @@ impl<'a> Sink<'a> {
             quarantined: None,
             records: 0,
             newly_quarantined: 0,
-            warnings: Vec::new(),
+            report: QualityReport::default(),
         })
     }
 
     /// Takes one transformed chunk.
     pub(crate) async fn take(&mut self, output: Output) -> Result<(), AppError> {
         self.records += output.records;
-        for (rule, count) in output.warnings {
-            match self.warnings.iter_mut().find(|(known, _)| *known == rule) {
-                Some((_, total)) => *total += count,
-                None => self.warnings.push((rule, count)),
-            }
-        }
+        self.report.merge(output.report);
         let (clean, quarantined) = self.without_settled(output.clean, output.quarantined)?;
         self.clean.write(clean).await?;
         if quarantined.height() == 0 {
@@ -102,10 +97,6 @@ impl<'a> Sink<'a> {
             writer.write(quarantined).await?;
         }
         Ok(())
-    }
-
-    pub(crate) fn records(&self) -> u64 {
-        self.records
     }
 
     /// Makes it durable. `version` is the producer's new version; `already` are records of this delivery that were
@@ -135,7 +126,7 @@ impl<'a> Sink<'a> {
                 outcome: super::Outcome::Committed,
                 books,
                 version: Some(version),
-                warnings: self.warnings,
+                rules: self.report.rules,
             })),
             Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => Ok(Settled::Moved),
         }
@@ -152,14 +143,14 @@ impl<'a> Sink<'a> {
         }
         let own = Producer { id: self.producer.clone(), version, expires: self.expires };
         let (producer, after, raises) = if self.quarantine_after <= self.after {
-            (own, self.quarantine_after, None)
+            (own, self.quarantine_after, Vec::new())
         } else {
             // Quarantine's id is ahead already: these rows get one that belongs to this point of the producer, with a
             // version for each round. The producer's own must still say how far quarantine is.
             let id = format!("{}#after:{}", self.producer, self.after.unwrap_or(-1));
             let after = quarantine.committed(&id);
             let round = Producer { id, version: after.unwrap_or(0) + 1, expires: true };
-            (round, after, Some(own))
+            (round, after, vec![own])
         };
         let rows = refused.rows();
         let books = Books { records_in: rows, committed: rows, ..Books::default() };

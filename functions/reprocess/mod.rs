@@ -62,11 +62,12 @@ async fn tasks(app: &App, body: &Body, request_id: &str) -> Result<Vec<String>, 
         (None, Some(prefix)) => list(app, container, prefix, &contract.source).await?,
         _ => return Err(AppError::Task { message: "give either `path` or `prefix`".to_owned() }),
     };
-    let task = |path| Task::ReprocessBlob {
+    let task = |path| Task::IngestBlob {
         dataset: body.dataset.clone(),
         container: container.clone(),
         path,
-        request: request_id.to_owned(),
+        etag: None,
+        request: Some(request_id.to_owned()),
     };
     paths.into_iter().map(|path| task(path).encode()).collect()
 }

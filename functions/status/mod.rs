@@ -10,11 +10,13 @@ use axum::response::{Html, IntoResponse, Response};
 use serde_json::json;
 
 use crate::app::App;
-use crate::pipeline::books::{self, DatasetBooks};
+use crate::pipeline::blob::Progress;
+use crate::pipeline::books::{self, DatasetBooks, Status};
+use crate::pipeline::parked::Parked;
 
 pub(crate) async fn run(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    let books = match books::all(&app).await {
-        Ok(books) => books,
+    let status = match books::status(&app).await {
+        Ok(status) => status,
         Err(error) => {
             tracing::error!(%error, "status failed");
             let body = Json(json!({ "error": error.to_string() }));
@@ -23,14 +25,13 @@ pub(crate) async fn run(State(app): State<Arc<App>>, headers: HeaderMap) -> Resp
     };
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accept.contains("text/html") {
-        return Html(page(&books)).into_response();
+        return Html(page(&status)).into_response();
     }
-    let balanced = books.iter().all(|dataset| dataset.balanced);
-    Json(json!({ "balanced": balanced, "datasets": books })).into_response()
+    Json(status).into_response()
 }
 
-/// A plain table. Names come from contracts, whose pattern has nothing to escape.
-fn page(books: &[DatasetBooks]) -> String {
+/// Plain tables. Names of datasets come from contracts, whose pattern has nothing to escape; names of blobs do not.
+fn page(status: &Status) -> String {
     let mut html = String::from(
         "<!doctype html><meta charset=\"utf-8\"><title>Weir</title><style>body{font:15px system-ui;margin:2em}\
          table{border-collapse:collapse}th,td{padding:.3em .8em;text-align:right;border-bottom:1px solid #ddd}\
@@ -38,7 +39,7 @@ fn page(books: &[DatasetBooks]) -> String {
          <th>committed<th>quarantined<th>already committed<th>rows<th>files<th>small files<th>MB<th>version\
          <th>warehouse rows<th>balanced</tr>",
     );
-    for DatasetBooks { name, table, warehouse_rows, balanced, .. } in books {
+    for DatasetBooks { name, table, warehouse_rows, balanced, .. } in &status.datasets {
         let books = table.books;
         let megabytes = table.bytes / 1_000_000;
         let warehouse = warehouse_rows.map_or_else(|| "–".to_owned(), |rows| rows.to_string());
@@ -57,5 +58,23 @@ fn page(books: &[DatasetBooks]) -> String {
             if *balanced { "yes" } else { "NO" },
         );
     }
-    html + "</table>"
+    html.push_str("</table>");
+    let in_progress = status.datasets.iter().flat_map(|dataset| &dataset.in_progress);
+    for Progress { source, bytes, written, parts, .. } in in_progress {
+        let of = parts.map(|parts| format!(" of {parts}")).unwrap_or_default();
+        let _ = write!(html, "<p>{}: {written}{of} parts written, {} MB", escaped(source), bytes / 1_000_000);
+    }
+    if status.parked_count > 0 {
+        let _ = write!(html, "<h2>{} messages are parked</h2><table>", status.parked_count);
+        for Parked { id, blob, reason, .. } in &status.parked {
+            let blob = blob.as_deref().unwrap_or("–");
+            let _ = write!(html, "<tr><td>{}<td>{}<td>{}</tr>", escaped(id), escaped(blob), escaped(reason));
+        }
+        html.push_str("</table>");
+    }
+    html
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
 }

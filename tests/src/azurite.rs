@@ -1,7 +1,8 @@
 //! Azurite, Microsoft's own stand-in for Azure storage: stores that answer as Azure does, on this machine.
 //!
-//! npm installs it once into the target folder; a change of [`PACKAGE`] makes a new one. One process, started by the
-//! first test that asks, serves all tests of a run and keeps everything in memory.
+//! npm installs it once into the target folder, all of it as `tests/azurite/package-lock.json` pins it; a change of that
+//! makes a new one. One process, started by the first test that asks, serves all tests of a run that have names of their
+//! own, and keeps everything in memory.
 
 use std::fs;
 use std::io::{BufRead, BufReader, pipe};
@@ -19,8 +20,9 @@ use object_store::client::{HttpRequest, HttpRequestBody, HttpService};
 
 use crate::support::{checked, installed_once};
 
-/// What npm installs.
-const PACKAGE: &str = r#"{"private": true, "dependencies": {"azurite": "3.37.0"}}"#;
+/// What npm installs. `npm install --package-lock-only` in that folder makes the lock anew.
+const PACKAGE: &str = include_str!("../azurite/package.json");
+const LOCK: &str = include_str!("../azurite/package-lock.json");
 
 /// Runs Azurite until standard input closes. The kernel closes our end when the tests end, whichever way they do, so that
 /// Azurite never outlives them; nothing would drop what is in a static.
@@ -95,19 +97,29 @@ pub(crate) fn store(url: &str, name: &str) -> Arc<dyn ObjectStore> {
 
 /// Makes a container or a queue, which object_store does not.
 pub(crate) async fn create(url: &str) {
-    let mut request = HttpRequest::new(HttpRequestBody::empty());
-    *request.method_mut() = reqwest::Method::PUT;
+    let (status, answer) = ask(reqwest::Method::PUT, url, "").await;
+    assert_eq!(status, 201, "PUT {url}: {answer}");
+}
+
+/// A request to Azurite, signed by object_store; its status and what it says.
+pub(crate) async fn ask(method: reqwest::Method, url: &str, body: &str) -> (u16, String) {
+    let mut request = HttpRequest::new(HttpRequestBody::from(body.to_owned()));
+    *request.method_mut() = method;
     *request.uri_mut() = url.parse().unwrap();
+    if !body.is_empty() {
+        request.headers_mut().insert("content-type", "application/xml".parse().unwrap());
+        request.headers_mut().insert("content-length", body.len().into());
+    }
     let key = AzureCredential::AccessKey(AzureAccessKey::try_new(KEY).unwrap());
     AzureAuthorizer::new(&key, ACCOUNT).authorize(&mut request);
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let answer = client.call(request).await.unwrap();
-    let status = answer.status();
-    assert_eq!(status, 201, "PUT {url}: {:?}", answer.into_body().bytes().await);
+    let (status, body) = (answer.status().as_u16(), answer.into_body().bytes().await.unwrap());
+    (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
 pub(crate) fn start() -> Azurite {
-    let folder = installed_once("azurite", PACKAGE, install);
+    let folder = installed_once("azurite", &format!("{PACKAGE}{LOCK}"), install);
     let (output, input) = pipe().unwrap();
     let mut node = Command::new("node");
     node.args(["-e", UNTIL_INPUT_CLOSES]).arg(folder.join("node_modules/azurite/dist/src/azurite.js")).args(OPTIONS);
@@ -142,11 +154,20 @@ pub(crate) fn start() -> Azurite {
     Azurite { blob_url, queue_url, process }
 }
 
+/// An app setting that sends a connection's queues there.
+pub(crate) fn connection_string(azurite: &Azurite) -> String {
+    let Azurite { blob_url, queue_url, .. } = azurite;
+    format!(
+        "DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={blob_url};QueueEndpoint={queue_url};"
+    )
+}
+
 fn install(folder: &Path) {
     fs::create_dir(folder).unwrap();
     fs::write(folder.join("package.json"), PACKAGE).unwrap();
+    fs::write(folder.join("package-lock.json"), LOCK).unwrap();
     let mut npm = Command::new("npm");
     // Azurite asks for Node.js 22 and runs on 20, which npm refuses if it is configured to be strict.
-    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--engine-strict=false"]);
-    checked(npm.current_dir(folder), "npm install (needs Node.js 20 or newer with npm, and npm's registry)");
+    npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--engine-strict=false"]);
+    checked(npm.current_dir(folder), "npm ci (needs Node.js 20 or newer with npm, and npm's registry)");
 }

@@ -6,8 +6,10 @@
 
 mod app;
 mod azurite;
+mod azurite_queues;
 mod azurite_tests;
 mod demo;
+mod hub;
 mod intake;
 mod lake;
 mod python;

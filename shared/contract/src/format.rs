@@ -1,13 +1,13 @@
-//! Which blobs a contract claims, and which format a blob has.
+//! Which blobs a contract claims, which format a blob has, and whether it can be read in parts.
 
 use crate::glob::Glob;
-use crate::model::{Contract, FormatKind, Source};
+use crate::model::{Compression, Contract, ENCODINGS, Format, FormatKind, Source};
 
 /// With `type = "auto"` a path must say its format by its extension.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "dataset `{dataset}` tells formats by extension, and `{path}` has none that is known (.csv, .ndjson, .jsonl, \
-     .json, .parquet, each also with .gz): rename the blob or set `[format] type`"
+     .json, .parquet, .avro, each also with .gz or .zst): rename the blob or set `[format] type`"
 )]
 pub struct UnknownExtension {
     pub dataset: String,
@@ -19,27 +19,70 @@ impl Source {
     /// Takes time linear in the length of `path`.
     pub fn matches(&self, container: &str, path: &str) -> bool {
         match self {
-            Source::Blob { container: own, paths } => {
+            Source::Blob { container: own, paths, .. } => {
                 own == container && paths.iter().any(|pattern| Glob::new(pattern).matches(path))
             }
             Source::Events { .. } => false,
         }
     }
+
+    /// The folder that all of this source's blobs are in; `None` for the container itself.
+    pub fn common_folder(&self) -> Option<String> {
+        let Source::Blob { paths, .. } = self else { return None };
+        let folders = paths.iter().map(|path| {
+            let parts: Vec<&str> = path.split('/').collect();
+            let literal = parts[..parts.len() - 1].iter().take_while(|part| !part.contains(['*', '?']));
+            literal.copied().collect::<Vec<_>>()
+        });
+        let common = folders.reduce(|left, right| {
+            left.into_iter().zip(right).take_while(|(left, right)| left == right).map(|(left, _)| left).collect()
+        })?;
+        (!common.is_empty()).then(|| common.join("/"))
+    }
 }
 
 impl Contract {
-    /// The format of the blob at `path`; never [`FormatKind::Auto`]. Extensions are compared without case.
+    /// The format of the blob at `path`; never [`FormatKind::Auto`]. Extensions are compared without case. By its
+    /// extension `.json` is NDJSON; such a blob may be a document all the same (see [`Contract::may_be_document`]).
     pub fn resolve_format(&self, path: &str) -> Result<FormatKind, UnknownExtension> {
         if self.format.kind != FormatKind::Auto {
             return Ok(self.format.kind);
         }
         let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
-        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        let name = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name);
         match name.rsplit_once('.').map(|(_, extension)| extension) {
             Some("csv") => Ok(FormatKind::Csv),
             Some("ndjson" | "jsonl" | "json") => Ok(FormatKind::Ndjson),
             Some("parquet") => Ok(FormatKind::Parquet),
+            Some("avro") => Ok(FormatKind::Avro),
             _ => Err(UnknownExtension { dataset: self.name.clone(), path: path.to_owned() }),
         }
+    }
+
+    /// Whether the blob's extension leaves open if it is lines or a document: its first byte tells. `[` begins no line
+    /// of NDJSON that is a record.
+    pub fn may_be_document(&self, path: &str) -> bool {
+        let name = path.to_ascii_lowercase();
+        let name = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name);
+        self.format.kind == FormatKind::Auto && name.ends_with(".json")
+    }
+}
+
+impl Format {
+    /// Whether every record of such a blob is one line.
+    pub fn is_lines(&self, kind: FormatKind) -> bool {
+        match kind {
+            FormatKind::Ndjson => true,
+            FormatKind::Csv => self.quote.is_none() || !self.quoted_newlines,
+            FormatKind::Json | FormatKind::Parquet | FormatKind::Avro | FormatKind::Auto => false,
+        }
+    }
+
+    /// Whether a blob of this format can be read in parts, as far as the contract tells: its first bytes may say that it
+    /// is compressed, or UTF-16.
+    pub fn splits(&self, kind: FormatKind) -> bool {
+        self.is_lines(kind)
+            && matches!(self.compression, Compression::Auto | Compression::None)
+            && self.encoding == ENCODINGS[0]
     }
 }

@@ -11,22 +11,40 @@ pub(crate) struct Section {
 
 pub(crate) const TOP: Section = Section {
     header: "",
-    keys: &["name", "description", "source", "format", "columns", "rules", "table", "warehouse"],
+    keys: &["name", "description", "source", "format", "columns", "rules", "drift", "quality", "table", "warehouse"],
 };
-pub(crate) const SOURCE: Section =
-    Section { header: "[source]", keys: &["kind", "container", "path", "hub", "consumer_group"] };
+pub(crate) const SOURCE: Section = Section {
+    header: "[source]",
+    keys: &["kind", "container", "path", "on_overwrite", "on_delete", "hub", "consumer_group"],
+};
 pub(crate) const FORMAT: Section = Section {
     header: "[format]",
-    keys: &["type", "compression", "delimiter", "quote", "header", "null_values", "max_record_bytes"],
+    keys: &[
+        "type",
+        "compression",
+        "encoding",
+        "delimiter",
+        "quote",
+        "quoted_newlines",
+        "header",
+        "null_values",
+        "decimal_comma",
+        "max_record_bytes",
+        "split_bytes",
+    ],
 };
 pub(crate) const COLUMNS: Section =
     Section { header: "[[columns]]", keys: &["name", "type", "nullable", "from", "format", "personal", "description"] };
 pub(crate) const RULES: Section = Section { header: "[[rules]]", keys: &["name", "expr", "action"] };
+pub(crate) const DRIFT: Section =
+    Section { header: "[drift]", keys: &["unknown_fields", "max_added_columns", "missing_columns", "match_case"] };
+pub(crate) const QUALITY: Section = Section { header: "[quality]", keys: &["max_faulty", "min_records"] };
 pub(crate) const TABLE: Section =
     Section { header: "[table]", keys: &["partition_by", "cluster_by", "new_columns", "properties"] };
 pub(crate) const WAREHOUSE: Section = Section { header: "[warehouse]", keys: &["table", "distribution"] };
 
-pub(crate) const SECTIONS: [&Section; 7] = [&TOP, &SOURCE, &FORMAT, &COLUMNS, &RULES, &TABLE, &WAREHOUSE];
+pub(crate) const SECTIONS: [&Section; 9] =
+    [&TOP, &SOURCE, &FORMAT, &COLUMNS, &RULES, &DRIFT, &QUALITY, &TABLE, &WAREHOUSE];
 
 impl Section {
     /// The key that `unknown` was meant to be: one that is spelt nearly so here, or exactly so in another table.

@@ -7,6 +7,7 @@
 //! No I/O: the caller reads the files.
 
 mod contracts;
+mod drift;
 mod error;
 mod format;
 mod glob;
@@ -20,6 +21,7 @@ mod reader;
 mod tests;
 
 pub use contracts::Contracts;
+pub use drift::{Drift, MissingColumns, Quality, Share, UnknownFields, is_column_name};
 pub use error::{ContractError, ContractErrors, ErrorKind};
 pub use format::UnknownExtension;
 pub use model::*;

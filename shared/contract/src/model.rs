@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::drift::{Drift, Quality};
+
 /// One dataset: where its data comes from, what it must look like, where it goes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contract {
@@ -14,6 +16,8 @@ pub struct Contract {
     /// In table order. Never empty.
     pub columns: Vec<Column>,
     pub rules: Vec<Rule>,
+    pub drift: Drift,
+    pub quality: Quality,
     pub table: TableSpec,
     pub warehouse: Option<WarehouseSpec>,
 }
@@ -22,9 +26,29 @@ pub struct Contract {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
     /// Files that land in a container. `paths` are globs: `*` within a folder, `**` across folders.
-    Blob { container: String, paths: Vec<String> },
+    Blob { container: String, paths: Vec<String>, on_overwrite: OnOverwrite, on_delete: OnDelete },
     /// Events of one hub, read through one consumer group.
     Events { hub: String, consumer_group: String },
+}
+
+/// What a new version of a blob does to the rows of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnOverwrite {
+    /// The table has the rows of the newest version.
+    #[default]
+    Replace,
+    /// The table has the rows of every version that was read; each is a source of its own.
+    Append,
+}
+
+/// What the deletion of a blob does to its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnDelete {
+    /// Nothing: files are cleared away after they were ingested.
+    #[default]
+    Keep,
+    /// They go too.
+    Remove,
 }
 
 /// How bytes become records.
@@ -40,17 +64,70 @@ pub struct Format {
     pub header: bool,
     /// CSV only: field texts that mean null. The default is the empty text.
     pub null_values: Vec<String>,
+    /// CSV only: a quoted field may hold line breaks. Without that every line is a record, and a blob has parts.
+    pub quoted_newlines: bool,
+    /// CSV only: numbers have a comma where others have a point.
+    pub decimal_comma: bool,
+    /// Of text: one of [`ENCODINGS`]. A blob's byte order mark says it better.
+    pub encoding: &'static str,
     /// A longer record is quarantined (its head only), so that one line cannot take the memory budget.
     pub max_record_bytes: usize,
+    /// A larger blob is read in parts of about this size, if it can be.
+    pub split_bytes: u64,
 }
+
+/// By their names in the WHATWG's standard, which also says what each byte means (`iso-8859-1` is `windows-1252` there).
+pub const ENCODINGS: [&str; 37] = [
+    "utf-8",
+    "utf-16",
+    "utf-16le",
+    "utf-16be",
+    "windows-1250",
+    "windows-1251",
+    "windows-1252",
+    "windows-1253",
+    "windows-1254",
+    "windows-1255",
+    "windows-1256",
+    "windows-1257",
+    "windows-1258",
+    "windows-874",
+    "iso-8859-1",
+    "iso-8859-2",
+    "iso-8859-3",
+    "iso-8859-4",
+    "iso-8859-5",
+    "iso-8859-6",
+    "iso-8859-7",
+    "iso-8859-8",
+    "iso-8859-9",
+    "iso-8859-10",
+    "iso-8859-13",
+    "iso-8859-14",
+    "iso-8859-15",
+    "iso-8859-16",
+    "macintosh",
+    "ibm866",
+    "koi8-r",
+    "koi8-u",
+    "shift_jis",
+    "euc-jp",
+    "euc-kr",
+    "gb18030",
+    "big5",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormatKind {
     Csv,
     /// One JSON object a line; for events, one JSON object a body.
     Ndjson,
+    /// One document a blob: an array of objects, or one object.
+    Json,
     Parquet,
-    /// By file extension: `.csv`, `.ndjson`, `.jsonl`, `.json`, `.parquet`, each also with `.gz`.
+    /// Object container files, as Event Hubs Capture writes them.
+    Avro,
+    /// By file extension: `.csv`, `.ndjson`, `.jsonl`, `.json`, `.parquet`, `.avro`, each also with `.gz` or `.zst`.
     Auto,
 }
 
@@ -60,6 +137,7 @@ pub enum Compression {
     Auto,
     None,
     Gzip,
+    Zstd,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -181,10 +259,24 @@ pub struct Rule {
 pub enum RuleAction {
     /// Count it, keep the row.
     Warn,
+    /// Count it, keep the row, and name the rule in its `_labels`.
+    Label,
     /// Keep the row out of the table, in quarantine.
     Quarantine,
-    /// Hold the whole blob or batch back: every one of its records goes to quarantine.
+    /// Hold the whole blob or batch back: none of its records reaches the table.
     Fail,
+}
+
+impl RuleAction {
+    /// As a contract writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::Label => "label",
+            Self::Quarantine => "quarantine",
+            Self::Fail => "fail",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -239,6 +331,8 @@ pub const SOURCE_POSITION: &str = "_source_position";
 pub const INGESTED_AT: &str = "_ingested_at";
 /// Unknown fields of the record, as a JSON object; null when there were none.
 pub const RESCUED: &str = "_rescued";
+/// A JSON array with the names of the rules whose action is `label` and that the row violates; null when there are none.
+pub const LABELS: &str = "_labels";
 /// Quarantine only: a JSON array of texts, one per fault; they name columns and rules, never values.
 pub const REASONS: &str = "_reasons";
 /// Quarantine only: the record as it came.
@@ -255,20 +349,36 @@ fn lineage() -> Vec<TableColumn> {
 }
 
 impl Contract {
-    /// Columns of the dataset's table, in order: the contract's (less the dropped), the lineage, `_rescued`.
+    /// Columns of the dataset's table, in order: the contract's (less the dropped), the lineage, `_rescued`, and
+    /// `_labels` if a rule writes them. The table may have more: those of [`UnknownFields::Add`].
     pub fn table_columns(&self) -> Vec<TableColumn> {
         let own = self.columns.iter().filter_map(|column| {
             let data_type = column.table_type()?;
             Some(TableColumn { name: column.name.clone(), data_type, nullable: column.nullable })
         });
-        let rescued = TableColumn { name: RESCUED.to_owned(), data_type: DataType::String, nullable: true };
-        own.chain(lineage()).chain([rescued]).collect()
+        let text = |name: &str| TableColumn { name: name.to_owned(), data_type: DataType::String, nullable: true };
+        own.chain(lineage()).chain([text(RESCUED)]).chain(self.has_labels().then(|| text(LABELS))).collect()
+    }
+
+    /// Whether a rule writes `_labels`.
+    pub fn has_labels(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action == RuleAction::Label)
     }
 
     /// Columns of every quarantine table.
     pub fn quarantine_columns() -> Vec<TableColumn> {
         let column = |name: &str, data_type| TableColumn { name: name.to_owned(), data_type, nullable: false };
         lineage().into_iter().chain([column(REASONS, DataType::String), column(RAW, DataType::Binary)]).collect()
+    }
+
+    /// Whether a new version of a blob takes the place of the one before.
+    pub fn replaces_versions(&self) -> bool {
+        !matches!(self.source, Source::Blob { on_overwrite: OnOverwrite::Append, .. })
+    }
+
+    /// Whether the rows of a deleted blob go.
+    pub fn follows_deletions(&self) -> bool {
+        matches!(self.source, Source::Blob { on_delete: OnDelete::Remove, .. })
     }
 
     /// Name of the quarantine table beside the dataset's own.

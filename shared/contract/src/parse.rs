@@ -2,6 +2,8 @@
 //! one run finds every error; nothing with a stand-in in it ever leaves this module.
 
 mod columns;
+mod drift;
+mod format;
 mod source;
 mod table;
 
@@ -70,9 +72,11 @@ fn read(top: &Table<'_>, report: &mut Report<'_>) -> Parsed {
     let description = description(top, report);
     let source = source::read(top, report);
     let columns = Columns::read(top, report);
-    let format = source::read_format(top, source.value.is_events(), &columns, report);
+    let format = format::read(top, source.value.is_events(), &columns, report);
     let rules = rules(top, report);
     let table = table::read(top, &columns, report);
+    let drift = drift::read(top, &columns, &table, report);
+    let quality = drift::read_quality(top, source.value.is_events(), report);
     let warehouse = table::read_warehouse(top, &columns, report);
     Parsed {
         name: name.place,
@@ -85,6 +89,8 @@ fn read(top: &Table<'_>, report: &mut Report<'_>) -> Parsed {
             format,
             columns: columns.into_model(),
             rules,
+            drift,
+            quality,
             table,
             warehouse: warehouse.map(|warehouse| warehouse.value),
         },
@@ -95,8 +101,8 @@ fn dataset_name<'a>(top: &Table<'a>, report: &mut Report<'_>) -> At<&'a str> {
     let Some(name) = top.required_text("name", report) else { return At { value: "", place: whole_file() } };
     if name.value.starts_with('_') {
         report.add(ErrorKind::InvalidValue, &name.place, "names that begin with `_` are reserved for Weir");
-    } else if name.value.ends_with("__quarantine") {
-        let message = "names that end in `__quarantine` are reserved for the quarantine tables";
+    } else if name.value.ends_with("__quarantine") || name.value.ends_with("__parked") {
+        let message = "names that end in `__quarantine` or `__parked` are reserved for Weir's own tables";
         report.add(ErrorKind::InvalidValue, &name.place, message);
     } else {
         check_name(&name, report);
@@ -126,8 +132,7 @@ fn description(table: &Table<'_>, report: &mut Report<'_>) -> Option<String> {
 }
 
 fn rules(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Rule> {
-    const ACTIONS: [(&str, RuleAction); 3] =
-        [("warn", RuleAction::Warn), ("quarantine", RuleAction::Quarantine), ("fail", RuleAction::Fail)];
+    const ACTIONS: [RuleAction; 4] = [RuleAction::Warn, RuleAction::Label, RuleAction::Quarantine, RuleAction::Fail];
     let mut names = HashSet::new();
     let mut rules = Vec::new();
     for table in top.tables("rules", &keys::RULES, 0..=MAX_RULES, report) {
@@ -146,7 +151,7 @@ fn rules(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Rule> {
                 report.add(ErrorKind::InvalidValue, &expr.place, "is empty: write an SQL condition (`quantity > 0`)");
             }
         }
-        let action = table.required_choice("action", "action", &ACTIONS, report);
+        let action = table.required_choice("action", "action", &ACTIONS.map(|action| (action.name(), action)), report);
         rules.push(Rule {
             name: name.map(|name| name.value.to_owned()).unwrap_or_default(),
             line: expr.as_ref().map_or(0, |expr| report.line(expr.place.start)),

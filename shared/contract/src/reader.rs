@@ -279,7 +279,7 @@ impl<'a> Table<'a> {
         tables
     }
 
-    fn get(&self, key: &str) -> Option<(&'a DeValue<'a>, Place)> {
+    pub(crate) fn get(&self, key: &str) -> Option<(&'a DeValue<'a>, Place)> {
         let value = self.entries.get(key)?;
         Some((value.get_ref(), Place { key: self.path(key), start: value.span().start }))
     }

@@ -145,7 +145,11 @@ fn a_minimal_contract_has_the_documented_defaults() {
         quote: Some(b'"'),
         header: true,
         null_values: vec![String::new()],
+        quoted_newlines: true,
+        decimal_comma: false,
+        encoding: "utf-8",
         max_record_bytes: 1_048_576,
+        split_bytes: 268_435_456,
     };
     assert_eq!(contract.format, format);
     assert!(contract.columns[0].nullable && contract.columns[0].personal.is_none());
@@ -218,8 +222,12 @@ table = "dbo.orders"
 distribution = "hash(mail)"
 "#;
     let contract = Contract::parse(text, "c.toml").unwrap_or_else(|errors| panic!("{errors}"));
-    let expected_source =
-        Source::Blob { container: "landing".to_owned(), paths: vec!["a/*.csv".to_owned(), "b/**/c?.csv".to_owned()] };
+    let expected_source = Source::Blob {
+        container: "landing".to_owned(),
+        paths: vec!["a/*.csv".to_owned(), "b/**/c?.csv".to_owned()],
+        on_overwrite: OnOverwrite::Replace,
+        on_delete: OnDelete::Keep,
+    };
     assert_eq!(contract.source, expected_source);
     assert_eq!(contract.format.kind, FormatKind::Csv);
     assert_eq!((contract.format.delimiter, contract.format.quote), (b'\t', None));
@@ -371,9 +379,13 @@ fn auto_goes_by_extension() {
         ("a/x.jsonl.gz", Some(FormatKind::Ndjson)),
         ("a/x.json", Some(FormatKind::Ndjson)),
         ("a/x.snappy.parquet", Some(FormatKind::Parquet)),
+        ("a/x.csv.zst", Some(FormatKind::Csv)),
+        ("a/0/01.avro", Some(FormatKind::Avro)),
         ("a/x.txt", None),
         ("a.csv/x", None),
         ("a/x.gz", None),
+        ("a/x.zst", None),
+        ("a/x.csv.gz.zst", None),
     ];
     for (path, expected) in cases {
         assert_eq!(contract.resolve_format(path).ok(), expected, "{path}");
@@ -383,6 +395,31 @@ fn auto_goes_by_extension() {
 
     let fixed = Contract::parse(&format!("{SMALL}format = {{ type = 'ndjson' }}\n"), "c.toml").expect("sound");
     assert_eq!(fixed.resolve_format("a/x.csv"), Ok(FormatKind::Ndjson));
+    for (path, expected) in [("a/x.json", true), ("a/x.JSON.gz", true), ("a/x.ndjson", false), ("a/json", false)] {
+        assert_eq!((contract.may_be_document(path), fixed.may_be_document(path)), (expected, false), "{path}");
+    }
+}
+
+#[test]
+fn plain_lines_have_parts() {
+    use FormatKind::{Avro, Csv, Json, Ndjson, Parquet};
+    let cases = [
+        ("", Csv, false),
+        ("", Ndjson, true),
+        ("", Json, false),
+        ("", Parquet, false),
+        ("", Avro, false),
+        ("quote = ''", Csv, true),
+        ("quoted_newlines = false", Csv, true),
+        ("quoted_newlines = false, compression = 'none'", Csv, true),
+        ("compression = 'gzip'", Ndjson, false),
+        ("compression = 'zstd'", Ndjson, false),
+        ("encoding = 'utf-16'", Ndjson, false),
+    ];
+    for (keys, kind, expected) in cases {
+        let contract = Contract::parse(&format!("{SMALL}format = {{ {keys} }}\n"), "c.toml").expect(keys);
+        assert_eq!(contract.format.splits(kind), expected, "{keys} {kind:?}");
+    }
 }
 
 proptest! {
@@ -407,4 +444,60 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn drift_and_quality_have_their_defaults_and_are_read() {
+    let contract = Contract::parse(SMALL, "c.toml").expect("sound");
+    let defaults = Drift {
+        unknown_fields: UnknownFields::Rescue,
+        max_added_columns: 100,
+        missing_columns: MissingColumns::Null,
+        match_case: false,
+    };
+    assert_eq!((contract.drift, contract.quality), (defaults, Quality { max_faulty: None, min_records: 100 }));
+    let text = format!(
+        "{SMALL}drift = {{ unknown_fields = 'add', max_added_columns = 7, missing_columns = 'fail', match_case = true }}\n\
+         quality = {{ max_faulty = 0.05, min_records = 0 }}\nrules = [{{ name = 'a', expr = 'id > 0', action = 'label' }}]\n"
+    );
+    let contract = Contract::parse(&text, "c.toml").unwrap_or_else(|errors| panic!("{errors}"));
+    let drift = Drift {
+        unknown_fields: UnknownFields::Add,
+        max_added_columns: 7,
+        missing_columns: MissingColumns::Fail,
+        match_case: true,
+    };
+    assert_eq!((&contract.drift, contract.quality.min_records), (&drift, 0));
+    assert_eq!(contract.rules[0].action, RuleAction::Label);
+    assert_eq!(contract.table_columns().last().map(|column| column.name.clone()).as_deref(), Some(LABELS));
+    let fail = Contract::parse(&format!("{SMALL}drift = {{ unknown_fields = 'fail' }}\n"), "c.toml").expect("sound");
+    assert_eq!(fail.drift.unknown_fields, UnknownFields::Fail);
+}
+
+#[test]
+fn shares_are_read_and_shown_exactly() {
+    let cases = [
+        ("0", "0 %"),
+        ("1", "100 %"),
+        ("1.0", "100 %"),
+        ("0.05", "5 %"),
+        ("0.29", "29 %"),
+        ("5e-2", "5 %"),
+        ("0.0025", "0.25 %"),
+        ("0.000_001", "0.0001 %"),
+        ("0.999999", "99.9999 %"),
+    ];
+    for (written, shown) in cases {
+        let contract = Contract::parse(&format!("{SMALL}quality = {{ max_faulty = {written} }}\n"), "c.toml");
+        let share = contract.unwrap_or_else(|errors| panic!("{errors}")).quality.max_faulty.expect("a share");
+        assert_eq!(share.to_string(), shown, "{written}");
+    }
+}
+
+#[test]
+fn fields_that_differ_by_case_alone_are_two_if_case_counts() {
+    let columns = r#"columns = [{ name = "id", type = "long" }, { name = "b", type = "long", from = "ID" }]"#;
+    let text = SMALL.replace(r#"columns = [{ name = "id", type = "long" }]"#, columns);
+    assert!(Contract::parse(&text, "c.toml").is_err());
+    assert!(Contract::parse(&format!("{text}drift = {{ match_case = true }}\n"), "c.toml").is_ok());
 }

@@ -79,15 +79,15 @@ pub(crate) fn envelope(binding: &str, data: Value, metadata: Metadata) -> Value 
     json!({"Data": {binding: data}, "Metadata": metadata.finish()})
 }
 
-/// A queue message.
-pub(crate) fn queue(trigger: &QueueTrigger, message: &Delivery, mut metadata: Metadata) -> Value {
+/// A queue message; `body` is what its text says.
+pub(crate) fn queue(trigger: &QueueTrigger, message: &Delivery, body: &[u8], mut metadata: Metadata) -> Value {
     metadata.set("DequeueCount", Net::Json(message.dequeue_count.into()));
     metadata.set("ExpirationTime", Net::DateTimeOffset(message.expires));
     metadata.set("Id", Net::Json(message.id.as_str().into()));
     metadata.set("InsertionTime", Net::DateTimeOffset(message.inserted));
     metadata.set("NextVisibleTime", Net::DateTimeOffset(message.next_visible));
     metadata.set("PopReceipt", Net::Json(message.pop_receipt.as_str().into()));
-    let data = bytes_or_text(&message.body, trigger.binary, &mut metadata);
+    let data = bytes_or_text(body, trigger.binary, &mut metadata);
     envelope(&trigger.binding, data, metadata)
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
 use crate::{
-    config::{Cardinality, Schedule},
+    config::{Cardinality, QueueName, Schedule},
     http::http_request,
 };
 
@@ -24,8 +25,23 @@ fn sys(function: &str) -> Value {
     json!({"MethodName": function, "UtcNow": "2026-01-05T10:00:00.004200Z", "RandGuid": id})
 }
 
-fn delivery(body: &[u8]) -> Delivery {
-    Delivery::for_test("6e1b-message", body, time("2026-01-05T10:00:00Z"))
+fn delivery() -> Delivery {
+    let inserted = time("2026-01-05T10:00:00Z");
+    Delivery {
+        id: "6e1b-message".to_owned(),
+        text: String::new(),
+        body: None,
+        inserted,
+        expires: inserted + TimeDelta::days(7),
+        next_visible: inserted + TimeDelta::minutes(10),
+        pop_receipt: "AgAAAAMA".to_owned(),
+        dequeue_count: 1,
+    }
+}
+
+fn trigger(binary: bool) -> QueueTrigger {
+    let queue = QueueName { connection: "S".into(), queue: "blob-events".into() };
+    QueueTrigger { binding: "msg".into(), queue, binary }
 }
 
 #[test]
@@ -46,8 +62,7 @@ fn encoding_table() {
 
 #[test]
 fn queue_binary() {
-    let trigger = QueueTrigger { binding: "msg".into(), queue: "blob-events".into(), binary: true };
-    let found = queue(&trigger, &delivery(br#"{"id":"6e1b"}"#), metadata("OnBlobEvent"));
+    let found = queue(&trigger(true), &delivery(), br#"{"id":"6e1b"}"#, metadata("OnBlobEvent"));
     let expected = json!({
         "Data": {"msg": "eyJpZCI6IjZlMWIifQ=="},
         "Metadata": {
@@ -61,9 +76,8 @@ fn queue_binary() {
 
 #[test]
 fn queue_string_is_quoted_twice_and_merged() {
-    let trigger = QueueTrigger { binding: "msg".into(), queue: "q".into(), binary: false };
     let body = r#"{"id":"6e1b","n":4,"data":{"a":1},"list":[1],"none":null,"myTrigger":"x"}"#;
-    let found = queue(&trigger, &delivery(body.as_bytes()), metadata("OnBlobEvent"));
+    let found = queue(&trigger(false), &delivery(), body.as_bytes(), metadata("OnBlobEvent"));
     assert_eq!(found["Data"]["msg"], Value::String(Value::from(body).to_string()));
     let metadata = found["Metadata"].as_object().unwrap();
     assert_eq!(metadata["Id"], "\"6e1b\"", "the event's id replaces the message's, under the message's spelling");

@@ -26,6 +26,11 @@ pub enum HostError {
     Unknown { what: &'static str, name: String, known: String },
     #[error("{name:?} is not a valid {what}: {rule}")]
     Name { what: &'static str, name: String, rule: &'static str },
+    /// A storage account's queue did not answer as it should; `problem` is its error code.
+    #[error("cannot {action} queue {queue:?} of the storage account: {problem}")]
+    Storage { action: &'static str, queue: String, problem: String },
+    #[error("a message for queue {queue:?} is not UTF-8 text, and messageEncoding is none")]
+    NotText { queue: String },
     #[error("{what} has {size} bytes, more than the {limit} allowed")]
     TooLarge { what: &'static str, size: usize, limit: usize },
     #[error("{what} is full: {limit} entries")]
@@ -55,13 +60,19 @@ impl HostError {
     pub fn kind(&self) -> HostErrorKind {
         match self {
             Self::Config { .. } => HostErrorKind::Config,
-            Self::Io { .. } | Self::Corrupt { .. } | Self::InUse { .. } | Self::Listen { .. } => HostErrorKind::Io,
+            Self::Io { .. }
+            | Self::Corrupt { .. }
+            | Self::InUse { .. }
+            | Self::Listen { .. }
+            | Self::Storage { .. } => HostErrorKind::Io,
             Self::EventHubs(error) if error.kind() == event_hubs_service::ErrorKind::Request => HostErrorKind::Request,
             Self::EventHubs(_) => HostErrorKind::Io,
             Self::Handler { .. } => HostErrorKind::Handler,
-            Self::Unknown { .. } | Self::Name { .. } | Self::TooLarge { .. } | Self::Full { .. } => {
-                HostErrorKind::Request
-            }
+            Self::Unknown { .. }
+            | Self::Name { .. }
+            | Self::TooLarge { .. }
+            | Self::NotText { .. }
+            | Self::Full { .. } => HostErrorKind::Request,
             Self::NotIdle { .. } => HostErrorKind::NotIdle,
         }
     }

@@ -1,7 +1,7 @@
 //! Putting the parts together: opens what survives, starts the handler, starts a loop per trigger.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt,
     fs::{File, TryLockError},
     net::{Ipv4Addr, SocketAddr},
@@ -24,6 +24,7 @@ use crate::{
     error::HostError,
     http::{self, keys::Keys},
     invoke::{InvocationReport, Invoker},
+    state::{State, queue_name},
     store::{Consumer, EventIn, Hub, Queues, create_dir},
     supervisor::{ChildOutput, HandlerState, Launch, Supervisor},
     trigger::{event_hub, landing::Landing, queue, timer::Timer},
@@ -58,6 +59,9 @@ pub struct HostConfig {
     pub namespace: String,
     /// Of each hub. A hub that has more already keeps them.
     pub partitions: u32,
+    /// How long a queue message is hidden when a function gets it; renewed while the function runs. 10 minutes in the
+    /// real host, which cannot be told otherwise; whole seconds in a storage account.
+    pub queue_visibility: Duration,
     /// Timers run on schedule; otherwise only by [`Host::run_timer`] and the admin route.
     pub run_timers: bool,
     pub stdio: ChildOutput,
@@ -80,6 +84,7 @@ impl HostConfig {
             amqp: None,
             namespace: "local.servicebus.windows.net".to_owned(),
             partitions: 4,
+            queue_visibility: Duration::from_secs(600),
             run_timers: true,
             stdio: ChildOutput::Discard,
             crash_limit: 3,
@@ -110,6 +115,7 @@ pub struct Host {
 pub(crate) struct Core {
     pub(crate) config: HostJson,
     pub(crate) namespace: String,
+    pub(crate) queue_visibility: Duration,
     pub(crate) functions: Vec<Arc<Function>>,
     pub(crate) invoker: Invoker,
     pub(crate) queues: Arc<Queues>,
@@ -133,10 +139,10 @@ impl Host {
     pub async fn start(config: HostConfig) -> Result<Self, HostError> {
         let app_dir = std::path::absolute(&config.app_dir).map_err(HostError::io("find", &config.app_dir))?;
         let host_json = HostJson::read(&app_dir)?;
-        let settings: HashMap<String, String> = config.env.iter().cloned().collect();
+        let settings = config.env.iter().cloned().collect();
         let functions: Vec<_> = read_functions(&app_dir, &settings)?.into_iter().map(Arc::new).collect();
         let lock = lock(&config.data_dir).await?;
-        let state = State::open(&config, &host_json, &functions)?;
+        let state = State::open(&config, &settings, &host_json, &functions)?;
         let listener = TcpListener::bind(config.http_addr).await;
         let listen = |source| HostError::Listen { address: config.http_addr, source };
         let listener = listener.map_err(listen)?;
@@ -152,6 +158,7 @@ impl Host {
             http_slots: Semaphore::new(host_json.http.max_concurrent),
             config: host_json,
             namespace: config.namespace,
+            queue_visibility: config.queue_visibility,
             functions,
             invoker: Invoker::new(client, supervisor, Arc::clone(&state.queues), timeout, stopping),
             queues: state.queues,
@@ -196,14 +203,18 @@ impl Host {
     }
 
     /// Puts a message whose body the function will see, at most [`MAX_QUEUE_MESSAGE`](crate::MAX_QUEUE_MESSAGE) bytes
-    /// once encoded. Returns its id. The queue appears with its first message.
-    pub fn enqueue(&self, queue: &str, body: Vec<u8>) -> Result<String, HostError> {
-        self.core.queues.enqueue(queue, body, Utc::now())
+    /// once encoded. Returns its id. The queue appears with its first message, on the connection of the function that
+    /// names it.
+    pub async fn enqueue(&self, queue: &str, body: Vec<u8>) -> Result<String, HostError> {
+        self.core.enqueue(queue, &body).await
     }
 
-    /// Messages in a queue, those in flight or hidden included.
-    pub fn queue_len(&self, queue: &str) -> usize {
-        self.core.queues.existing(queue).map_or(0, |queue| queue.len())
+    /// Messages in a queue, those in flight or hidden included; of a storage account's queue about that many.
+    pub async fn queue_len(&self, queue: &str) -> Result<usize, HostError> {
+        match self.core.queues.existing(&queue_name(queue, &self.core.functions))? {
+            Some(queue) => queue.len().await,
+            None => Ok(0),
+        }
     }
 
     /// Stores events in a hub that some function reads: by key, else in turn. Returns (partition, sequence number) of
@@ -268,11 +279,11 @@ impl Host {
             if let HandlerState::Stopped(reason) = self.core.invoker.supervisor.state() {
                 return Err(HostError::Handler { reason });
             }
-            let Some(outstanding) = self.core.outstanding(scan) else { return Ok(()) };
+            let Some(outstanding) = self.core.outstanding(scan).await? else { return Ok(()) };
             if started.elapsed() >= limit {
                 return Err(HostError::NotIdle { waited: limit, outstanding });
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(self.core.look_again()).await;
         }
     }
 
@@ -377,78 +388,46 @@ impl Core {
         }
     }
 
+    pub(crate) async fn enqueue(&self, queue: &str, body: &[u8]) -> Result<String, HostError> {
+        self.queues.queue(&queue_name(queue, &self.functions))?.put(body).await
+    }
+
+    /// When to look again whether there is something to do: an account's queues are asked over the network.
+    fn look_again(&self) -> Duration {
+        let remote = |function: &Arc<Function>| match &function.trigger {
+            Trigger::Queue(trigger) => self.queues.in_account(&trigger.queue),
+            _ => false,
+        };
+        Duration::from_millis(if self.functions.iter().any(remote) { 50 } else { 5 })
+    }
+
     /// What is left to do, in words. None: idle.
-    fn outstanding(&self, scan: Option<u64>) -> Option<String> {
+    async fn outstanding(&self, scan: Option<u64>) -> Result<Option<String>, HostError> {
         let begun = self.invoker.begun();
         if let (Some(landing), Some(scan)) = (&self.landing, scan)
             && !landing.settled(scan)
         {
-            return Some("files in the landing folder are not announced".to_owned());
+            return Ok(Some("files in the landing folder are not announced".to_owned()));
         }
         let running = self.invoker.in_flight();
         if running > 0 {
-            return Some(format!("{running} invocations are running or waiting for a retry"));
+            return Ok(Some(format!("{running} invocations are running or waiting for a retry")));
         }
         if let Some(consumer) = self.consumers.iter().find(|consumer| consumer.behind() > 0) {
             let (hub, partition) = (&consumer.hub, consumer.partition.id);
-            return Some(format!("{} events of {hub}/{partition} for {}", consumer.behind(), consumer.function));
+            let (behind, function) = (consumer.behind(), &consumer.function);
+            return Ok(Some(format!("{behind} events of {hub}/{partition} for {function}")));
         }
         for function in &self.functions {
             let Trigger::Queue(trigger) = &function.trigger else { continue };
-            let left = self.queues.existing(&trigger.queue).map_or(0, |queue| queue.len());
+            let Some(queue) = self.queues.existing(&trigger.queue)? else { continue };
+            let left = queue.len().await?;
             if left > 0 {
-                return Some(format!("{left} messages in queue {}", trigger.queue));
+                return Ok(Some(format!("{left} messages in queue {}", queue.name())));
             }
         }
         // Work that ran between two of these looks may have moved from one place to another.
-        (self.invoker.begun() != begun).then(|| "invocations have just run".to_owned())
-    }
-}
-
-/// What is opened from the data directory.
-struct State {
-    queues: Arc<Queues>,
-    hubs: BTreeMap<String, Arc<Hub>>,
-    consumers: Vec<Arc<Consumer>>,
-    timers: BTreeMap<String, Arc<Timer>>,
-    keys: Keys,
-    landing: Option<Arc<Landing>>,
-}
-
-impl State {
-    fn open(config: &HostConfig, host_json: &HostJson, functions: &[Arc<Function>]) -> Result<Self, HostError> {
-        let dir = &config.data_dir;
-        let queues = Arc::new(Queues::open(&dir.join("queues"), host_json.queues.base64)?);
-        let (mut hubs, mut consumers, mut timers) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        create_dir(&dir.join("timers"))?;
-        for function in functions {
-            match &function.trigger {
-                Trigger::EventHub(trigger) => {
-                    if !hubs.contains_key(&trigger.hub) {
-                        let log_dir = dir.join("eventhubs").join(&trigger.hub);
-                        hubs.insert(trigger.hub.clone(), Arc::new(Hub::open(&log_dir, config.partitions)?));
-                    }
-                    let checkpoints = dir.join("checkpoints").join(&trigger.hub).join(&trigger.consumer_group);
-                    for partition in hubs.get(&trigger.hub).into_iter().flat_map(|hub| &hub.partitions) {
-                        let partition = Arc::clone(partition);
-                        let consumer = Consumer::open(&function.name, &trigger.hub, &checkpoints, partition)?;
-                        consumers.push(Arc::new(consumer));
-                    }
-                }
-                Trigger::Timer(trigger) => {
-                    let path = dir.join("timers").join(format!("{}.json", function.name));
-                    let timer = Timer::open(Arc::clone(function), trigger.clone(), path)?;
-                    timers.insert(function.name.clone(), Arc::new(timer));
-                }
-                Trigger::Queue(_) | Trigger::Http(_) => {}
-            }
-        }
-        let open_landing = |root: &PathBuf| {
-            Landing::open(root, &dir.join("landing.journal"), &config.blob_queue, Arc::clone(&queues)).map(Arc::new)
-        };
-        let landing = config.landing.as_ref().map(open_landing).transpose()?;
-        let keys = Keys::open(&dir.join("host-keys.json"))?;
-        Ok(Self { queues, hubs, consumers, timers, keys, landing })
+        Ok((self.invoker.begun() != begun).then(|| "invocations have just run".to_owned()))
     }
 }
 

@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use chrono::Utc;
 use futures::stream;
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
@@ -127,10 +126,13 @@ impl Invoker {
             let content_type = reply.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
             Answer::parse(reply.status, content_type, &reply.body)
         });
-        let answer = answer.and_then(|answer| match self.write_outputs(invocation.function, &answer) {
-            Ok(()) => Ok(answer),
-            Err(error) => Err(format!("cannot write an output: {error}")),
-        });
+        let answer = match answer {
+            Ok(answer) => match self.write_outputs(invocation.function, &answer).await {
+                Ok(()) => Ok(answer),
+                Err(error) => Err(format!("cannot write an output: {error}")),
+            },
+            failed => failed,
+        };
         let (answer, error) = match answer {
             Ok(answer) => (answer, None),
             Err(error) => (Answer::default(), Some(error)),
@@ -247,17 +249,18 @@ impl Invoker {
     }
 
     /// All messages are checked before the first is written.
-    fn write_outputs(&self, function: &Function, answer: &Answer) -> Result<(), HostError> {
+    async fn write_outputs(&self, function: &Function, answer: &Answer) -> Result<(), HostError> {
         let mut messages = Vec::new();
         for output in &function.outputs {
             let (OutputKind::Queue(queue), Some(value)) = (&output.kind, answer.output(&output.binding)) else {
                 continue;
             };
-            messages.extend(queue_messages(value).into_iter().map(|message| (queue, message)));
+            let queue = self.queues.queue(queue)?;
+            messages.extend(queue_messages(value).into_iter().map(|message| (queue.clone(), message)));
         }
-        messages.iter().try_for_each(|(_, message)| self.queues.check_size(message.len()))?;
+        messages.iter().try_for_each(|(queue, message)| queue.check(message))?;
         for (queue, message) in messages {
-            self.queues.enqueue(queue, message, Utc::now())?;
+            queue.put(&message).await?;
         }
         Ok(())
     }
@@ -329,7 +332,7 @@ async fn read_limited(mut response: reqwest::Response) -> Result<Bytes, String> 
 }
 
 /// An error with its causes (reqwest alone says only "error sending request") and without the URL: it may hold a key.
-fn explain(error: reqwest::Error) -> String {
+pub(crate) fn explain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);

@@ -9,6 +9,10 @@
 //! - a crashed handler is restarted at once, and the third crash within 30 minutes stops the host;
 //! - queues, events, checkpoints and schedule status survive restarts and SIGKILL.
 //!
+//! Queues are journal files in the data directory, or those of a storage emulator on this machine (Azurite), as the app
+//! settings of their connections say: `AzureWebJobsStorage=UseDevelopmentStorage=true`, or a connection string with a
+//! loopback `QueueEndpoint`. A real account is refused: this host is no substitute for the real one.
+//!
 //! Where it differs, on purpose: an empty or `null` answer fails at once instead of hanging until `functionTimeout`;
 //! a handler that exits with 0 is restarted; what `host.json` says and this host does not understand is an error.
 //! It is checked against the host's source, not against a running one.
@@ -18,7 +22,7 @@
 //! use functions_host::{Host, HostConfig};
 //!
 //! let host = Host::start(HostConfig::new("dist/app", "dist/app/handler", "target/dev")).await?;
-//! host.enqueue("tasks", b"{}".to_vec())?;
+//! host.enqueue("tasks", b"{}".to_vec()).await?;
 //! host.wait_idle(std::time::Duration::from_secs(30)).await?;
 //! host.shutdown().await;
 //! # Ok(())
@@ -32,6 +36,7 @@ mod host;
 mod http;
 mod invoke;
 mod response;
+mod state;
 mod store;
 mod supervisor;
 mod trigger;
@@ -41,3 +46,9 @@ pub use host::{Host, HostConfig};
 pub use invoke::{InvocationReport, TriggerDetail};
 pub use store::{EventIn, MAX_EVENT, MAX_QUEUE_MESSAGE};
 pub use supervisor::ChildOutput;
+
+/// The queues by themselves, without a host: for tests and tools.
+pub mod queues {
+    pub use crate::config::QueueName;
+    pub use crate::store::{Delivery, Queue, Queues};
+}

@@ -1,69 +1,110 @@
-//! A blob as a sequence of pieces: ranges are fetched one ahead of the one in work.
+//! A blob, or a part of it, as a sequence of pieces: fetched, unpacked, turned into UTF-8, cut.
+//!
+//! *Parts.* A record belongs to the part in which its first byte lies. So a part that does not begin with the blob drops
+//! what is left of the record before it, and every part reads on until the record that began in it is complete. All
+//! parts together give what the whole blob gives, refused records included.
+//!
+//! *Going on.* [`ChunkReader::consumed`] says where the last piece ended, in the stream that is cut: the blob's own bytes
+//! when it is plain UTF-8, else what comes out of unpacking and transcoding. A reader that is opened there gives the rest.
 
-use bytes::Bytes;
-use tokio::task::{JoinHandle, spawn_blocking};
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr;
+use tokio::task::spawn_blocking;
+use weir_contract::Compression;
 
 use crate::blob::Blob;
+use crate::encoding::{Transcoder, is_utf8};
 use crate::error::IntakeError;
 use crate::gunzip::Gunzip;
+use crate::inflate::Inflate;
+use crate::magic::{HEAD_BYTES, Magic};
+use crate::ranges::Ranges;
 use crate::split::{Framing, Piece, Splitter};
+use crate::unzstd::Unzstd;
 
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ChunkOptions {
     pub framing: Framing,
-    /// `None` decides by magic bytes.
-    pub gzip: Option<bool>,
-    /// Bytes of one request; at least 2, which tell gzip.
+    /// As the contract says; `Auto` goes by magic bytes.
+    pub compression: Compression,
+    /// One of [`weir_contract::ENCODINGS`]; a byte order mark says it better.
+    pub encoding: &'static str,
+    /// Bytes of one request.
     pub range_bytes: u64,
     /// Bytes of one piece, about.
     pub chunk_bytes: usize,
     /// A longer record is refused. Without its line break.
     pub max_record_bytes: usize,
+    /// Where an earlier reader of the same blob stopped, by its [`ChunkReader::consumed`]; 0 begins at the beginning.
+    pub from: u64,
+    /// Only the records that begin in these bytes. For blobs of which [`Blob::probe`] says that they have parts.
+    pub part: Option<Range<u64>>,
 }
 
-/// Gives a blob's pieces in order. Holds at most two ranges, two pieces, one record, and 16 MiB more of a gzip stream.
-/// After an error it is of no use any more.
+/// Gives a blob's pieces in order. Holds at most two ranges, two pieces, one record, and of a compressed stream 16 MiB
+/// more (gzip) or 33 MiB (zstd). After an error it is of no use any more.
 #[derive(Debug)]
 pub struct ChunkReader {
     blob: Blob,
     options: ChunkOptions,
+    ranges: Ranges,
     splitter: Splitter,
-    gunzip: Option<Gunzip>,
-    /// Fetched and not expanded yet.
-    compressed: Bytes,
-    ahead: Option<JoinHandle<Result<Bytes, IntakeError>>>,
-    /// Bytes fetched.
-    offset: u64,
-    /// The first bytes, as long as they may be the beginning of a byte order mark.
+    inflate: Option<Inflate>,
+    /// Fetched and not unpacked yet.
+    packed: Bytes,
+    /// What the stream was packed as.
+    within: Option<Magic>,
+    /// The first bytes of the stream, until they are enough to tell what it is.
     lead: Option<Vec<u8>>,
+    transcoder: Option<Transcoder>,
+    /// Where the next byte stands in the stream.
+    offset: u64,
+    /// Where the splitter's first byte stood.
+    base: u64,
+    /// What is left of the record before the part is to be dropped.
+    drops_line: bool,
+    started: bool,
     end: bool,
     /// The stream broke off: what follows the last whole record is no record.
     torn: bool,
     /// Why; taken once it has been told.
     damage: Option<&'static str>,
+    /// All that this blob gives: it is not what the contract says.
+    foreign: Option<Piece>,
+    /// Set by a piece that stands for the end of a stream rather than for bytes of it.
+    told: u64,
 }
 
 impl Blob {
     /// Reads the blob as records. A byte order mark is dropped.
-    pub fn chunks(self, options: ChunkOptions) -> ChunkReader {
-        let splitter = Splitter::new(options.framing, options.max_record_bytes, options.chunk_bytes);
-        let options = ChunkOptions { range_bytes: options.range_bytes.max(GZIP_MAGIC.len() as u64), ..options };
-        let end = self.size() == 0;
+    pub fn chunks(&self, options: ChunkOptions) -> ChunkReader {
+        self.reader(options, true)
+    }
+
+    pub(crate) fn reader(&self, options: ChunkOptions, reads_ahead: bool) -> ChunkReader {
         ChunkReader {
-            blob: self,
+            blob: self.clone(),
+            ranges: Ranges::new(self.clone(), options.range_bytes, reads_ahead),
+            splitter: Splitter::new(options.framing, options.max_record_bytes, options.chunk_bytes),
             options,
-            splitter,
-            gunzip: None,
-            compressed: Bytes::new(),
-            ahead: None,
-            offset: 0,
+            inflate: None,
+            packed: Bytes::new(),
+            within: None,
             lead: Some(Vec::new()),
-            end,
+            transcoder: None,
+            offset: 0,
+            base: 0,
+            drops_line: false,
+            started: false,
+            end: self.size() == 0,
             torn: false,
             damage: None,
+            foreign: None,
+            told: 0,
         }
     }
 }
@@ -72,8 +113,15 @@ impl ChunkReader {
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Piece>, IntakeError> {
         loop {
+            if let Some(piece) = self.foreign.take() {
+                self.told = 1;
+                return Ok(Some(piece));
+            }
             if self.torn {
-                return Ok(self.splitter.pull_torn(&mut self.damage));
+                let was_told = self.damage.is_none();
+                let piece = self.splitter.pull_torn(&mut self.damage);
+                self.told = u64::from(!was_told && self.damage.is_none());
+                return Ok(piece);
             }
             if let Some(piece) = self.splitter.pull(self.end) {
                 return Ok(Some(piece));
@@ -85,83 +133,217 @@ impl ChunkReader {
         }
     }
 
-    async fn fill(&mut self) -> Result<(), IntakeError> {
-        let first = self.offset == 0;
-        let range = if self.compressed.is_empty() { self.fetch().await? } else { std::mem::take(&mut self.compressed) };
-        if first && self.options.gzip.unwrap_or_else(|| range.starts_with(&GZIP_MAGIC)) {
-            self.gunzip = Some(Gunzip::new());
+    /// Where to go on after the pieces that were handed out so far: [`ChunkOptions::from`] of another reader.
+    pub fn consumed(&self) -> u64 {
+        match self.splitter.consumed() + self.told {
+            0 => self.options.from,
+            consumed => self.base + consumed,
         }
-        if self.gunzip.is_some() {
-            return self.expand(range).await;
-        }
-        self.end = self.is_fetched();
-        self.push(&range);
-        Ok(())
     }
 
-    async fn expand(&mut self, mut compressed: Bytes) -> Result<(), IntakeError> {
-        let Some(mut gunzip) = self.gunzip.take() else { return Ok(()) };
-        let (last, enough) = (self.is_fetched(), self.options.chunk_bytes.max(1));
-        let expanded = spawn_blocking(move || {
-            let (bytes, damage) = gunzip.expand(&mut compressed, last, enough);
-            (gunzip, compressed, bytes, damage)
-        });
-        let (gunzip, compressed, bytes, damage) =
-            expanded.await.map_err(|_| IntakeError::Stopped { path: self.blob.path().clone() })?;
-        (self.gunzip, self.compressed) = (Some(gunzip), compressed);
-        self.end = last && self.compressed.is_empty();
-        if damage.is_some() {
-            self.damage = damage;
-            (self.torn, self.end) = (true, true);
-            self.stop_fetching();
+    /// The first bytes of the text, as far as one read gives them.
+    pub(crate) async fn beginning(&mut self) -> Result<&[u8], IntakeError> {
+        while self.splitter.waiting().is_empty() && self.foreign.is_none() && !self.end {
+            self.fill().await?;
         }
+        Ok(self.splitter.waiting())
+    }
+
+    /// Whether the stream is the blob itself, and UTF-8. Not known before the first read.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.inflate.is_none() && self.transcoder.is_none() && self.foreign.is_none()
+    }
+
+    async fn fill(&mut self) -> Result<(), IntakeError> {
+        if !self.started {
+            self.started = true;
+            return self.start().await;
+        }
+        if self.inflate.is_some() {
+            return self.expand().await;
+        }
+        let bytes = self.ranges.next().await?;
+        self.end = self.ranges.is_done();
         self.push(&bytes);
         Ok(())
     }
 
+    /// Tells from the first bytes what this is, and goes to where reading begins.
+    async fn start(&mut self) -> Result<(), IntakeError> {
+        let (size, from) = (self.blob.size(), self.options.from);
+        let part = self.options.part.clone().unwrap_or(0..size);
+        let part = part.start..part.end.min(size);
+        let at_start = from == 0 && part.start == 0;
+        if part.is_empty() {
+            self.end = true;
+            return Ok(());
+        }
+        let mut head = BytesMut::new();
+        if at_start {
+            self.ranges.seek(0, part.end);
+            while head.len() < HEAD_BYTES && !self.ranges.is_done() {
+                head.extend_from_slice(&self.ranges.next().await?);
+            }
+        } else {
+            head.extend_from_slice(&self.blob.read(0..HEAD_BYTES as u64).await?);
+        }
+        let head = head.freeze();
+        let short = &head[..head.len().min(HEAD_BYTES)];
+        let found = Magic::of(short);
+        let packed = match packed(self.options.compression, found, short) {
+            Ok(packed) => packed,
+            Err(reason) => {
+                self.refuse_all(short, reason);
+                return Ok(());
+            }
+        };
+        let is_plain = packed.is_none() && is_utf8(self.options.encoding, short);
+        if part != (0..size) && !(is_plain && self.options.framing == Framing::Lines) {
+            return Err(IntakeError::NoParts { path: self.blob.path().clone() });
+        }
+        self.within = packed;
+        self.inflate = match packed {
+            Some(Magic::Gzip) => Some(Inflate::Gzip(Box::new(Gunzip::new()))),
+            Some(_) => Some(Inflate::Zstd(Box::new(Unzstd::new()))),
+            None => None,
+        };
+        if at_start {
+            self.end = self.ranges.is_done() && self.inflate.is_none();
+            match self.inflate {
+                Some(_) => self.packed = head,
+                None => self.push(&head),
+            }
+        } else if is_plain {
+            self.seek(short, &part);
+        }
+        Ok(())
+    }
+
+    /// Goes to the first record to be read, of a stream that is the blob itself.
+    fn seek(&mut self, head: &[u8], part: &Range<u64>) {
+        if let Some(reason) = Magic::of(head).not_text(None) {
+            self.refuse_all(head, reason);
+        }
+        self.lead = None;
+        self.drops_line = self.options.from == 0;
+        self.offset = if self.drops_line { part.start - 1 } else { self.options.from };
+        self.base = self.offset;
+        self.end |= self.offset >= part.end;
+        self.ranges.seek(self.offset, part.end);
+    }
+
+    async fn expand(&mut self) -> Result<(), IntakeError> {
+        if self.packed.is_empty() {
+            self.packed = self.ranges.next().await?;
+        }
+        let Some(mut inflate) = self.inflate.take() else { return Ok(()) };
+        let mut packed = std::mem::take(&mut self.packed);
+        let (last, enough) = (self.ranges.is_done(), self.options.chunk_bytes.max(1));
+        let expanded = spawn_blocking(move || {
+            let (bytes, damage) = inflate.expand(&mut packed, last, enough);
+            (inflate, packed, bytes, damage)
+        });
+        let (inflate, packed, bytes, damage) =
+            expanded.await.map_err(|_| IntakeError::Stopped { path: self.blob.path().clone() })?;
+        (self.inflate, self.packed) = (Some(inflate), packed);
+        self.end = last && self.packed.is_empty();
+        if damage.is_some() {
+            self.damage = damage;
+            (self.torn, self.end) = (true, true);
+            self.ranges.stop();
+        }
+        self.push(&bytes);
+        if self.torn && self.offset < self.options.from {
+            self.damage = None; // an earlier reader has told it
+        }
+        Ok(())
+    }
+
+    /// Takes bytes of the stream.
     fn push(&mut self, bytes: &[u8]) {
-        let Some(lead) = &mut self.lead else { return self.splitter.push(bytes) };
+        let Some(lead) = &mut self.lead else { return self.push_known(bytes) };
         lead.extend_from_slice(bytes);
-        if lead.len() < BOM.len() && !self.end {
+        if lead.len() < HEAD_BYTES && !self.end {
             return;
         }
-        self.splitter.push(lead.strip_prefix(&BOM).unwrap_or(lead));
-        self.lead = None;
+        let lead = self.lead.take().unwrap_or_default();
+        let head = &lead[..lead.len().min(HEAD_BYTES)];
+        if let Some(reason) = Magic::of(head).not_text(self.within) {
+            return self.refuse_all(head, reason);
+        }
+        self.transcoder = Transcoder::new(self.options.encoding, head);
+        let marked = if self.transcoder.is_none() && lead.starts_with(&BOM) { BOM.len() } else { 0 };
+        self.offset = marked as u64;
+        self.base = self.offset.max(self.options.from);
+        self.push_known(&lead[marked..]);
     }
 
-    /// The range at `offset`, while the one after it is already on its way.
-    async fn fetch(&mut self) -> Result<Bytes, IntakeError> {
-        let step = self.options.range_bytes;
-        let range = match &mut self.ahead {
-            Some(ahead) => {
-                let joined = ahead.await;
-                self.ahead = None;
-                joined.map_err(|_| IntakeError::Stopped { path: self.blob.path().clone() })??
+    /// Takes bytes of a stream that is known to be text.
+    fn push_known(&mut self, bytes: &[u8]) {
+        match &mut self.transcoder {
+            Some(transcoder) => {
+                let text = transcoder.transcode(bytes, self.end);
+                self.push_text(&text);
             }
-            None => self.blob.read(self.offset..self.offset.saturating_add(step)).await?,
-        };
-        self.offset += range.len() as u64;
-        if !self.is_fetched() {
-            let (blob, next) = (self.blob.clone(), self.offset);
-            self.ahead = Some(tokio::spawn(async move { blob.read(next..next.saturating_add(step)).await }));
+            None => self.push_text(bytes),
         }
-        Ok(range)
     }
 
-    fn is_fetched(&self) -> bool {
-        self.offset >= self.blob.size()
+    /// Gives the splitter what lies between the beginning and the end of what is to be read.
+    fn push_text(&mut self, mut text: &[u8]) {
+        if self.offset < self.options.from {
+            let told = (self.options.from - self.offset).min(text.len() as u64);
+            self.offset += told;
+            text = &text[usize::try_from(told).unwrap_or(text.len())..];
+        }
+        let until = self.options.part.as_ref().map_or(u64::MAX, |part| part.end);
+        if self.drops_line {
+            let line_break = memchr(b'\n', text);
+            let dropped = line_break.map_or(text.len(), |at| at + 1);
+            self.offset += dropped as u64;
+            self.base = self.offset;
+            self.drops_line = line_break.is_none();
+            text = &text[dropped..];
+            if self.offset >= until {
+                self.stop();
+                return;
+            }
+        }
+        // The record that ends with the first line break from here on is the last that began before `until`.
+        let from = until.saturating_sub(1).saturating_sub(self.offset);
+        let behind = usize::try_from(from).ok().and_then(|from| text.get(from..).map(|rest| (from, rest)));
+        if let Some((from, rest)) = behind
+            && let Some(at) = memchr(b'\n', rest)
+        {
+            text = &text[..=from + at];
+            self.stop();
+        }
+        self.offset += text.len() as u64;
+        self.splitter.push(text);
     }
 
-    fn stop_fetching(&mut self) {
-        if let Some(ahead) = self.ahead.take() {
-            ahead.abort();
-        }
+    fn stop(&mut self) {
+        self.end = true;
+        self.ranges.stop();
+    }
+
+    /// The blob is not what it is said to be: one record stands for all of it. A reader that goes on has told it.
+    fn refuse_all(&mut self, head: &[u8], reason: String) {
+        self.stop();
+        self.torn = false;
+        let begins = self.options.from == 0 && self.options.part.as_ref().is_none_or(|part| part.start == 0);
+        self.foreign = begins.then(|| Piece::Refused { head: Bytes::copy_from_slice(head), reason });
     }
 }
 
-/// A reader that is given up holds no memory: its budget is another's from then on.
-impl Drop for ChunkReader {
-    fn drop(&mut self) {
-        self.stop_fetching();
-    }
+/// What the stream is packed as; an error when it is not what the contract says.
+fn packed(says: Compression, found: Magic, head: &[u8]) -> Result<Option<Magic>, String> {
+    let wanted = match says {
+        Compression::None => return Ok(None),
+        Compression::Auto => return Ok(Some(found).filter(|found| matches!(found, Magic::Gzip | Magic::Zstd))),
+        Compression::Gzip => Magic::Gzip,
+        Compression::Zstd => Magic::Zstd,
+    };
+    // A stream that breaks off in its own signature is truncated.
+    if found == wanted || wanted.may_become(head) { Ok(Some(wanted)) } else { Err(found.instead_of(wanted)) }
 }

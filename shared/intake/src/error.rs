@@ -10,6 +10,8 @@ pub enum ErrorKind {
     Retryable,
     /// The local disk refused.
     Local,
+    /// The caller asks for what this blob does not have; it has to ask [`crate::Blob::probe`] first.
+    Misuse,
 }
 
 /// Errors of reading a blob. None is about the content: content that is no record is a [`crate::Piece::Refused`].
@@ -26,6 +28,8 @@ pub enum IntakeError {
     Unfit { path: Path, problem: &'static str },
     #[error("blob {path}: spill to a local file: {source}")]
     Spill { path: Path, source: std::io::Error },
+    #[error("blob {path}: it has no parts: only plain UTF-8 lines have")]
+    NoParts { path: Path },
     #[error("blob {path}: the task that read it was stopped")]
     Stopped { path: Path },
 }
@@ -37,6 +41,7 @@ impl IntakeError {
             Self::Changed { .. } => ErrorKind::Changed,
             Self::Store { .. } | Self::Unfit { .. } | Self::Stopped { .. } => ErrorKind::Retryable,
             Self::Spill { .. } => ErrorKind::Local,
+            Self::NoParts { .. } => ErrorKind::Misuse,
         }
     }
 }

@@ -5,10 +5,8 @@ use std::io::Write;
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 
-/// A gzip stream may grow to this many times its own size (or [`FREE_BYTES`], if that is more): what is above is an
-/// attack or a mistake.
-const MAX_EXPANSION: u64 = 200;
-const FREE_BYTES: u64 = 64 * 1024 * 1024;
+use crate::inflate::expands_too_much;
+
 /// Compressed bytes expanded at a time. Deflate makes at most 1,032 bytes of one, so a step gives 16 MiB at most.
 const STEP: usize = 16 * 1024;
 
@@ -50,7 +48,7 @@ impl Gunzip {
             if damaged {
                 return (out, Some("the gzip stream is damaged"));
             }
-            if self.expanded > FREE_BYTES.max(self.compressed * MAX_EXPANSION) {
+            if expands_too_much(self.compressed, self.expanded) {
                 return (out, Some("the gzip stream expands more than 200 times"));
             }
         }

@@ -52,6 +52,8 @@ pub struct Splitter {
     quote_at: Option<usize>,
     /// The record at `boundary` is to be refused.
     refused: Option<Refused>,
+    /// Bytes that have left for good.
+    consumed: u64,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,18 @@ impl Splitter {
             boundary: 0,
             quote_at: None,
             refused: None,
+            consumed: 0,
         }
+    }
+
+    /// How many bytes all pieces so far stand for. A splitter that is given the rest goes on with the same records.
+    pub fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// Pushed, and not part of a piece yet.
+    pub(crate) fn waiting(&self) -> &[u8] {
+        &self.buffer
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
@@ -103,7 +116,9 @@ impl Splitter {
             return Some(self.take_records(self.boundary));
         }
         let reason = reason.take()?.to_owned();
-        let mut head = self.refused.take().map_or_else(Vec::new, |refused| refused.head);
+        let refused = self.refused.take();
+        self.consumed += (refused.as_ref().map_or(0, |refused| refused.dropped) + self.buffer.len()) as u64;
+        let mut head = refused.map_or_else(Vec::new, |refused| refused.head);
         fill_head(&mut head, &self.buffer);
         self.buffer.clear();
         Some(Piece::Refused { head: head.into(), reason })
@@ -207,6 +222,7 @@ impl Splitter {
             refused.from -= length;
         }
         self.boundary = 0;
+        self.consumed += length as u64;
         Piece::Records(records)
     }
 
@@ -233,6 +249,7 @@ impl Splitter {
             "a quote is opened and never closed".to_owned()
         };
         (self.scanned, self.boundary, self.quote_at) = (0, 0, None);
+        self.consumed += (refused.dropped + stop) as u64;
         Some(Piece::Refused { head: refused.head.into(), reason })
     }
 }

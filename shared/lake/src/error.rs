@@ -36,12 +36,6 @@ pub enum LakeError {
     RewriteConflict { table: String, path: String, version: i64 },
 
     #[error(
-        "table `{table}`: the source was ingested by a concurrent commit (at or before {version}) while it was being \
-         replaced; replace it again"
-    )]
-    SettledMeanwhile { table: String, version: i64 },
-
-    #[error(
         "table `{table}`: {feature}, which Weir does not write; move the dataset to a new table or remove the feature"
     )]
     UnsupportedTable { table: String, feature: String },
@@ -87,9 +81,7 @@ impl LakeError {
             | Self::UnknownOutcome { .. }
             | Self::Checkpoint { .. }
             | Self::Stopped { .. } => ErrorKind::Retryable,
-            Self::RewriteConflict { .. } | Self::SettledMeanwhile { .. } | Self::LeaseLost { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::RewriteConflict { .. } | Self::LeaseLost { .. } => ErrorKind::Conflict,
             Self::UnsupportedTable { .. } => ErrorKind::Unsupported,
             Self::Schema { .. } | Self::Frame { .. } | Self::Option { .. } => ErrorKind::Invalid,
             Self::Corrupt { .. } => ErrorKind::Corrupt,

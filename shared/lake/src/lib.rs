@@ -15,6 +15,7 @@
 //!
 //! The crate knows no triggers, no transformation and no warehouse. Time and randomness come from [`LakeOptions`].
 
+mod added;
 mod commit;
 mod data;
 mod error;
@@ -28,11 +29,13 @@ mod rewrite;
 mod schema;
 mod snapshot;
 mod sorted;
+mod staging;
 mod table;
 mod types;
 
+pub use added::AddedColumns;
 pub use commit::{Append, Books, Outcome, Producer};
-pub use data::writer::{Staged, TableWriter};
+pub use data::writer::{FileList, Staged, TableWriter};
 pub use error::{ErrorKind, LakeError};
 pub use lake::{Lake, LakeOptions};
 pub use lease::Lease;
@@ -41,4 +44,5 @@ pub use maintain::{
 };
 pub use rewrite::{CompactOptions, CompactPlan, CompactReport, Deleted, Deletion, Replacement, Upsert, Upserted};
 pub use snapshot::{FileEntry, LogCommit, Snapshot};
+pub use staging::{Note, Staging};
 pub use table::{Table, TableDefinition};

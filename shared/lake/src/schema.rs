@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use polars::prelude::{Column, DataFrame, PlSmallStr};
+use polars::prelude::{Column, DataFrame, DataType as PolarsType, PlSmallStr};
 use serde::{Deserialize, Serialize};
 use weir_contract::{DataType, NewColumns, RESCUED, TableColumn};
 
+use crate::added::AddedColumns;
 use crate::error::LakeError;
 use crate::log::Location;
 use crate::log::actions::Metadata;
@@ -65,6 +66,7 @@ pub(crate) struct Layout {
     pub(crate) cluster_by: Vec<String>,
     wanted: Vec<TableColumn>,
     new_columns: NewColumns,
+    pub(crate) added: Option<AddedColumns>,
 }
 
 /// What a frame came to.
@@ -129,21 +131,30 @@ impl Layout {
             cluster_by: wanted.cluster_by.clone(),
             wanted: wanted.columns.clone(),
             new_columns: wanted.new_columns,
+            added: wanted.added_columns,
         })
+    }
+
+    /// Whether the contract has a column of this name.
+    pub(crate) fn is_wanted(&self, name: &str) -> bool {
+        self.wanted.iter().any(|column| column.name == name)
     }
 
     pub(crate) fn column(&self, name: &str) -> Option<&TableColumn> {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// Those of `columns` that the table lacks.
+    /// Those of `columns` that the table lacks. Of those that come from data, as many as there is room for.
     ///
     /// # Errors
-    /// [`LakeError::Schema`] for one that the table has with a type it does not fit into, or in other letters.
+    /// [`LakeError::Schema`] for one of the contract that the table has with a type it does not fit into, or in other letters.
     pub(crate) fn missing(&self, columns: &[TableColumn]) -> Result<Vec<TableColumn>, LakeError> {
         let mut missing = Vec::new();
         for column in columns {
             match self.column(&column.name) {
+                _ if self.comes_from_data(&column.name) => {
+                    missing.extend(self.has_room_for(column, &missing).then(|| column.clone()));
+                }
                 Some(own) => check_types(column, own.data_type, true).map_err(|message| self.error(message))?,
                 None => {
                     check_case(&column.name, self.columns.iter().chain(&missing))
@@ -166,21 +177,24 @@ impl Layout {
     /// Makes a frame fit. What it has beyond the table's columns is treated as the contract's `new_columns` says; what
     /// it lacks, because the table got it after the rows were made, is null.
     pub(crate) fn conform(&self, frame: DataFrame) -> Result<Conformed, LakeError> {
+        let mut added = self.sort_added(&frame)?;
         let mut unknown = Vec::new();
         for column in frame.columns() {
             let name = column.name().as_str();
-            if self.column(name).is_some() {
+            if self.column(name).is_some() || self.comes_from_data(name) {
                 continue;
             }
             check_case(name, &self.columns).map_err(|message| self.error(message))?;
-            let data_type = data_type_of(column.dtype()).ok_or_else(|| {
-                self.error(format!("frame column `{name}` of type {}, which Delta has not", column.dtype()))
-            })?;
+            let data_type = data_type_of(column.dtype()).ok_or_else(|| self.no_type(name, column.dtype()))?;
             unknown.push(TableColumn { name: name.to_owned(), data_type, nullable: true });
         }
         let frame = match (unknown.as_slice(), self.new_columns) {
-            ([], _) => frame,
-            (_, NewColumns::Add) => return Ok(Conformed::Needs(unknown)),
+            ([], _) if added.needed.is_empty() => frame,
+            ([], _) => return Ok(Conformed::Needs(added.needed)),
+            (_, NewColumns::Add) => {
+                unknown.append(&mut added.needed);
+                return Ok(Conformed::Needs(unknown));
+            }
             ([column, ..], NewColumns::Fail) => {
                 let name = &column.name;
                 return Err(
@@ -189,6 +203,8 @@ impl Layout {
             }
             (_, NewColumns::Rescue) => self.rescue(frame, &unknown)?,
         };
+        let frame = if added.rescued.is_empty() { frame } else { self.rescue(frame, &added.rescued)? };
+        let frame = added.rename(frame).map_err(|source| self.frame_error(source))?;
         let height = frame.height();
         let columns = self.columns.iter().map(|own| self.fitted(&frame, own)).collect::<Result<Vec<_>, _>>()?;
         DataFrame::new(height, columns).map(Conformed::Fits).map_err(|source| self.frame_error(source))
@@ -247,6 +263,10 @@ impl Layout {
         let rescued = rescued(&frame, unknown).map_err(|source| self.frame_error(source))?;
         frame.with_column(rescued.into()).map_err(|source| self.frame_error(source))?;
         Ok(frame.drop_many(unknown.iter().map(|column| column.name.as_str())))
+    }
+
+    pub(crate) fn no_type(&self, name: &str, dtype: &PolarsType) -> LakeError {
+        self.error(format!("frame column `{name}` of type {dtype}, which Delta has not"))
     }
 
     fn error(&self, message: String) -> LakeError {

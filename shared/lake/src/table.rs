@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::{PutMode, PutPayload};
 use weir_contract::{NewColumns, TableColumn};
 
+use crate::added::AddedColumns;
 use crate::commit::writer::Writer;
 use crate::error::LakeError;
 use crate::lake::LakeOptions;
@@ -27,6 +29,16 @@ pub struct TableDefinition {
     pub properties: Vec<(String, String)>,
     /// What happens to columns that the table does not have (yet).
     pub new_columns: NewColumns,
+    /// Set where a frame may bring columns that `columns` has not.
+    pub added_columns: Option<AddedColumns>,
+}
+
+impl TableDefinition {
+    /// An interval among its properties, such as `delta.setTransactionRetentionDuration`.
+    pub fn interval(&self, key: &str) -> Option<Duration> {
+        let (_, text) = self.properties.iter().find(|(known, _)| known == key)?;
+        crate::interval::parse(text)
+    }
 }
 
 /// An open table. All writers of one process share it, so that their commits can share a log entry and their rows a

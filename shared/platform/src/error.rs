@@ -2,7 +2,7 @@
 pub enum ErrorKind {
     /// Somebody has to change a setting.
     Configuration,
-    /// The identity service or the store did not answer: the same call may succeed later.
+    /// The identity service or the store did not answer, or a container is missing: the same call may succeed later.
     Retryable,
 }
 
@@ -20,6 +20,8 @@ pub enum PlatformError {
         "setting `{key}`: the Key Vault reference was not resolved; check that the app's identity may read the secret"
     )]
     UnresolvedReference { key: String },
+    #[error("container `{container}` does not exist where `{key}` points: create it, or correct the setting")]
+    NoContainer { key: &'static str, container: String },
     #[error("{what}: {message}")]
     Store { what: &'static str, message: String },
 }
@@ -27,7 +29,7 @@ pub enum PlatformError {
 impl PlatformError {
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Store { .. } => ErrorKind::Retryable,
+            Self::Store { .. } | Self::NoContainer { .. } => ErrorKind::Retryable,
             _ => ErrorKind::Configuration,
         }
     }

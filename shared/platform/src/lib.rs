@@ -3,10 +3,12 @@
 //! - Only [`Settings::from_env`] reads the environment; everything else takes values.
 //! - A secret never shows in `Debug`, in an error or in a log line.
 //! - Credentials go to the configured account only: a store is opened by the configured root, never by an address that
-//!   came with an event.
+//!   came with an event. Plain http reaches the storage emulator on this machine and nothing else.
 
+mod container;
 mod error;
 mod identity;
+mod root;
 mod settings;
 mod stores;
 pub mod telemetry;

@@ -1,8 +1,8 @@
-//! Where files are: the lake's root and the landing containers, on Azure or on the local disk.
+//! Where files are: the lake's root and the landing containers, on Azure, in the storage emulator or on the local disk.
 //!
 //! Accepted roots: `file:///folder`, `abfss://container@account.dfs.core.windows.net/folder`,
-//! `https://account.blob.core.windows.net/[container/folder]`, and `az://container/folder` with
-//! `AZURE_STORAGE_ACCOUNT_NAME`.
+//! `https://account.blob.core.windows.net/[container/folder]`, `az://container/folder` with
+//! `AZURE_STORAGE_ACCOUNT_NAME`, and `http://127.0.0.1:<port>/devstoreaccount1/[container/folder]` for Azurite.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,11 +12,15 @@ use object_store::ObjectStore;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use url::Url;
 
+use crate::container::Container;
 use crate::error::PlatformError;
 use crate::identity::StorageIdentity;
+use crate::root::{EMULATOR_ACCOUNT, Root};
 use crate::settings::Settings;
+
+/// No secret: every storage emulator has this key, and Microsoft's documentation prints it.
+const EMULATOR_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// The store that holds the tables, and the folder in it.
 #[derive(Debug, Clone)]
@@ -28,20 +32,16 @@ pub struct LakeRoot {
 /// The containers that files land in.
 #[derive(Debug)]
 pub struct Landing {
-    root: Root,
-    identity: Option<Arc<StorageIdentity>>,
+    service: Service,
     open: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Root {
-    /// A folder; its sub-folders are the containers.
+/// Who serves containers.
+#[derive(Debug)]
+enum Service {
     Local(PathBuf),
-    Azure {
-        account: String,
-        container: Option<String>,
-        path: String,
-    },
+    Azure { account: String, identity: Arc<StorageIdentity> },
+    Emulator { endpoint: String },
 }
 
 impl LakeRoot {
@@ -50,18 +50,14 @@ impl LakeRoot {
         let why =
             "the root of the tables, for example file:///data/lake or abfss://lake@account.dfs.core.windows.net/tables";
         let url = settings.lake_url.as_deref().ok_or(PlatformError::Missing { key: KEY, why })?;
-        match parse(KEY, url, settings)? {
-            Root::Local(folder) => Ok(Self { store: local(KEY, folder)?, path: Path::default() }),
-            Root::Azure { container: None, .. } => {
-                Err(PlatformError::Invalid { key: KEY, message: "names no container".to_owned() })
-            }
-            Root::Azure { account, container: Some(container), path } => {
-                let path = Path::parse(path)
-                    .map_err(|error| PlatformError::Invalid { key: KEY, message: error.to_string() })?;
-                let identity = Arc::new(StorageIdentity::new(settings)?);
-                Ok(Self { store: azure(KEY, &account, &container, identity)?, path })
-            }
-        }
+        let (service, container, path) = Service::parse(KEY, url, settings)?;
+        let invalid = |message: String| PlatformError::Invalid { key: KEY, message };
+        let store = match (service, container) {
+            (Service::Local(folder), _) => local(KEY, folder)?,
+            (service, Some(container)) => service.container(KEY, &container)?,
+            (_, None) => return Err(invalid("names no container".to_owned())),
+        };
+        Ok(Self { store, path: Path::parse(path).map_err(|error| invalid(error.to_string()))? })
     }
 }
 
@@ -70,15 +66,19 @@ impl Landing {
         const KEY: &str = "WEIR_LANDING_URL";
         let why = "where files land, for example file:///data/landing or https://account.blob.core.windows.net";
         let url = settings.landing_url.as_deref().ok_or(PlatformError::Missing { key: KEY, why })?;
-        let root = parse(KEY, url, settings)?;
-        let identity = match root {
-            Root::Local(_) => None,
-            Root::Azure { .. } => Some(Arc::new(StorageIdentity::new(settings)?)),
-        };
-        Ok(Self { root, identity, open: Mutex::default() })
+        let (service, ..) = Service::parse(KEY, url, settings)?;
+        Ok(Self { service, open: Mutex::default() })
+    }
+
+    /// Whether listings come in the order of names, as Azure gives them: then a listing can be continued after a name.
+    pub fn lists_in_order(&self) -> bool {
+        matches!(self.root, Root::Azure { .. })
     }
 
     /// The store of one container of the configured account. The account in an event's address is never used.
+    ///
+    /// A container that does not exist shows when a blob is read: as a retryable error that says so, not as a blob
+    /// that is gone.
     pub fn container(&self, container: &str) -> Result<Arc<dyn ObjectStore>, PlatformError> {
         const KEY: &str = "WEIR_LANDING_URL";
         check_container(container)?;
@@ -86,15 +86,45 @@ impl Landing {
         if let Some(store) = open.get(container) {
             return Ok(Arc::clone(store));
         }
-        let store = match (&self.root, &self.identity) {
-            (Root::Azure { account, .. }, Some(identity)) => azure(KEY, account, container, Arc::clone(identity))?,
-            (Root::Local(root), _) => local(KEY, root.join(container))?,
-            (Root::Azure { .. }, None) => {
-                return Err(PlatformError::Store { what: "identity", message: "none was set up".to_owned() });
-            }
-        };
+        let store = self.service.container(KEY, container)?;
+        let store: Arc<dyn ObjectStore> = Arc::new(Container { name: container.to_owned(), key: KEY, store });
         open.insert(container.to_owned(), Arc::clone(&store));
         Ok(store)
+    }
+}
+
+impl Service {
+    /// Who serves an address, and what of it is a container and a folder.
+    fn parse(
+        key: &'static str,
+        url: &str,
+        settings: &Settings,
+    ) -> Result<(Self, Option<String>, String), PlatformError> {
+        Ok(match Root::parse(key, url, settings)? {
+            Root::Local(folder) => (Self::Local(folder), None, String::new()),
+            Root::Azure { account, container, path } => {
+                let identity = Arc::new(StorageIdentity::new(settings)?);
+                (Self::Azure { account, identity }, container, path)
+            }
+            Root::Emulator { endpoint, container, path } => (Self::Emulator { endpoint }, container, path),
+        })
+    }
+
+    fn container(&self, key: &'static str, container: &str) -> Result<Arc<dyn ObjectStore>, PlatformError> {
+        let builder = MicrosoftAzureBuilder::new().with_container_name(container);
+        let builder = match self {
+            Self::Local(root) => return local(key, root.join(container)),
+            Self::Azure { account, identity } => {
+                builder.with_account(account).with_credentials(Arc::clone(identity) as _)
+            }
+            // Not `with_use_emulator`: it ignores the endpoint.
+            Self::Emulator { endpoint } => {
+                let builder = builder.with_endpoint(endpoint.clone()).with_allow_http(true);
+                builder.with_account(EMULATOR_ACCOUNT).with_access_key(EMULATOR_KEY)
+            }
+        };
+        let store = builder.build().map_err(|error| PlatformError::Invalid { key, message: error.to_string() })?;
+        Ok(Arc::new(store))
     }
 }
 
@@ -106,56 +136,10 @@ fn check_container(container: &str) -> Result<(), PlatformError> {
     if valid { Ok(()) } else { Err(PlatformError::Store { what: "container of the event", message: message() }) }
 }
 
-fn parse(key: &'static str, text: &str, settings: &Settings) -> Result<Root, PlatformError> {
-    let invalid = |message: &str| PlatformError::Invalid { key, message: message.to_owned() };
-    let url = Url::parse(text).map_err(|_| invalid("not a URL; a local folder is written file:///folder"))?;
-    if url.password().is_some() || url.query().is_some() {
-        return Err(invalid("must hold no key or token; access is by identity"));
-    }
-    let host = url.host_str().unwrap_or_default();
-    let path = url.path().trim_matches('/').to_owned();
-    match url.scheme() {
-        "file" => url.to_file_path().map(Root::Local).map_err(|()| invalid("not an absolute path")),
-        "az" => {
-            let account = settings.storage_account.clone();
-            let account = account.ok_or_else(|| invalid("az:// needs AZURE_STORAGE_ACCOUNT_NAME"))?;
-            Ok(Root::Azure { account, container: Some(host.to_owned()), path })
-        }
-        "abfss" => {
-            let account = host.strip_suffix(".dfs.core.windows.net");
-            let account = account.ok_or_else(|| invalid("the host is not <account>.dfs.core.windows.net"))?;
-            Ok(Root::Azure { account: account.to_owned(), container: Some(url.username().to_owned()), path })
-        }
-        "https" => {
-            let account = host.strip_suffix(".blob.core.windows.net");
-            let account = account.ok_or_else(|| invalid("the host is not <account>.blob.core.windows.net"))?;
-            let (container, path) = path.split_once('/').unwrap_or((path.as_str(), ""));
-            let container = (!container.is_empty()).then(|| container.to_owned());
-            Ok(Root::Azure { account: account.to_owned(), container, path: path.to_owned() })
-        }
-        _ => Err(invalid("the scheme is not one of file, abfss, https, az")),
-    }
-}
-
 fn local(key: &'static str, folder: PathBuf) -> Result<Arc<dyn ObjectStore>, PlatformError> {
     let failed = |message: String| PlatformError::Invalid { key, message };
     std::fs::create_dir_all(&folder).map_err(|error| failed(format!("cannot create the folder: {error}")))?;
     let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(error.to_string()))?;
-    Ok(Arc::new(store))
-}
-
-fn azure(
-    key: &'static str,
-    account: &str,
-    container: &str,
-    identity: Arc<StorageIdentity>,
-) -> Result<Arc<dyn ObjectStore>, PlatformError> {
-    let store = MicrosoftAzureBuilder::new()
-        .with_account(account)
-        .with_container_name(container)
-        .with_credentials(identity)
-        .build()
-        .map_err(|error| PlatformError::Invalid { key, message: error.to_string() })?;
     Ok(Arc::new(store))
 }
 
@@ -164,35 +148,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn roots() {
-        let settings = Settings { storage_account: Some("acct".to_owned()), ..Settings::default() };
-        let azure = |container: Option<&str>, path: &str| Root::Azure {
-            account: "acct".to_owned(),
-            container: container.map(str::to_owned),
-            path: path.to_owned(),
-        };
-        let cases = [
-            ("file:///data/lake", Ok(Root::Local("/data/lake".into()))),
-            ("abfss://lake@acct.dfs.core.windows.net/tables", Ok(azure(Some("lake"), "tables"))),
-            ("https://acct.blob.core.windows.net/", Ok(azure(None, ""))),
-            ("https://acct.blob.core.windows.net/in/a/b", Ok(azure(Some("in"), "a/b"))),
-            ("az://lake/tables", Ok(azure(Some("lake"), "tables"))),
-            ("https://evil.example.com/in", Err("the host is not <account>.blob.core.windows.net")),
-            ("https://acct.blob.core.windows.net/in?sig=x", Err("must hold no key or token; access is by identity")),
-            ("s3://bucket", Err("the scheme is not one of file, abfss, https, az")),
-            ("lake", Err("not a URL; a local folder is written file:///folder")),
-        ];
-        for (text, expected) in cases {
-            let found = parse("WEIR_LAKE_URL", text, &settings).map_err(|error| error.to_string());
-            assert_eq!(found, expected.map_err(|message| format!("setting `WEIR_LAKE_URL`: {message}")), "{text}");
-        }
-    }
-
-    #[test]
     fn a_container_cannot_leave_the_landing_folder() {
         for name in ["..", "a/b", "", ".", "A", "a b"] {
             assert!(check_container(name).is_err(), "{name}");
         }
         assert!(check_container("landing").is_ok());
+    }
+
+    #[test]
+    fn tables_are_not_put_into_an_account_without_a_container() {
+        let settings = |url: &str| Settings { lake_url: Some(url.to_owned()), ..Settings::default() };
+        let open = |url: &str| LakeRoot::open(&settings(url)).map(|root| root.path).map_err(|error| error.to_string());
+        let emulator = "http://127.0.0.1:10000/devstoreaccount1";
+        assert_eq!(open(emulator), Err("setting `WEIR_LAKE_URL`: names no container".to_owned()));
+        assert_eq!(open(&format!("{emulator}/lake/tables/a")), Ok(Path::from("tables/a")));
     }
 }

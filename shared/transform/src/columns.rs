@@ -8,9 +8,12 @@ use polars::prelude::{
     Int16Type, Int32Type, Int64Type, Int128Type, IntoSeries, PrimitiveChunkedBuilder, Series, StringChunkedBuilder,
     TimeUnit, TimeZone,
 };
-use weir_contract::{Column, DataType};
+use weir_contract::{Column, DataType, Treatment};
 
+use crate::added::Added;
 use crate::error::{Result, TransformError};
+use crate::faults::{Fault, Reason};
+use crate::fields::Fields;
 use crate::text::{self, Mismatch, Pattern};
 
 /// The Polars type of a contract's type: what the lake writes.
@@ -39,6 +42,8 @@ pub(crate) struct Target {
     pub(crate) field: String,
     pub(crate) data_type: DataType,
     pub(crate) nullable: bool,
+    /// It does not reach the table.
+    pub(crate) dropped: bool,
     pattern: Option<Pattern>,
 }
 
@@ -62,6 +67,7 @@ impl Target {
             field: column.field().to_owned(),
             data_type: column.data_type,
             nullable: column.nullable,
+            dropped: column.personal == Some(Treatment::Drop),
             pattern,
         })
     }
@@ -79,7 +85,7 @@ impl Target {
             DataType::Boolean => "a boolean".to_owned(),
             DataType::Date => "a date".to_owned(),
             DataType::Timestamp => "a timestamp".to_owned(),
-            DataType::Binary => "base64".to_owned(),
+            DataType::Binary => "binary in base64".to_owned(),
             DataType::Decimal { precision, scale } => format!("a decimal({precision},{scale})"),
         };
         match mismatch {
@@ -87,14 +93,6 @@ impl Target {
             Mismatch::Range => format!("column `{}`: out of range for {noun}", self.name),
             Mismatch::Scale => format!("column `{}`: more digits after the point than {noun} holds", self.name),
         }
-    }
-
-    pub(crate) fn missing(&self) -> String {
-        format!("missing column `{}`", self.name)
-    }
-
-    pub(crate) fn null(&self) -> String {
-        format!("column `{}`: null", self.name)
     }
 }
 
@@ -226,13 +224,6 @@ fn narrow<T: TryFrom<i64>>(text: &str) -> std::result::Result<T, Mismatch> {
     T::try_from(text::long(text::trim(text))?).map_err(|_| Mismatch::Range)
 }
 
-/// What is wrong with one record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) row: usize,
-    pub(crate) reasons: Vec<String>,
-}
-
 /// The records of one run of bytes, decoded: every column has a slot for every record, null where the record is faulty.
 pub(crate) struct Decoded<'d> {
     pub(crate) columns: Vec<Series>,
@@ -242,11 +233,15 @@ pub(crate) struct Decoded<'d> {
     pub(crate) faults: Vec<Fault>,
     /// The unknown fields of a record, as a JSON object; by row, ascending.
     pub(crate) rescued: Vec<(usize, String)>,
+    /// Those that may become columns.
+    pub(crate) added: Added,
 }
 
 /// Collects records one at a time. Every record gives each builder exactly one slot, then [`Batch::end`] is called.
 pub(crate) struct Batch<'t, 'd> {
     pub(crate) targets: &'t [Target],
+    pub(crate) fields: &'t Fields,
+    pub(crate) added: Added,
     builders: Vec<Builder<'t>>,
     raw: Vec<&'d [u8]>,
     faults: Vec<Fault>,
@@ -255,9 +250,17 @@ pub(crate) struct Batch<'t, 'd> {
 }
 
 impl<'t, 'd> Batch<'t, 'd> {
-    pub(crate) fn new(targets: &'t [Target], max_record_bytes: usize, capacity: usize) -> Self {
+    pub(crate) fn new(
+        targets: &'t [Target],
+        fields: &'t Fields,
+        added: Added,
+        max_record_bytes: usize,
+        capacity: usize,
+    ) -> Self {
         Self {
             targets,
+            fields,
+            added,
             builders: targets.iter().map(|target| Builder::new(target, capacity)).collect(),
             raw: Vec::with_capacity(capacity),
             faults: Vec::new(),
@@ -274,7 +277,7 @@ impl<'t, 'd> Batch<'t, 'd> {
     #[inline]
     pub(crate) fn text(&mut self, column: usize, text: &str) {
         if let Err(mismatch) = self.builders[column].append_text(text) {
-            self.fault(self.targets[column].reason(mismatch));
+            self.fault(Reason::Mismatch(column, mismatch));
         }
     }
 
@@ -283,7 +286,7 @@ impl<'t, 'd> Batch<'t, 'd> {
     pub(crate) fn null(&mut self, column: usize) {
         self.builders[column].append_null();
         if !self.targets[column].nullable {
-            self.fault(self.targets[column].null());
+            self.fault(Reason::Null(column));
         }
     }
 
@@ -293,8 +296,8 @@ impl<'t, 'd> Batch<'t, 'd> {
     }
 
     #[cold]
-    pub(crate) fn fault(&mut self, reason: String) {
-        let row = self.row();
+    pub(crate) fn fault(&mut self, reason: impl Into<Reason>) {
+        let (reason, row) = (reason.into(), self.row());
         match self.faults.last_mut() {
             Some(fault) if fault.row == row => fault.reasons.push(reason),
             _ => self.faults.push(Fault { row, reasons: vec![reason] }),
@@ -319,6 +322,7 @@ impl<'t, 'd> Batch<'t, 'd> {
             raw: self.raw,
             faults: self.faults,
             rescued: self.rescued,
+            added: self.added,
         }
     }
 }
@@ -329,7 +333,7 @@ pub(crate) fn too_long(max_record_bytes: usize) -> String {
 
 impl<'d> Decoded<'d> {
     /// Joins the parts of one chunk, in order. Columns keep one Arrow chunk per part: nothing is copied.
-    pub(crate) fn join(parts: Vec<Decoded<'d>>) -> Result<Decoded<'d>> {
+    pub(crate) fn join(fields: &Fields, parts: Vec<Decoded<'d>>) -> Result<Decoded<'d>> {
         let mut parts = parts.into_iter();
         let Some(mut whole) = parts.next() else {
             return Err(TransformError::Argument("a chunk has at least one part"));
@@ -342,6 +346,7 @@ impl<'d> Decoded<'d> {
             whole.raw.extend(part.raw);
             whole.faults.extend(part.faults.into_iter().map(|fault| Fault { row: fault.row + rows, ..fault }));
             whole.rescued.extend(part.rescued.into_iter().map(|(row, object)| (row + rows, object)));
+            whole.added.append(fields, rows, part.added);
         }
         Ok(whole)
     }

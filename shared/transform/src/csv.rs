@@ -10,10 +10,13 @@ use std::collections::HashMap;
 
 use memchr::{memchr, memchr_iter};
 use rayon::prelude::*;
-use weir_contract::Format;
+use weir_contract::{DataType, Format, UnknownFields};
 
+use crate::added::{Added, Form};
 use crate::columns::{Batch, Decoded, Target};
 use crate::error::{Result, TransformError};
+use crate::faults::{Reason, UnknownNames};
+use crate::fields::Fields;
 use crate::json::quoted;
 use crate::parallel::parts;
 
@@ -23,13 +26,17 @@ pub struct CsvLayout {
     fields: Vec<Slot>,
     /// Columns that the file does not have.
     absent: Vec<usize>,
+    /// Unknown fields that may become columns of the table.
+    added: Vec<String>,
     /// Why no record of this file can be accepted.
-    faults: Vec<String>,
+    faults: Vec<Reason>,
 }
 
 #[derive(Debug, Clone)]
 enum Slot {
     Column(usize),
+    /// An unknown field, by its place among those that may become columns.
+    Added(usize),
     /// An unknown field, with its name as a JSON string.
     Rescued(String),
 }
@@ -42,6 +49,11 @@ pub(crate) struct Dialect {
     header: bool,
     null_values: Vec<String>,
     empty_is_null: bool,
+    /// A quoted field may hold line ends.
+    multiline: bool,
+    decimal_comma: bool,
+    /// Why a record is refused that is no UTF-8, or was none in its own encoding.
+    not_text: String,
 }
 
 impl Dialect {
@@ -58,7 +70,14 @@ impl Dialect {
             header: format.header,
             empty_is_null: format.null_values.iter().any(String::is_empty),
             null_values: format.null_values.iter().filter(|text| !text.is_empty()).cloned().collect(),
+            multiline: format.quoted_newlines,
+            decimal_comma: format.decimal_comma,
+            not_text: not_text(format),
         })
+    }
+
+    fn quotes_line_ends(&self) -> bool {
+        self.multiline && self.quote.is_some()
     }
 
     #[inline]
@@ -67,45 +86,54 @@ impl Dialect {
     }
 }
 
-/// Maps the header's names to columns. Names are compared exactly; the first of two equal names has the column.
+/// Maps the header's names to columns. The first of two equal names has the column.
 pub(crate) fn layout(
     dialect: &Dialect,
     targets: &[Target],
-    fields: &HashMap<String, usize>,
+    fields: &Fields,
     header: Option<&[u8]>,
 ) -> Result<CsvLayout> {
     let header = match (dialect.header, header) {
         (false, _) => {
             let fields = (0..targets.len()).map(Slot::Column).collect();
-            return Ok(CsvLayout { fields, absent: Vec::new(), faults: Vec::new() });
+            return Ok(CsvLayout { fields, absent: Vec::new(), added: Vec::new(), faults: Vec::new() });
         }
         (true, None) => return Err(TransformError::Argument("the contract's CSV has a header; pass its record")),
         (true, Some(header)) => header.strip_prefix(BOM).unwrap_or(header),
     };
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    let mut absent: Vec<bool> = vec![true; targets.len()];
-    let slots: Vec<Slot> = header_names(dialect, header)
-        .into_iter()
-        .map(|name| {
-            let count = seen.entry(name.clone()).and_modify(|count| *count += 1).or_insert(1);
-            match (fields.get(&name), *count) {
-                (Some(column), 1) => {
-                    absent[*column] = false;
-                    Slot::Column(*column)
-                }
-                (None, 1) => Slot::Rescued(quoted(&name)),
-                (_, count) => Slot::Rescued(quoted(&format!("{name}#{count}"))),
-            }
-        })
-        .collect();
-    let absent: Vec<usize> = (0..targets.len()).filter(|column| absent[*column]).collect();
-    let faults = if absent.len() == targets.len() {
-        vec!["the header has none of the contract's columns".to_owned()]
+    let mut names = header_names(dialect, header);
+    if !fields.match_case() {
+        names.iter_mut().for_each(|name| *name = crate::text::trim(name).to_owned());
+    }
+    let columns = fields.columns_of(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let (mut seen, mut unknown, mut added) = (HashMap::<String, usize>::new(), UnknownNames::default(), Vec::new());
+    let mut slots = Vec::with_capacity(names.len());
+    for (mut name, column) in names.into_iter().zip(&columns) {
+        let count = *seen.entry(fields.key(&name).into_owned()).and_modify(|count| *count += 1).or_insert(1);
+        if let Some(column) = column {
+            slots.push(Slot::Column(*column));
+            continue;
+        }
+        if count > 1 {
+            name = format!("{name}#{count}");
+        }
+        unknown.push(&name);
+        if fields.may_be_added(&name) {
+            slots.push(Slot::Added(added.len()));
+            added.push(name);
+        } else {
+            slots.push(Slot::Rescued(quoted(&name)));
+        }
+    }
+    let absent: Vec<usize> = (0..targets.len()).filter(|column| !columns.contains(&Some(*column))).collect();
+    let mut faults = if absent.len() == targets.len() {
+        vec!["the header has none of the contract's columns".into()]
     } else {
-        let needed = absent.iter().filter(|column| !targets[**column].nullable);
-        needed.map(|column| targets[*column].missing()).collect()
+        let refused = |target: &Target| !target.nullable || fields.refuses_without(target);
+        absent.iter().filter(|column| refused(&targets[**column])).map(|column| Reason::Missing(*column)).collect()
     };
-    Ok(CsvLayout { fields: slots, absent, faults })
+    faults.extend(unknown.take().filter(|_| fields.unknown == UnknownFields::Fail));
+    Ok(CsvLayout { fields: slots, absent, added, faults })
 }
 
 /// UTF-8's byte order mark.
@@ -129,12 +157,13 @@ pub(crate) fn decode<'d>(
     dialect: &Dialect,
     layout: &CsvLayout,
     targets: &[Target],
+    fields: &Fields,
     max_record_bytes: usize,
     chunk: &'d [u8],
     first: bool,
 ) -> Result<Decoded<'d>> {
     let chunk = if first && !dialect.header { chunk.strip_prefix(BOM).unwrap_or(chunk) } else { chunk };
-    let quoted = dialect.quote.is_some_and(|quote| memchr(quote, chunk).is_some());
+    let quoted = dialect.quotes_line_ends() && dialect.quote.is_some_and(|quote| memchr(quote, chunk).is_some());
     let next_record = |from: usize| {
         if quoted { None } else { memchr(b'\n', &chunk[from..]).map(|at| from + at + 1) }
     };
@@ -144,11 +173,15 @@ pub(crate) fn decode<'d>(
         .map(|part| {
             let bytes = &chunk[part];
             let records = memchr_iter(b'\n', bytes).count().min(bytes.len() / targets.len().max(1)) + 1;
-            let batch = Batch::new(targets, max_record_bytes, records);
+            let mut added = Added::new(Form::Text);
+            for name in &layout.added {
+                added.place(fields, name);
+            }
+            let batch = Batch::new(targets, fields, added, max_record_bytes, records);
             Decoder { dialect, layout, batch }.decode(bytes)
         })
         .collect();
-    Decoded::join(decoded)
+    Decoded::join(fields, decoded)
 }
 
 /// Cuts where records end; a newline inside quotes is none, so this reads every field.
@@ -192,14 +225,14 @@ impl<'d> Decoder<'_, 'd> {
         let end = record_end(bytes, at, self.dialect);
         let record = &bytes[at..end];
         let problem = match std::str::from_utf8(record) {
-            Err(_) => "not UTF-8",
+            Err(_) => self.dialect.not_text.as_str(),
             Ok(_) if memchr(0, record).is_some() => "NUL character",
             Ok(text) => {
                 self.record(record, text, 0);
                 return end;
             }
         };
-        self.batch.fault(problem.to_owned());
+        self.batch.fault(problem);
         self.batch.pad(0..self.batch.targets.len());
         self.batch.end(without_line_end(record));
         end
@@ -218,6 +251,7 @@ impl<'d> Decoder<'_, 'd> {
             }
             match slots.get(index) {
                 Some(Slot::Column(column)) => self.value(*column, text, &field),
+                Some(Slot::Added(place)) => self.add(*place, text, &field),
                 Some(Slot::Rescued(name)) => self.rescue(&mut rescued, name, text, &field),
                 None => {}
             }
@@ -247,14 +281,26 @@ impl<'d> Decoder<'_, 'd> {
     /// In a string column a quoted text is never null, as in PostgreSQL; in other columns quotes mean nothing.
     #[inline]
     fn value(&mut self, column: usize, text: &str, field: &Field) {
-        let string = self.batch.targets[column].data_type == weir_contract::DataType::String;
-        let value = content(text, field, self.dialect);
+        let data_type = self.batch.targets[column].data_type;
+        let string = data_type == DataType::String;
+        let mut value = content(text, field, self.dialect);
+        if self.dialect.decimal_comma && is_fractional(data_type) {
+            value = with_decimal_point(&value).into();
+        }
         let null = if string {
             !field.quoted && self.dialect.is_null(&value)
         } else {
             self.dialect.is_null(crate::text::trim(&value))
         };
         if null { self.batch.null(column) } else { self.batch.text(column, &value) }
+    }
+
+    fn add(&mut self, place: usize, text: &str, field: &Field) {
+        let value = content(text, field, self.dialect);
+        if field.quoted || !self.dialect.is_null(&value) {
+            let row = self.batch.row();
+            self.batch.added.put(place, row, &value);
+        }
     }
 
     fn rescue(&mut self, object: &mut String, name: &str, text: &str, field: &Field) {
@@ -310,8 +356,9 @@ fn field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
 fn quoted_field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
     let quote = bytes[at];
     let (start, mut from, mut escaped) = (at + 1, at + 1, false);
+    let within = if dialect.multiline { bytes } else { &bytes[..line_end(bytes, at)] };
     let close = loop {
-        match memchr(quote, &bytes[from..]).map(|found| from + found) {
+        match memchr(quote, within.get(from..).unwrap_or_default()).map(|found| from + found) {
             None => break None,
             Some(found) if bytes.get(found + 1) == Some(&quote) => {
                 escaped = true;
@@ -321,7 +368,7 @@ fn quoted_field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
         }
     };
     let Some(close) = close else {
-        let stop = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found);
+        let stop = line_end(bytes, at);
         let next = (stop + 1).min(bytes.len());
         return Field {
             start,
@@ -341,6 +388,33 @@ fn quoted_field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
         _ => Some("text after the closing quote"),
     };
     Field { start, end: close, quoted: true, escaped, last, next: (stop + 1).min(bytes.len()), fault }
+}
+
+fn line_end(bytes: &[u8], at: usize) -> usize {
+    memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found)
+}
+
+fn is_fractional(data_type: DataType) -> bool {
+    matches!(data_type, DataType::Double | DataType::Float | DataType::Decimal { .. })
+}
+
+/// A number with its decimal comma made a point. A point in it (which may group thousands) becomes a comma, so that no
+/// type takes it: `1.234` may be either of two numbers.
+fn with_decimal_point(text: &str) -> String {
+    let swapped = |character| match character {
+        ',' => '.',
+        '.' => ',',
+        other => other,
+    };
+    text.chars().map(swapped).collect()
+}
+
+/// What a record is that is not UTF-8: intake marks what is no text in its own encoding so.
+pub(crate) fn not_text(format: &Format) -> String {
+    match format.encoding {
+        "utf-8" => "not UTF-8".to_owned(),
+        encoding => format!("not {encoding}"),
+    }
 }
 
 #[inline]

@@ -4,25 +4,27 @@
 //! string column as the JSON it was. A string is read by the same grammar as a CSV field; a JSON literal by its text.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 
 use memchr::memchr;
 use rayon::prelude::*;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use weir_contract::DataType;
+use weir_contract::{DataType, UnknownFields};
 
+use crate::added::{Added, Form, member};
 use crate::columns::{Batch, Decoded, Target};
 use crate::csv::BOM;
 use crate::error::Result;
+use crate::faults::{Reason, UnknownNames};
+use crate::fields::Fields;
 use crate::parallel::{part_count, parts};
 use crate::text::Mismatch;
 
 /// Decodes the non-blank lines of a chunk.
 pub(crate) fn decode_lines<'d>(
     targets: &[Target],
-    fields: &HashMap<String, usize>,
+    fields: &Fields,
     max_record_bytes: usize,
     chunk: &'d [u8],
 ) -> Result<Decoded<'d>> {
@@ -35,13 +37,13 @@ pub(crate) fn decode_lines<'d>(
             decode(targets, fields, max_record_bytes, records)
         })
         .collect();
-    Decoded::join(decoded)
+    Decoded::join(fields, decoded)
 }
 
 /// Decodes one object per body.
 pub(crate) fn decode_bodies<'d>(
     targets: &[Target],
-    fields: &HashMap<String, usize>,
+    fields: &Fields,
     max_record_bytes: usize,
     bodies: &[&'d [u8]],
 ) -> Result<Decoded<'d>> {
@@ -50,7 +52,10 @@ pub(crate) fn decode_bodies<'d>(
         .par_chunks(bodies.len().div_ceil(parts).max(1))
         .map(|part| decode(targets, fields, max_record_bytes, part.iter().copied()))
         .collect();
-    if decoded.is_empty() { Ok(Batch::new(targets, max_record_bytes, 0).finish()) } else { Decoded::join(decoded) }
+    if decoded.is_empty() {
+        return Ok(decode(targets, fields, max_record_bytes, std::iter::empty()));
+    }
+    Decoded::join(fields, decoded)
 }
 
 fn blank(line: &[u8]) -> bool {
@@ -59,24 +64,30 @@ fn blank(line: &[u8]) -> bool {
 
 fn decode<'d>(
     targets: &[Target],
-    fields: &HashMap<String, usize>,
+    fields: &Fields,
     max_record_bytes: usize,
     records: impl Iterator<Item = &'d [u8]>,
 ) -> Decoded<'d> {
-    let batch = Batch::new(targets, max_record_bytes, records.size_hint().0);
-    let mut decoder = Decoder { fields, batch, seen: vec![false; targets.len()], next: 0, rescued: String::new() };
+    let batch = Batch::new(targets, fields, Added::new(Form::Json), max_record_bytes, records.size_hint().0);
+    let mut decoder = Decoder {
+        batch,
+        seen: vec![false; targets.len()],
+        next: 0,
+        rescued: String::new(),
+        unknown: UnknownNames::default(),
+    };
     records.for_each(|record| decoder.record(record));
     decoder.batch.finish()
 }
 
 struct Decoder<'a, 'd> {
-    fields: &'a HashMap<String, usize>,
     batch: Batch<'a, 'd>,
     /// The columns that this record has given.
     seen: Vec<bool>,
     /// The column that probably comes next: fields mostly keep their order.
     next: usize,
     rescued: String,
+    unknown: UnknownNames,
 }
 
 impl<'a, 'd> Decoder<'a, 'd> {
@@ -84,6 +95,7 @@ impl<'a, 'd> Decoder<'a, 'd> {
         self.seen.fill(false);
         self.next = 0;
         self.rescued.clear();
+        self.unknown.take();
         let problem = match std::str::from_utf8(record.strip_prefix(BOM).unwrap_or(record)) {
             Err(_) => Some("not UTF-8"),
             Ok(text) => {
@@ -96,10 +108,13 @@ impl<'a, 'd> Decoder<'a, 'd> {
             if self.seen[column] {
                 continue;
             }
-            if problem.is_some() { self.batch.pad(column..column + 1) } else { self.batch.null(column) }
+            if problem.is_some() { self.batch.pad(column..column + 1) } else { self.missing(column) }
+        }
+        if let (None, Some(unknown)) = (problem, self.unknown.take()) {
+            self.batch.fault(unknown);
         }
         match problem {
-            Some(problem) => self.batch.fault(problem.to_owned()),
+            Some(problem) => self.batch.fault(problem),
             None if !self.rescued.is_empty() => {
                 self.rescued.push('}');
                 self.batch.rescue(std::mem::take(&mut self.rescued));
@@ -109,11 +124,19 @@ impl<'a, 'd> Decoder<'a, 'd> {
         self.batch.end(record);
     }
 
+    fn missing(&mut self, column: usize) {
+        if self.batch.fields.refuses_without(&self.batch.targets[column]) {
+            self.batch.fault(Reason::Missing(column));
+            self.batch.pad(column..column + 1);
+        } else {
+            self.batch.null(column);
+        }
+    }
+
     fn known(&mut self, column: usize, value: &RawValue) {
         self.next = column + 1;
         if std::mem::replace(&mut self.seen[column], true) {
-            let name = &self.batch.targets[column].name;
-            return self.batch.fault(format!("column `{name}`: given twice"));
+            return self.batch.fault(Reason::GivenTwice(column));
         }
         match self.text(column, value.get()) {
             Ok(None) => self.batch.null(column),
@@ -126,12 +149,12 @@ impl<'a, 'd> Decoder<'a, 'd> {
     }
 
     /// The text that the column's type is to read; only a string column reads an object or an array.
-    fn text<'v>(&self, column: usize, json: &'v str) -> std::result::Result<Option<Cow<'v, str>>, String> {
+    fn text<'v>(&self, column: usize, json: &'v str) -> std::result::Result<Option<Cow<'v, str>>, Reason> {
         let target = &self.batch.targets[column];
         if json.starts_with(['{', '[']) && target.data_type != DataType::String {
-            return Err(target.reason(Mismatch::Form));
+            return Err(Reason::Mismatch(column, Mismatch::Form));
         }
-        text(json).map_err(|problem| format!("column `{}`: {problem}", target.name))
+        text(json).map_err(|problem| format!("column `{}`: {problem}", target.name).into())
     }
 
     /// The field that probably comes next.
@@ -141,15 +164,24 @@ impl<'a, 'd> Decoder<'a, 'd> {
     }
 
     fn unknown(&mut self, name: &str, value: &RawValue) {
-        self.rescued.push(if self.rescued.is_empty() { '{' } else { ',' });
-        self.rescued.push_str(&quoted(name));
-        self.rescued.push(':');
-        self.rescued.push_str(value.get());
+        let policy = self.batch.fields.unknown;
+        match policy {
+            UnknownFields::Fail => self.unknown.push(name),
+            UnknownFields::Add if self.add(name, value.get()) => {}
+            UnknownFields::Add | UnknownFields::Rescue => member(&mut self.rescued, name, value.get()),
+        }
+    }
+
+    /// False if the field can be no column.
+    fn add(&mut self, name: &str, json: &str) -> bool {
+        let row = self.batch.row();
+        let Batch { fields, added, .. } = &mut self.batch;
+        added.place(fields, name).is_some_and(|place| json == "null" || added.put(place, row, json))
     }
 }
 
 /// A value's text: a string's content, another value's own JSON, `None` for null.
-fn text(json: &str) -> std::result::Result<Option<Cow<'_, str>>, &'static str> {
+pub(crate) fn text(json: &str) -> std::result::Result<Option<Cow<'_, str>>, &'static str> {
     match json.as_bytes() {
         [b'n', ..] => Ok(None),
         [b'"', content @ .., b'"'] if memchr(b'\\', content).is_none() => {
@@ -189,7 +221,7 @@ impl<'de> Visitor<'de> for Record<'_, '_, '_> {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<(), M::Error> {
         let decoder = self.0;
-        while let Some(key) = map.next_key_seed(Key { fields: decoder.fields, likely: decoder.likely() })? {
+        while let Some(key) = map.next_key_seed(Key { fields: decoder.batch.fields, likely: decoder.likely() })? {
             let value: &RawValue = map.next_value()?;
             match key {
                 Name::Column(column) => decoder.known(column, value),
@@ -207,7 +239,7 @@ enum Name {
 
 /// Resolves a field's name without keeping it.
 struct Key<'a> {
-    fields: &'a HashMap<String, usize>,
+    fields: &'a Fields,
     likely: Option<(&'a str, usize)>,
 }
 
@@ -229,9 +261,7 @@ impl Visitor<'_> for Key<'_> {
     fn visit_str<E>(self, name: &str) -> std::result::Result<Name, E> {
         match self.likely {
             Some((likely, column)) if likely == name => Ok(Name::Column(column)),
-            _ => {
-                Ok(self.fields.get(name).map_or_else(|| Name::Unknown(name.to_owned()), |column| Name::Column(*column)))
-            }
+            _ => Ok(self.fields.column(name).map_or_else(|| Name::Unknown(name.to_owned()), Name::Column)),
         }
     }
 }

@@ -11,7 +11,7 @@
 //!   contract, a wrong key or a defect.
 //! - **Nothing is altered silently.** A value that its type cannot hold exactly is a fault: no wrapping, no rounding. Two
 //!   exceptions, both documented by the types: doubles are the nearest binary value, timestamps are cut to microseconds.
-//! - **Reasons name columns and rules, never values.**
+//! - **Reasons name columns, fields and rules, never values.**
 //! - **Memory** is a small multiple of the chunk.
 //!
 //! # What counts as a record and as a value
@@ -29,22 +29,28 @@
 //! | `binary` | base64 | base64 | bytes, or base64 text |
 //!
 //! Spaces and tabs around anything but a string mean nothing. A field or column given twice: CSV takes the first and
-//! rescues the others, JSON quarantines the record. Rules see the values before privacy, of records without other faults.
+//! rescues the others, JSON quarantines the record. What becomes of unknown fields says the contract ([`fields`],
+//! [`added`]). Rules see the values before privacy, of records without other faults.
 //!
 //! # Personal data
 //! Protection applies to the contract's columns in the clean frame. `_rescued` and quarantine's `_raw` hold originals: an
-//! unknown field cannot be known to be personal, and a record that was refused has to be reprocessable. Grant access to
+//! unknown field cannot be known to be personal (nor can an added column), and a record that was refused has to be
+//! reprocessable. Grant access to
 //! quarantine tables accordingly, and erase from them too.
 
+mod added;
 mod columns;
 mod csv;
 mod error;
+mod faults;
+mod fields;
 mod json;
 mod output;
 mod parallel;
 mod parquet;
 mod plan;
 mod privacy;
+mod quality;
 mod rows;
 mod rules;
 mod text;
@@ -60,6 +66,7 @@ pub use crate::csv::CsvLayout;
 pub use crate::error::{ErrorKind, TransformError};
 pub use crate::parquet::ParquetRows;
 pub use crate::privacy::PseudonymKey;
+pub use crate::quality::{HeldBack, QualityReport, RuleCount};
 
 use crate::columns::Decoded;
 use crate::error::Result;
@@ -78,16 +85,20 @@ pub struct Lineage {
 /// What became of a chunk. `records == clean.height() + quarantined.height()`. Its `Debug` shows no value.
 #[derive(Clone)]
 pub struct Output {
-    /// Columns as [`Contract::table_columns`].
+    /// Columns as [`Contract::table_columns`], then unknown fields that are to be columns of the table: strings, those
+    /// that have a value in this chunk ([`weir_contract::UnknownFields::Add`]).
     pub clean: DataFrame,
     /// Columns as [`Contract::quarantine_columns`], in the order of the records.
     pub quarantined: DataFrame,
     pub records: u64,
-    /// Rules with action `warn`, and how many clean or quarantined (but sound) records violate each.
+    /// Rules with action `warn` or `label`, and how many clean or quarantined (but sound) records violate each.
     pub warnings: Vec<(String, u64)>,
-    /// The rule with action `fail` that was violated: all of this chunk is in quarantine. What belongs to the same blob
-    /// or batch is to follow it there, through [`Transform::hold_back`].
+    /// The first rule with action `fail` that a record violates, or that [`Transform::hold_back`] was given. Nothing of
+    /// the same blob or batch may reach the table: a blob is held back by [`QualityReport::verdict`], a batch by
+    /// [`Transform::hold_back`].
     pub held_back: Option<String>,
+    /// What this chunk was like.
+    pub report: QualityReport,
 }
 
 impl fmt::Debug for Output {
@@ -139,8 +150,8 @@ impl Transform {
     /// Transforms whole CSV records, the header cut off. The first record has position `first_position`; in a file
     /// without a header a byte order mark is accepted where positions begin (at 0 or 1).
     pub fn csv(&self, layout: &CsvLayout, chunk: &[u8], first_position: i64, lineage: &Lineage) -> Result<Output> {
-        let Plan { dialect, targets, max_record_bytes, .. } = &*self.plan;
-        let decoded = csv::decode(dialect, layout, targets, *max_record_bytes, chunk, first_position <= 1)?;
+        let Plan { dialect, targets, fields, max_record_bytes, .. } = &*self.plan;
+        let decoded = csv::decode(dialect, layout, targets, fields, *max_record_bytes, chunk, first_position <= 1)?;
         self.finish(decoded, Positions::From(first_position), lineage)
     }
 
@@ -172,6 +183,7 @@ impl Transform {
             count: frame.height(),
             faults: conformed.faults,
             rescued: conformed.rescued,
+            added: conformed.added,
             positions: Positions::From(first_position),
             raw: &|row| rows::row_json(frame, row),
         };
@@ -183,19 +195,34 @@ impl Transform {
     pub fn quarantine_records(&self, records: &[(&[u8], i64, String)], lineage: &Lineage) -> Result<Output> {
         let mut quarantine = Quarantine::new(self.plan.max_record_bytes, records.len());
         for (raw, position, reason) in records {
-            quarantine.push(*position, vec![reason.clone()], raw);
+            quarantine.push(*position, &serde_json::Value::from(vec![reason.as_str()]).to_string(), raw);
         }
+        let Output { mut report, clean, .. } = self.ndjson(&[], 0, lineage)?;
+        let count = records.len() as u64;
+        (report.records, report.faulty) = (count, count);
+        records.iter().for_each(|(_, _, reason)| report.count_reason(reason.clone(), 1));
+        report.bound();
+        let quarantined = quarantine.finish(lineage)?;
+        Ok(Output { clean, quarantined, records: count, warnings: Vec::new(), held_back: None, report })
+    }
+
+    /// The one record that stands in quarantine for a blob that is held back whole, at position 0 and without bytes. The
+    /// output has it as its only record; its report is empty, because it is none of the blob's records.
+    pub fn held_back_record(&self, held_back: &HeldBack, lineage: &Lineage) -> Result<Output> {
+        let mut quarantine = Quarantine::new(self.plan.max_record_bytes, 1);
+        quarantine.push(0, &serde_json::Value::from(held_back.report.clone()).to_string(), &[]);
         let nothing = self.ndjson(&[], 0, lineage)?;
-        Ok(Output { quarantined: quarantine.finish(lineage)?, records: records.len() as u64, ..nothing })
+        Ok(Output { quarantined: quarantine.finish(lineage)?, records: 1, ..nothing })
     }
 
     fn finish(&self, decoded: Decoded<'_>, positions: Positions<'_>, lineage: &Lineage) -> Result<Output> {
-        let Decoded { columns, raw, faults, rescued } = decoded;
+        let Decoded { columns, raw, faults, rescued, added } = decoded;
         let records = Records {
             columns: columns.into_iter().map(IntoColumn::into_column).collect::<Vec<Column>>(),
             count: raw.len(),
             faults,
             rescued,
+            added,
             positions,
             raw: &|row| Cow::Borrowed(raw[row]),
         };

@@ -3,7 +3,7 @@
 //! Every record ends in exactly one of the frames. A chunk without faults is not copied.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use polars::prelude::{
@@ -11,12 +11,15 @@ use polars::prelude::{
     IntoSeries, PlSmallStr, Scalar, Series, StringChunkedBuilder, TimeUnit, TimeZone,
 };
 use weir_contract::{
-    DataType, INGESTED_AT, RAW, REASONS, RESCUED, RuleAction, SOURCE, SOURCE_POSITION, SOURCE_VERSION,
+    DataType, INGESTED_AT, LABELS, RAW, REASONS, RESCUED, RuleAction, SOURCE, SOURCE_POSITION, SOURCE_VERSION,
 };
 
-use crate::columns::{Fault, dtype};
+use crate::added::{Added, sparse};
+use crate::columns::dtype;
 use crate::error::Result;
+use crate::faults::{Fault, Reason};
 use crate::plan::Plan;
+use crate::quality::QualityReport;
 use crate::rules::{self, Violations};
 use crate::{Lineage, Output};
 
@@ -29,6 +32,7 @@ pub(crate) struct Records<'r> {
     pub(crate) count: usize,
     pub(crate) faults: Vec<Fault>,
     pub(crate) rescued: Vec<(usize, String)>,
+    pub(crate) added: Added,
     pub(crate) positions: Positions<'r>,
     /// The record as it came, by row.
     pub(crate) raw: &'r dyn Fn(usize) -> Cow<'r, [u8]>,
@@ -52,21 +56,29 @@ impl Positions<'_> {
 
 /// Decides every record's fate. `hold_back` names the rule that keeps the whole source out of the table.
 pub(crate) fn finish(plan: &Plan, hold_back: Option<&str>, records: Records<'_>, lineage: &Lineage) -> Result<Output> {
-    let Records { columns, count, faults, rescued, positions, raw } = records;
-    let mut verdicts: BTreeMap<usize, Vec<String>> =
-        faults.into_iter().map(|fault| (fault.row, fault.reasons)).collect();
+    let Records { columns, count, mut faults, mut rescued, added, positions, raw } = records;
     let mut frame = DataFrame::new(count, columns)?;
-    let (warnings, violated) = judge(plan, &frame, &mut verdicts);
-    if let Some(rule) = hold_back.or(violated.as_deref()) {
-        for row in 0..count {
-            verdicts.entry(row).or_insert_with(|| vec![format!("held back by rule `{rule}`")]);
-        }
+    let mut report = QualityReport { records: count as u64, ..QualityReport::default() };
+    let Judged { warnings, labels, violated } = judge(plan, &frame, &mut faults, &mut report);
+    if let Some(rule) = hold_back {
+        refuse_the_others(count, rule, &mut faults);
     }
 
     let lengths: Vec<usize> = match frame.columns().first() {
         Some(Column::Series(series)) => series.chunk_lengths().collect(),
         _ => vec![count],
     };
+    let added = added.columns(&plan.fields, &lengths, &mut rescued)?;
+    let added_names: Vec<PlSmallStr> = added.iter().map(|column| column.name().clone()).collect();
+    for column in added {
+        frame.with_column(column)?;
+    }
+    if !rescued.is_empty() {
+        frame.with_column(sparse(RESCUED, &lengths, rescued.into_iter())?)?;
+    }
+    if !labels.is_empty() {
+        frame.with_column(sparse(LABELS, &lengths, labels.into_iter())?)?;
+    }
     let mut start = 0;
     let position_chunks = chunked(&lengths, |length| {
         let values: Vec<i64> = (start..start + length).map(|row| positions.at(row)).collect();
@@ -74,73 +86,138 @@ pub(crate) fn finish(plan: &Plan, hold_back: Option<&str>, records: Records<'_>,
         position_series(values)
     })?;
     frame.with_column(position_chunks)?;
-    if !rescued.is_empty() {
-        frame.with_column(rescued_column(count, rescued))?;
-    }
 
-    let mut quarantine = Quarantine::new(plan.max_record_bytes, verdicts.len());
-    if !verdicts.is_empty() {
-        let mut keep = vec![true; count];
-        for (row, reasons) in verdicts {
-            keep[row] = false;
-            quarantine.push(positions.at(row), reasons, &raw(row));
+    let mut quarantine = Quarantine::new(plan.max_record_bytes, faults.len());
+    if !faults.is_empty() {
+        report.faulty = faults.len() as u64;
+        let mut texts = Texts { plan, shown: HashMap::new() };
+        for Fault { row, reasons } in &faults {
+            quarantine.push(positions.at(*row), texts.of(reasons), &raw(*row));
         }
-        frame = frame.filter(&keep.into_iter().collect::<BooleanChunked>())?;
+        texts.count(&faults, &mut report);
+        frame = frame.filter(&sound(&lengths, &faults)?)?;
     }
     Ok(Output {
-        clean: clean(plan, &frame, lineage)?,
+        clean: clean(plan, &frame, &added_names, lineage)?,
         quarantined: quarantine.finish(lineage)?,
         records: count as u64,
         warnings,
         held_back: hold_back.map(str::to_owned).or(violated),
+        report,
     })
 }
 
-/// Applies the rules to the sound records. Returns the warnings and the first violated rule that holds the chunk back.
-fn judge(
-    plan: &Plan,
-    frame: &DataFrame,
-    verdicts: &mut BTreeMap<usize, Vec<String>>,
-) -> (Vec<(String, u64)>, Option<String>) {
-    let (mut warnings, mut violated) = (Vec::new(), None);
-    let faulty: Vec<usize> = verdicts.keys().copied().collect();
-    for (rule, violations) in plan.rules.iter().zip(rules::evaluate(&plan.rules, frame)) {
-        let rows: Vec<usize> = match violations {
+/// True for the records without a fault, in chunks like the frame's: else filtering would first copy every column.
+fn sound(lengths: &[usize], faults: &[Fault]) -> Result<BooleanChunked> {
+    let (mut start, mut faults) = (0, faults.iter().peekable());
+    let mask = chunked(lengths, |length| {
+        let mut sound = vec![true; length];
+        while let Some(fault) = faults.next_if(|fault| fault.row < start + length) {
+            sound[fault.row - start] = false;
+        }
+        start += length;
+        sound.into_iter().collect::<BooleanChunked>().into_series()
+    })?;
+    Ok(mask.bool()?.clone())
+}
+
+/// What the rules say of a chunk.
+struct Judged {
+    /// Rules whose rows stay, and how many violate each.
+    warnings: Vec<(String, u64)>,
+    /// By row, ascending.
+    labels: Vec<(usize, String)>,
+    /// The first rule that holds back the whole.
+    violated: Option<String>,
+}
+
+/// Applies the rules to the sound records, and adds the faults that they find.
+fn judge(plan: &Plan, frame: &DataFrame, faults: &mut Vec<Fault>, report: &mut QualityReport) -> Judged {
+    let mut judged = Judged { warnings: Vec::new(), labels: Vec::new(), violated: None };
+    let (mut refused, mut labelled) = (Vec::new(), Vec::new());
+    for (index, (rule, violations)) in plan.rules.iter().zip(rules::evaluate(&plan.rules, frame)).enumerate() {
+        let mut rows: Vec<usize> = match violations {
             Violations::None => continue,
             Violations::Rows(rows) => rows,
             Violations::All => (0..frame.height()).collect(),
         };
-        let rows: Vec<usize> = rows.into_iter().filter(|row| faulty.binary_search(row).is_err()).collect();
+        let mut faulty = faults.iter().map(|fault| fault.row).peekable();
+        rows.retain(|row| {
+            while faulty.next_if(|faulty| faulty < row).is_some() {}
+            faulty.peek() != Some(row)
+        });
         if rows.is_empty() {
             continue;
         }
+        report.count_rule(&rule.name, rule.action, rows.len() as u64);
         match rule.action {
-            RuleAction::Warn => {
-                warnings.push((rule.name.clone(), rows.len() as u64));
-                continue;
-            }
-            RuleAction::Fail if violated.is_none() => violated = Some(rule.name.clone()),
+            RuleAction::Warn => {}
+            RuleAction::Label => labelled.extend(rows.iter().map(|row| (*row, index))),
+            RuleAction::Quarantine | RuleAction::Fail => refused.extend(rows.iter().map(|row| (*row, index))),
+        }
+        match rule.action {
+            RuleAction::Warn | RuleAction::Label => judged.warnings.push((rule.name.clone(), rows.len() as u64)),
+            RuleAction::Fail if judged.violated.is_none() => judged.violated = Some(rule.name.clone()),
             RuleAction::Fail | RuleAction::Quarantine => {}
         }
-        for row in rows {
-            verdicts.entry(row).or_default().push(rule.reason());
+    }
+    // Rules by row, each row's in the contract's order.
+    refused.sort_unstable();
+    for rows in refused.chunk_by(|left, right| left.0 == right.0) {
+        let reasons = rows.iter().map(|(_, rule)| Reason::Rule(*rule)).collect();
+        faults.push(Fault { row: rows[0].0, reasons });
+    }
+    faults.sort_by_key(|fault| fault.row);
+    labelled.sort_unstable();
+    for rows in labelled.chunk_by(|left, right| left.0 == right.0) {
+        let names: Vec<&str> = rows.iter().map(|(_, rule)| plan.rules[*rule].name.as_str()).collect();
+        judged.labels.push((rows[0].0, serde_json::Value::from(names).to_string()));
+    }
+    judged
+}
+
+/// Every record that is sound by itself follows those that are not.
+fn refuse_the_others(count: usize, rule: &str, faults: &mut Vec<Fault>) {
+    let reason = Reason::from(format!("held back by rule `{rule}`"));
+    let mut faulty = std::mem::take(faults).into_iter().peekable();
+    faults.extend((0..count).map(|row| {
+        let own = faulty.next_if(|fault| fault.row == row);
+        own.unwrap_or_else(|| Fault { row, reasons: vec![reason.clone()] })
+    }));
+}
+
+/// Reasons as texts, each list of them made once.
+struct Texts<'f> {
+    plan: &'f Plan,
+    shown: HashMap<&'f [Reason], String>,
+}
+
+impl<'f> Texts<'f> {
+    fn of(&mut self, reasons: &'f [Reason]) -> &str {
+        self.shown.entry(reasons).or_insert_with(|| {
+            let texts: Vec<String> = reasons.iter().map(|reason| reason.text(self.plan)).collect();
+            serde_json::Value::from(texts).to_string()
+        })
+    }
+
+    /// Counts the records by reason.
+    fn count(&self, faults: &[Fault], report: &mut QualityReport) {
+        let mut counts: HashMap<&Reason, u64> = HashMap::new();
+        for Fault { reasons, .. } in faults {
+            for (index, reason) in reasons.iter().enumerate() {
+                if !reasons[..index].contains(reason) {
+                    *counts.entry(reason).or_default() += 1;
+                }
+            }
         }
+        counts.into_iter().for_each(|(reason, count)| report.count_reason(reason.text(self.plan), count));
+        report.bound();
     }
-    (warnings, violated)
 }
 
-fn rescued_column(count: usize, rescued: Vec<(usize, String)>) -> Column {
-    let mut builder = StringChunkedBuilder::new(RESCUED.into(), count);
-    let mut objects = rescued.into_iter().peekable();
-    for row in 0..count {
-        builder.append_option(objects.next_if(|(at, _)| *at == row).map(|(_, object)| object));
-    }
-    builder.finish().into_column()
-}
-
-/// The table's columns, in order, protected.
-fn clean(plan: &Plan, frame: &DataFrame, lineage: &Lineage) -> Result<DataFrame> {
-    let mut columns = Vec::with_capacity(plan.targets.len() + 5);
+/// The table's columns, in order, protected; then the added ones that have a value.
+fn clean(plan: &Plan, frame: &DataFrame, added: &[PlSmallStr], lineage: &Lineage) -> Result<DataFrame> {
+    let mut columns = Vec::with_capacity(plan.targets.len() + 6 + added.len());
     for (target, protection) in plan.targets.iter().zip(&plan.protections) {
         let column = frame.column(&target.name)?;
         match protection {
@@ -156,10 +233,15 @@ fn clean(plan: &Plan, frame: &DataFrame, lineage: &Lineage) -> Result<DataFrame>
     columns.extend(source_columns(&lengths, lineage)?);
     columns.push(position.clone());
     columns.push(ingested_at(&lengths, lineage)?);
-    columns.push(match frame.column(RESCUED) {
-        Ok(rescued) => rescued.clone(),
-        Err(_) => repeated(&lengths, RESCUED, Scalar::null(Dtype::String))?,
-    });
+    for name in std::iter::once(RESCUED).chain(plan.has_labels.then_some(LABELS)) {
+        columns.push(match frame.column(name) {
+            Ok(column) => column.clone(),
+            Err(_) => repeated(&lengths, name, Scalar::null(Dtype::String))?,
+        });
+    }
+    for name in added {
+        columns.extend(Some(frame.column(name)?.clone()).filter(|column| column.null_count() < frame.height()));
+    }
     Ok(DataFrame::new(frame.height(), columns)?)
 }
 
@@ -181,9 +263,10 @@ impl Quarantine {
         }
     }
 
-    pub(crate) fn push(&mut self, position: i64, reasons: Vec<String>, raw: &[u8]) {
+    /// `reasons` is a JSON array of texts.
+    pub(crate) fn push(&mut self, position: i64, reasons: &str, raw: &[u8]) {
         self.positions.push(position);
-        self.reasons.append_value(serde_json::Value::from(reasons).to_string());
+        self.reasons.append_value(reasons);
         let kept = if raw.len() > self.max_record_bytes { raw.len().min(HEAD_BYTES) } else { raw.len() };
         self.raw.append_value(&raw[..kept]);
     }
@@ -220,7 +303,7 @@ fn repeated(lengths: &[usize], name: &str, value: Scalar) -> Result<Column> {
     chunked(lengths, |length| Column::new_scalar(name.clone(), value.clone(), length).take_materialized_series())
 }
 
-fn chunked(lengths: &[usize], mut part: impl FnMut(usize) -> Series) -> Result<Column> {
+pub(crate) fn chunked(lengths: &[usize], mut part: impl FnMut(usize) -> Series) -> Result<Column> {
     let (first, rest) = lengths.split_first().unwrap_or((&0, &[]));
     let mut series = part(*first);
     for length in rest {

@@ -22,6 +22,15 @@ impl ParquetRows {
         Ok(Self { file, rows, next: 0 })
     }
 
+    /// [`ParquetRows::open`], without the first `skip` rows.
+    ///
+    /// # Errors
+    /// As [`ParquetRows::open`].
+    pub fn open_after(file: File, skip: usize) -> Result<Self, String> {
+        let all = Self::open(file)?;
+        Ok(Self { next: skip.min(all.rows), ..all })
+    }
+
     /// At most `count` further rows; `None` at the end.
     ///
     /// # Errors

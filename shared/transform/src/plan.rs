@@ -1,13 +1,12 @@
 //! A contract made ready: columns, rules and protections checked and compiled once, used for every chunk.
 
-use std::collections::HashMap;
-
 use polars::prelude::{Field, Schema};
 use weir_contract::Contract;
 
 use crate::columns::{Target, dtype};
 use crate::csv::Dialect;
-use crate::error::{Result, TransformError};
+use crate::error::Result;
+use crate::fields::Fields;
 use crate::privacy::{Protection, PseudonymKey};
 use crate::rules::CompiledRule;
 
@@ -17,9 +16,10 @@ pub(crate) struct Plan {
     pub(crate) targets: Vec<Target>,
     /// Per column: what is done to it because it is personal.
     pub(crate) protections: Vec<Option<Protection>>,
-    /// Source field to column.
-    pub(crate) fields: HashMap<String, usize>,
+    pub(crate) fields: Fields,
     pub(crate) rules: Vec<CompiledRule>,
+    /// Whether the table has `_labels`.
+    pub(crate) has_labels: bool,
     pub(crate) dialect: Dialect,
     pub(crate) max_record_bytes: usize,
 }
@@ -31,23 +31,16 @@ impl Plan {
             column.personal.map(|treatment| Protection::new(&column.name, treatment, key)).transpose()
         };
         let protections = contract.columns.iter().map(protect).collect::<Result<Vec<_>>>()?;
-        let mut fields = HashMap::with_capacity(targets.len());
-        for (index, target) in targets.iter().enumerate() {
-            if let Some(other) = fields.insert(target.field.clone(), index) {
-                let problem =
-                    format!("reads the same field as column `{}`; give one of them another", targets[other].name);
-                return Err(TransformError::column(&target.name, problem));
-            }
-        }
         let schema: Schema =
             targets.iter().map(|target| Field::new(target.name.as_str().into(), dtype(target.data_type))).collect();
         Ok(Self {
             rules: contract.rules.iter().map(|rule| CompiledRule::new(rule, &schema)).collect::<Result<Vec<_>>>()?,
             dialect: Dialect::new(&contract.format)?,
             max_record_bytes: contract.format.max_record_bytes,
+            fields: Fields::new(contract, &targets)?,
+            has_labels: contract.has_labels(),
             targets,
             protections,
-            fields,
         })
     }
 }

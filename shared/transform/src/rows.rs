@@ -2,17 +2,20 @@
 //! cannot hold exactly is a fault of its row.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
 use polars::prelude::{
     AnyValue, Column, DataFrame, DataType as Dtype, Float32Chunked, Float64Chunked, IntoColumn, IntoSeries, Series,
     StringChunked, TimeUnit, TimeZone,
 };
-use weir_contract::DataType;
+use weir_contract::{DataType, UnknownFields};
 
-use crate::columns::{Builder, Fault, Target, dtype};
+use crate::added::{Added, Form, member};
+use crate::columns::{Builder, Target, dtype};
 use crate::error::Result;
+use crate::faults::{Fault, Reason, UnknownNames};
+use crate::fields::Fields;
 use crate::json::quoted;
 use crate::text::Mismatch;
 
@@ -20,18 +23,22 @@ pub(crate) struct Conformed {
     pub(crate) columns: Vec<Column>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) rescued: Vec<(usize, String)>,
+    pub(crate) added: Added,
 }
 
 /// Maps a frame with the source's field names to the contract's columns.
-pub(crate) fn conform(targets: &[Target], fields: &HashMap<String, usize>, frame: &DataFrame) -> Result<Conformed> {
+pub(crate) fn conform(targets: &[Target], fields: &Fields, frame: &DataFrame) -> Result<Conformed> {
     let height = frame.height();
-    let mut faults: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-    let mut fault = |row: usize, reason: String| faults.entry(row).or_default().push(reason);
+    let mut faults: BTreeMap<usize, Vec<Reason>> = BTreeMap::new();
+    let mut fault = |row: usize, reason: Reason| faults.entry(row).or_default().push(reason);
+    let names: Vec<&str> = frame.columns().iter().map(|column| column.name().as_str()).collect();
+    let found = fields.columns_of(&names);
     let mut columns = Vec::with_capacity(targets.len());
-    for target in targets {
-        let Ok(given) = frame.column(&target.field) else {
-            if !target.nullable {
-                (0..height).for_each(|row| fault(row, target.missing()));
+    for (index, target) in targets.iter().enumerate() {
+        let place = found.iter().position(|column| *column == Some(index));
+        let Some(given) = place.and_then(|place| frame.columns().get(place)) else {
+            if !target.nullable || fields.refuses_without(target) {
+                (0..height).for_each(|row| fault(row, Reason::Missing(index)));
             }
             columns.push(Column::full_null(target.name.as_str().into(), height, &dtype(target.data_type)));
             continue;
@@ -42,20 +49,44 @@ pub(crate) fn conform(targets: &[Target], fields: &HashMap<String, usize>, frame
             let (was_null, is_null) = (given.is_null(), typed.is_null());
             for (row, (was_null, is_null)) in was_null.iter().zip(is_null.iter()).enumerate() {
                 match (was_null, is_null) {
-                    (Some(true), _) if !target.nullable => fault(row, target.null()),
-                    (Some(false), Some(true)) => fault(row, target.reason(mismatch(target, given, row)?)),
+                    (Some(true), _) if !target.nullable => fault(row, Reason::Null(index)),
+                    (Some(false), Some(true)) => fault(row, Reason::Mismatch(index, mismatch(target, given, row)?)),
                     _ => {}
                 }
             }
         }
         columns.push(typed.with_name(target.name.as_str().into()).into_column());
     }
-    let unknown: Vec<&Column> =
-        frame.columns().iter().filter(|column| !fields.contains_key(column.name().as_str())).collect();
+    let unknown = frame.columns().iter().zip(&found).filter(|(_, column)| column.is_none()).map(|(column, _)| column);
+    let mut unknown: Vec<&Column> = unknown.collect();
+    let mut added = Added::new(Form::Json);
+    match fields.unknown {
+        UnknownFields::Rescue => {}
+        UnknownFields::Add => unknown.retain(|column| !add(&mut added, fields, column)),
+        UnknownFields::Fail => {
+            let mut names = UnknownNames::default();
+            unknown.drain(..).for_each(|column| names.push(column.name()));
+            if let Some(reason) = names.take() {
+                (0..height).for_each(|row| fault(row, reason.clone()));
+            }
+        }
+    }
     let rescued =
         if unknown.is_empty() { Vec::new() } else { (0..height).map(|row| (row, object(&unknown, row))).collect() };
     let faults = faults.into_iter().map(|(row, reasons)| Fault { row, reasons }).collect();
-    Ok(Conformed { columns, faults, rescued })
+    Ok(Conformed { columns, faults, rescued, added })
+}
+
+/// False if the column can be none of the table: its name, or a value that is no text.
+fn add(added: &mut Added, fields: &Fields, column: &Column) -> bool {
+    let Some(place) = added.place(fields, column.name()) else { return false };
+    let values = column.as_materialized_series().rechunk();
+    let texts = values.iter().enumerate().filter(|(_, value)| !value.is_null());
+    let all = texts.fold(true, |all, (row, value)| added.put(place, row, &json(&value)) && all);
+    if !all {
+        added.withdraw(place);
+    }
+    all
 }
 
 /// One row as a JSON object.
@@ -160,14 +191,13 @@ fn finite32(values: &Float32Chunked) -> Series {
 }
 
 fn object(columns: &[&Column], row: usize) -> String {
-    let mut object = String::from("{");
-    for (index, column) in columns.iter().enumerate() {
-        if index > 0 {
-            object.push(',');
-        }
-        object.push_str(&quoted(column.name()));
-        object.push(':');
-        object.push_str(&column.get(row).map_or_else(|_| "null".to_owned(), |value| json(&value)));
+    let mut object = String::new();
+    for column in columns {
+        let value = column.get(row).map_or_else(|_| "null".to_owned(), |value| json(&value));
+        member(&mut object, column.name(), &value);
+    }
+    if object.is_empty() {
+        object.push('{');
     }
     object.push('}');
     object

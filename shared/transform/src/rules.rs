@@ -26,10 +26,6 @@ impl CompiledRule {
             .map(|expr| Self { name: rule.name.clone(), action: rule.action, expr })
             .map_err(|problem| TransformError::Rule { rule: rule.name.clone(), line: rule.line, problem })
     }
-
-    pub(crate) fn reason(&self) -> String {
-        format!("rule `{}`", self.name)
-    }
 }
 
 fn compile(sql: &str, schema: &Schema) -> std::result::Result<Expr, String> {

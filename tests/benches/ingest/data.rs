@@ -1,7 +1,7 @@
 //! The blobs: TPC-H data, made once and kept in `<target>/bench-data`.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use tpchgen::csv::LineItemCsv;
@@ -17,13 +17,43 @@ pub(crate) struct Blob {
     pub(crate) path: PathBuf,
     pub(crate) bytes: u64,
     pub(crate) records: u64,
+    pub(crate) faulty: u64,
 }
+
+/// One record in so many is faulty, in the blobs that have faulty ones.
+const FAULTY_EVERY: u64 = 100;
 
 /// Order lines with the header that the sales contract reads.
 pub(crate) fn sales_csv(folder: &Path, megabytes: u64) -> Result<Blob> {
     let generator = LineItemGenerator::new(SCALE_FACTOR, 1, 1);
     let lines = generator.iter().map(|line| LineItemCsv::new(line).to_string());
     make(folder.join(format!("lineitem_{megabytes}mb.csv")), megabytes, Some(LineItemCsv::header()), lines)
+}
+
+/// A blob with faults of every kind in one record of a hundred: types, missing fields, garbage.
+pub(crate) fn with_faults(clean: &Blob) -> Result<Blob> {
+    let path = clean.path.with_file_name(format!("faulty_{}", clean.path.file_name().unwrap_or_default().display()));
+    let csv = path.extension().is_some_and(|extension| extension == "csv");
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(&path)?);
+    let (mut bytes, mut records, mut faulty) = (0, 0, 0);
+    for (index, line) in BufReader::with_capacity(1 << 20, File::open(&clean.path)?).lines().enumerate() {
+        let mut line = line?;
+        let is_record = !csv || index > 0;
+        records += u64::from(is_record);
+        if is_record && records % FAULTY_EVERY == 0 {
+            faulty += 1;
+            line = match (faulty % 3, csv) {
+                (0, _) => line[..line.len() / 2].to_owned(),
+                (1, true) => format!("x{line}"),
+                (1, false) => line.replacen(':', ":{},\"customer_key\":", 1),
+                (_, _) => "?".repeat(line.len()),
+            };
+        }
+        writeln!(file, "{line}")?;
+        bytes += line.len() as u64 + 1;
+    }
+    file.into_inner()?.sync_all()?;
+    Ok(Blob { path, bytes, records, faulty })
 }
 
 /// Customers with the fields of the customers contract, a made-up e-mail address each.
@@ -51,7 +81,7 @@ fn make(path: PathBuf, megabytes: u64, header: Option<&str>, lines: impl Iterato
     let count = path.with_extension("records");
     if let Ok(records) = std::fs::read_to_string(&count) {
         let bytes = std::fs::metadata(&path)?.len();
-        return Ok(Blob { path, bytes, records: records.trim().parse()? });
+        return Ok(Blob { path, bytes, records: records.trim().parse()?, faulty: 0 });
     }
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&path)?);
     let (mut bytes, mut records) = (0, 0);
@@ -72,5 +102,5 @@ fn make(path: PathBuf, megabytes: u64, header: Option<&str>, lines: impl Iterato
     }
     file.into_inner()?.sync_all()?;
     std::fs::write(count, records.to_string())?;
-    Ok(Blob { path, bytes, records })
+    Ok(Blob { path, bytes, records, faulty: 0 })
 }

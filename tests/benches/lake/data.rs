@@ -66,6 +66,7 @@ impl Clicks {
             cluster_by: Vec::new(),
             properties: Vec::new(),
             new_columns: contract.table.new_columns,
+            added_columns: None,
         };
         Ok(Self { transform: Transform::new(contract, None)?, table })
     }

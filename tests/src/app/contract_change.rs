@@ -15,7 +15,7 @@ fn next() -> String {
 }
 
 /// Rows of the warehouse's table, as text.
-fn loaded(site: &Site, columns: &str) -> Vec<String> {
+pub(super) fn loaded(site: &Site, columns: &str) -> Vec<String> {
     let warehouse = rusqlite::Connection::open(site.path("warehouse.db")).unwrap();
     let texts: Vec<_> = columns.split(", ").map(|name| format!("ifnull({name}, 'null')")).collect();
     let sql = format!("SELECT {} FROM orders ORDER BY id", texts.join(" || '|' || "));
@@ -79,6 +79,6 @@ async fn a_contract_may_get_a_column_leave_one_and_narrow_one() {
     assert!(refusals > 0, "a table's type does not change");
     site.contract("orders", ORDERS);
     assert_eq!(site.rows("orders", &["id"]).await.len(), 5, "nothing was written");
-    assert_eq!(host.queue_len("blob-events-poison"), 1, "until somebody mends the contract");
+    assert_eq!(host.queue_len("blob-events-poison").await.unwrap(), 1, "until somebody mends the contract");
     host.shutdown().await;
 }

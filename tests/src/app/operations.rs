@@ -142,7 +142,7 @@ async fn a_step_that_fails_hinders_no_other_and_gives_the_lease_up() {
     }
     assert!(host.run_timer("maintain").await.unwrap().ok);
     settle(&host).await;
-    assert_eq!(host.queue_len("tasks-poison"), 1);
+    assert_eq!(host.queue_len("tasks-poison").await.unwrap(), 1);
     let quarantine = site.table("orders__quarantine").await.unwrap().snapshot().await.unwrap();
     assert_eq!(quarantine.files.len(), 1, "it was compacted");
     for table in ["orders", "orders__quarantine"] {
@@ -189,9 +189,9 @@ async fn reprocessing_moves_what_a_corrected_contract_accepts() {
     });
     settle(&host).await;
     let mut reports = host.subscribe();
-    host.enqueue("tasks", task.to_string().into_bytes()).unwrap();
+    host.enqueue("tasks", task.to_string().into_bytes()).await.unwrap();
     settle(&host).await;
-    host.enqueue("tasks", task.to_string().into_bytes()).unwrap();
+    host.enqueue("tasks", task.to_string().into_bytes()).await.unwrap();
     settle(&host).await;
     let outcomes = returned(&mut reports, "run_task");
     let outcomes: Vec<_> = outcomes.iter().map(|receipt| receipt["outcome"].as_str().unwrap()).collect();
@@ -257,10 +257,10 @@ async fn requests_that_cannot_be_served_say_why_and_hand_out_no_task() {
 async fn a_message_that_always_fails_ends_in_the_poison_queue() {
     let site = Site::new();
     let host = start(&site).await;
-    host.enqueue("blob-events", b"not an event".to_vec()).unwrap();
+    host.enqueue("blob-events", b"not an event".to_vec()).await.unwrap();
     site.put("orders/a.csv", "id,amount,note\n1,1.00,a\n").await;
     settle(&host).await;
-    assert_eq!(host.queue_len("blob-events-poison"), 1);
+    assert_eq!(host.queue_len("blob-events-poison").await.unwrap(), 1);
     assert_eq!(site.rows("orders", &["id"]).await, ["1"]);
     host.shutdown().await;
 }

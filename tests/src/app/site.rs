@@ -223,6 +223,7 @@ impl Site {
             cluster_by: Vec::new(),
             properties: Vec::new(),
             new_columns: contract.table.new_columns,
+            added_columns: None,
         };
         if !self.path("lake").is_dir() {
             return None;
@@ -326,7 +327,7 @@ pub(super) fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-fn write_json(path: &Path, value: &Value) {
+pub(super) fn write_json(path: &Path, value: &Value) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, value.to_string()).unwrap();
 }

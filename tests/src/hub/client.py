@@ -29,7 +29,7 @@ def start(text):
         return int(value)
     if kind == "time":
         return datetime.datetime.fromtimestamp(int(value) / 1000, datetime.timezone.utc)
-    return value
+    return text
 
 
 def send(partition, key, *bodies):

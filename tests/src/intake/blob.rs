@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use weir_intake::{Blob, ErrorKind};
+use weir_intake::{Blob, ErrorKind, Piece};
 
 use super::{joined, open, options, path, put, read, records, store};
 
@@ -47,16 +47,16 @@ async fn a_byte_order_mark_is_dropped_once() {
 
 #[tokio::test]
 async fn an_overwritten_blob_is_never_mixed() {
-    let store = store(b"old,1\nold,2\nold,3\n").await;
+    let store = store("old,1\n".repeat(9).as_bytes()).await;
     let blob = open(&store).await;
     let mut reader = blob.clone().chunks(super::ChunkOptions { chunk_bytes: 4, ..options(6) });
     let first = reader.next().await.unwrap().unwrap();
-    assert_eq!(joined([first]), [records("old,1\n")]);
-    put(&store, b"new,1\nnew,2\nnew,3\n").await;
+    assert!(matches!(first, Piece::Records(bytes) if bytes.starts_with(b"old,1\n")));
+    put(&store, "new,1\n".repeat(9).as_bytes()).await;
     // The range that was already on its way may still be an old one.
     let error = loop {
         match reader.next().await {
-            Ok(piece) => assert_eq!(joined(piece), [records("old,2\n")]),
+            Ok(piece) => assert_eq!(joined(piece), [records("old,1\n")]),
             Err(error) => break error,
         }
     };

@@ -2,16 +2,22 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "clippy's exemption for tests does not reach their helpers")]
 
 mod blob;
+mod encoding;
+mod foreign;
 mod gzip;
+mod parts;
 mod properties;
+mod recording;
+mod resume;
 mod split;
+mod zstd;
 
 use std::sync::Arc;
 
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use weir_intake::{Blob, ChunkOptions, Framing, Piece, Splitter};
+use weir_intake::{Blob, ChunkOptions, ChunkReader, Framing, Piece, Splitter};
 
 const CSV: Framing = Framing::Csv { delimiter: b',', quote: b'"' };
 const NEVER_CLOSED: &str = "a quote is opened and never closed";
@@ -61,7 +67,7 @@ fn split<'a>(mut splitter: Splitter, parts: impl IntoIterator<Item = &'a [u8]>) 
 }
 
 fn options(range_bytes: u64) -> ChunkOptions {
-    ChunkOptions { framing: CSV, gzip: None, range_bytes, chunk_bytes: 64, max_record_bytes: 1024 }
+    ChunkOptions { framing: CSV, range_bytes, chunk_bytes: 64, max_record_bytes: 1024, ..ChunkOptions::lines() }
 }
 
 fn path() -> Path {
@@ -86,7 +92,11 @@ async fn open(store: &Arc<InMemory>) -> Blob {
 
 /// All pieces of a blob with this content.
 async fn read(content: &[u8], options: ChunkOptions) -> Vec<Piece> {
-    let mut reader = open(&store(content).await).await.chunks(options);
+    pieces(open(&store(content).await).await.chunks(options)).await
+}
+
+/// All pieces that are left.
+async fn pieces(mut reader: ChunkReader) -> Vec<Piece> {
     let mut pieces = Vec::new();
     while let Some(piece) = reader.next().await.unwrap() {
         pieces.push(piece);

@@ -2,14 +2,17 @@
 
 use polars::prelude::DataType as Dtype;
 use proptest::prelude::*;
-use weir_contract::{Column, Compression, Contract, DataType, Format, FormatKind, Source, TableSpec};
+use weir_contract::{
+    Column, Compression, Contract, DataType, Drift, Format, FormatKind, OnDelete, OnOverwrite, Quality, Source,
+    TableSpec,
+};
 use weir_intake::{Framing, Piece, Splitter};
 use weir_transform::{Lineage, Output, Transform};
 
 use super::{CSV, NEVER_CLOSED, Stretch, joined, records, split};
 
 /// Bytes that are likely to hit the grammar's corners.
-fn soup() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn soup() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         8 => prop::sample::select(vec!["\"", "\"\"", ",\"", "\",", "\n", "\r\n", "\r", ",", "a", "bc", "\"a\nb\""])
             .prop_map(|text| text.as_bytes().to_vec()),
@@ -92,7 +95,12 @@ fn contract(limit: usize) -> Contract {
     Contract {
         name: "orders".to_owned(),
         description: None,
-        source: Source::Blob { container: "landing".to_owned(), paths: vec!["**".to_owned()] },
+        source: Source::Blob {
+            container: "landing".to_owned(),
+            paths: vec!["**".to_owned()],
+            on_overwrite: OnOverwrite::Replace,
+            on_delete: OnDelete::Keep,
+        },
         format: Format {
             kind: FormatKind::Csv,
             compression: Compression::None,
@@ -100,10 +108,16 @@ fn contract(limit: usize) -> Contract {
             quote: Some(b'"'),
             header: true,
             null_values: vec![String::new()],
+            quoted_newlines: true,
+            decimal_comma: false,
+            encoding: "utf-8",
+            split_bytes: 1 << 28,
             max_record_bytes: limit,
         },
         columns: vec![column("a", DataType::String), column("b", DataType::String)],
         rules: Vec::new(),
+        drift: Drift::default(),
+        quality: Quality::default(),
         table: TableSpec::default(),
         warehouse: None,
     }

@@ -75,7 +75,7 @@ impl World {
         self.version += 1;
         let actions = [serde_json::json!({"txn": {"appId": id, "version": at}})];
         let requests = &self.requests;
-        self.model.commit(self.version, &actions, &|id| requests[id].clone());
+        self.model.commit(self.version, &actions, &|id, _| requests[id].clone());
     }
 
     fn known(&self, id: &str) -> Option<i64> {

@@ -1,5 +1,6 @@
 //! The lake's guarantees, tried against stores that fail, neighbours that race and readers that are not ours.
 
+mod added_columns;
 mod checkpoints;
 mod clock;
 mod commits;
@@ -72,6 +73,7 @@ fn definition() -> TableDefinition {
         cluster_by: Vec::new(),
         properties: Vec::new(),
         new_columns: NewColumns::Fail,
+        added_columns: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::{ObjectStore, ObjectStoreExt};
-use weir_lake::{Append, Books, CompactOptions, Lake, LakeError, LakeOptions, Outcome, Replacement, Table};
+use weir_lake::{Append, Books, CompactOptions, Lake, LakeError, LakeOptions, Outcome, Producer, Replacement, Table};
 
 use super::faulty::{Fault, Faulty, names};
 use super::{
@@ -250,41 +250,44 @@ async fn two_replacements_of_one_source_race() {
     assert_eq!(books(&theirs).await.replaced, 10);
 }
 
-/// The event of the blob that is being reprocessed is still on its way; its rows must not stand beside the new ones.
-#[tokio::test]
-async fn a_delivery_that_comes_after_its_replacement_is_settled() {
-    let store = memory();
-    five_files(&store).await;
-    let table = open(&store).await;
-    let delivery = producer("blob@v2", 1);
-    let new = replacement(&table, "request", &corrected()).await;
-    table.replace_source_settling(new, delivery.clone()).await.unwrap();
-    let late = open(&store).await;
-    let staged = late.stage(frame(&corrected())).await.unwrap();
-    let append = Append { producer: delivery, rows: staged, books: counted(4) };
-    assert_eq!(late.append(append, None).await.unwrap(), Outcome::AlreadyCommitted { producer_version: 1 });
-    assert_eq!(rows(&late).await, replaced(corrected()));
+/// A source whose rows are replaced by the commits that name it, each made against the one before.
+fn at(version: i64) -> Producer {
+    producer("blob:path", version)
 }
 
-/// The delivery commits between the plan of the replacement and its commit: the plan is void, a new one sees the rows.
+/// Both were made against the same state; whoever comes second is told, and writes nothing.
 #[tokio::test]
-async fn a_delivery_that_overtakes_its_replacement_is_replaced_too() {
+async fn a_delivery_that_was_made_before_its_replacement_is_told() {
+    let store = memory();
+    five_files(&store).await;
+    let (table, late) = (open(&store).await, open(&store).await);
+    let new = Replacement { producer: at(1), ..replacement(&table, "", &corrected()).await };
+    table.replace_source_after(new, None, vec![producer("request", 1)]).await.unwrap();
+    let staged = late.stage(frame(&corrected())).await.unwrap();
+    let append = Append { producer: at(2), rows: staged, books: counted(4) };
+    assert_eq!(late.append(append, None).await.unwrap(), Outcome::Overlaps { producer_version: 1 });
+    assert_eq!(rows(&late).await, replaced(corrected()));
+    assert_eq!(late.committed("request"), Some(1));
+}
+
+/// The delivery commits between the plan of the replacement and its commit: the replacement is void, and says so.
+#[tokio::test]
+async fn a_replacement_that_is_overtaken_by_a_delivery_is_told() {
     let store = memory();
     five_files(&store).await;
     let (faulty, ours) = process(&store).await;
     let theirs = open(&store).await;
-    let delivery = producer("blob@v2", 1);
-    let new = replacement(&ours, "request", &corrected()).await;
+    let before = rows(&theirs).await;
+    let new = Replacement { producer: at(2), ..replacement(&ours, "", &corrected()).await };
     let gate = faulty.hold_next_write(LOG);
-    let settles = delivery.clone();
-    let racing = tokio::spawn(async move { ours.replace_source_settling(new, settles).await });
+    let racing = tokio::spawn(async move { ours.replace_source_after(new, None, Vec::new()).await });
     gate.reached().await;
-    let staged = theirs.stage(frame(&corrected())).await.unwrap();
-    theirs.append(Append { producer: delivery, rows: staged, books: counted(4) }, None).await.unwrap();
+    let staged = theirs.stage(frame(&model("late", 1..=4))).await.unwrap();
+    theirs.append(Append { producer: at(1), rows: staged, books: counted(4) }, None).await.unwrap();
     gate.release();
-    assert_eq!(racing.await.unwrap().unwrap(), Outcome::Committed { version: 7 });
-    assert_eq!(rows(&theirs).await, replaced(corrected()));
-    assert_eq!(books(&theirs).await.replaced, 10);
+    assert_eq!(racing.await.unwrap().unwrap(), Outcome::Overlaps { producer_version: 1 });
+    assert_eq!(rows(&theirs).await, [before, model("late", 1..=4)].concat());
+    assert_eq!(books(&theirs).await.replaced, 0);
 }
 
 /// Both wait for the same commit of one process: they must not share the next.
@@ -294,9 +297,9 @@ async fn a_delivery_and_its_replacement_never_share_a_commit() {
         let store = memory();
         five_files(&store).await;
         let (faulty, table) = process(&store).await;
-        let delivery = producer("blob@v2", 1);
-        let new = replacement(&table, "request", &corrected()).await;
-        let staged = table.stage(frame(&corrected())).await.unwrap();
+        let before = rows(&table).await;
+        let new = Replacement { producer: at(1), ..replacement(&table, "", &corrected()).await };
+        let staged = table.stage(frame(&model("late", 1..=4))).await.unwrap();
         let gate = faulty.hold_next_write(LOG);
         let (first, second, third) = (Arc::clone(&table), Arc::clone(&table), Arc::clone(&table));
         let in_flight = tokio::spawn(async move { append(&first, &model("hub/1", 1..=1), None).await });
@@ -306,23 +309,26 @@ async fn a_delivery_and_its_replacement_never_share_a_commit() {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
-        let settles = delivery.clone();
         let replacing = tokio::spawn(async move {
             pause(delivery_first).await;
-            second.replace_source_settling(new, settles).await
+            second.replace_source_after(new, None, Vec::new()).await
         });
         let delivering = tokio::spawn(async move {
             pause(!delivery_first).await;
-            third.append(Append { producer: delivery, rows: staged, books: counted(4) }, None).await
+            third.append(Append { producer: at(1), rows: staged, books: counted(4) }, None).await
         });
         tokio::time::sleep(Duration::from_millis(400)).await;
         gate.release();
         in_flight.await.unwrap().unwrap();
         let (replacing, delivering) = (replacing.await.unwrap().unwrap(), delivering.await.unwrap().unwrap());
-        assert!(matches!(replacing, Outcome::Committed { .. }), "{replacing:?}");
-        assert!(delivery_first || !matches!(delivering, Outcome::Committed { .. }), "{delivering:?}");
-        let expected = [replaced(corrected()), model("hub/1", 1..=1)].concat();
-        assert_eq!(rows(&open(&store).await).await, expected, "delivery first: {delivery_first}");
+        let committed = [replacing, delivering].map(|outcome| matches!(outcome, Outcome::Committed { .. }));
+        assert!(committed[0] != committed[1], "{replacing:?}, {delivering:?}");
+        let own = if committed[0] { replaced(corrected()) } else { [before, model("late", 1..=4)].concat() };
+        let mut expected = [own, model("hub/1", 1..=1)].concat();
+        let mut found = rows(&open(&store).await).await;
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected, "delivery first: {delivery_first}");
     }
 }
 

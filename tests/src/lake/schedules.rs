@@ -21,11 +21,11 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use weir_lake::{
-    Append, CheckpointPolicy, CompactOptions, Deletion, ErrorKind, Lake, LakeError, LogCleanupOptions, Replacement,
-    Table, Upsert, VacuumOptions,
+    Append, CheckpointPolicy, CompactOptions, Deletion, ErrorKind, Lake, LakeError, LogCleanupOptions, Outcome,
+    Producer, Replacement, Table, Upsert, VacuumOptions,
 };
 
-use super::simulation::{self, Effect, LONGEST, Model, Row, frame, rows_in, rows_of};
+use super::simulation::{self, Effect, GENERATION, LONGEST, Model, Row, frame, rows_in, rows_of};
 use super::storm::{Line, Network, Weather};
 use super::{counted, producer};
 
@@ -42,12 +42,12 @@ enum Work {
         source: &'static str,
         upsert: bool,
     },
-    /// Deliver one version of a blob.
+    /// Put the rows of one version of a blob in place of those of another; the second version is the newer one.
     Blob {
         source: &'static str,
-        version: &'static str,
+        version: i64,
     },
-    /// Replace a blob by its second version, and settle that version's own delivery.
+    /// Put the second version's rows in place once more, although they are there.
     Reprocess {
         source: &'static str,
     },
@@ -64,15 +64,11 @@ enum Work {
     Maintain,
 }
 
-fn effects(id: &str) -> Effect {
+fn effects(id: &str, at: i64) -> Effect {
     let words: Vec<_> = id.split('|').collect();
     match words[..] {
-        ["blob", source, version] => Effect::Append { source: source.to_owned(), version: version.to_owned() },
-        ["reprocess", source] => Effect::Replace {
-            source: source.to_owned(),
-            positions: None,
-            rows: rows_of(source, "e2", 1..=BLOB_ROWS + 2),
-        },
+        ["blob", source] => Effect::Publish { source: source.to_owned(), rows: blob(source, at % GENERATION) },
+        ["reprocess", _] => Effect::Mark,
         ["correct", source, first, last] => {
             let (first, last) = (first.parse().unwrap(), last.parse().unwrap());
             let rows = rows_of(source, "corrected", first..=last);
@@ -83,6 +79,11 @@ fn effects(id: &str) -> Effect {
         [source] => Effect::Append { source: source.to_owned(), version: "1".to_owned() },
         _ => panic!("nobody made the producer {id}"),
     }
+}
+
+/// The rows of one version of a blob.
+fn blob(source: &str, version: i64) -> Vec<Row> {
+    rows_of(source, &format!("e{version}"), 1..=BLOB_ROWS + version)
 }
 
 /// The works of one task and how far it is: the host's memory, which outlives the process.
@@ -100,9 +101,9 @@ fn tasks(random: &mut StdRng) -> Vec<Vec<Arc<Task>>> {
         vec![deliver("hub/0")],
         // The old owner of a partition goes on for a while.
         vec![deliver("hub/0"), Work::Correct { source: "hub/0", first: 4, last: 9 }],
-        vec![deliver("hub/1"), blob("a.csv", "e1")],
-        vec![blob("a.csv", "e1"), Work::Reprocess { source: "a.csv" }],
-        vec![Work::Reprocess { source: "a.csv" }, blob("a.csv", "e2")],
+        vec![deliver("hub/1"), blob("a.csv", 1)],
+        vec![blob("a.csv", 1), Work::Reprocess { source: "a.csv" }],
+        vec![Work::Reprocess { source: "a.csv" }, blob("a.csv", 2)],
         vec![upsert("up/0")],
         vec![upsert("up/1"), Work::Erase { key: "k1" }],
         vec![Work::Erase { key: "k2" }, deliver("hub/2")],
@@ -192,17 +193,21 @@ async fn attempt(table: &Arc<Table>, work: &Work, random: &mut StdRng) -> Result
     match *work {
         Work::Deliver { source, upsert } => deliver(table, source, upsert, random).await,
         Work::Blob { source, version } => {
-            let count = if version == "e1" { BLOB_ROWS } else { BLOB_ROWS + 2 };
-            let id = format!("blob|{source}|{version}");
-            let rows = table.stage(frame(&rows_of(source, version, 1..=count))).await?;
-            let append = Append { producer: producer(&id, count), rows, books: counted(count as usize) };
-            table.append(append, table.committed(&id)).await.map(|_| true)
+            if random.random_bool(0.7) {
+                table.refresh().await?;
+            }
+            let held = table.committed(&format!("blob|{source}")).map(|at| at % GENERATION);
+            if held >= Some(version) {
+                return Ok(true);
+            }
+            publish(table, source, version, Vec::new()).await
         }
         Work::Reprocess { source } => {
-            let rows = rows_of(source, "e2", 1..=BLOB_ROWS + 2);
-            let settles = producer(&format!("blob|{source}|e2"), BLOB_ROWS + 2);
-            let replacement = replacement(table, &format!("reprocess|{source}"), source, None, &rows).await?;
-            table.replace_source_settling(replacement, settles).await.map(|_| true)
+            let request = producer(&format!("reprocess|{source}"), 1);
+            if table.committed(&request.id).is_some() {
+                return Ok(true);
+            }
+            publish(table, source, 2, vec![request]).await
         }
         Work::Correct { source, first, last } => {
             table.refresh().await?;
@@ -226,6 +231,23 @@ async fn attempt(table: &Arc<Table>, work: &Work, random: &mut StdRng) -> Result
             }
         }
     }
+}
+
+/// As `functions/pipeline/blob/publish.rs` does it. False when somebody else was there first.
+async fn publish(table: &Arc<Table>, source: &str, version: i64, raises: Vec<Producer>) -> Result<bool, LakeError> {
+    let id = format!("blob|{source}");
+    let after = table.committed(&id);
+    let next = producer(&id, (after.unwrap_or(0) / GENERATION + 1) * GENERATION + version);
+    let rows = blob(source, version);
+    let replacement = Replacement { producer: next, ..replacement(table, &id, source, None, &rows).await? };
+    let outcome = match after {
+        None => {
+            let Replacement { producer, rows, books, .. } = replacement;
+            table.append_raising(Append { producer, rows, books }, None, raises).await?
+        }
+        Some(_) => table.replace_source_after(replacement, after, raises).await?,
+    };
+    Ok(matches!(outcome, Outcome::Committed { .. }))
 }
 
 async fn deliver(

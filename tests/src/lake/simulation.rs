@@ -73,6 +73,7 @@ pub(super) fn definition(partitioned: bool) -> TableDefinition {
             ("delta.logRetentionDuration".to_owned(), "interval 150 seconds".to_owned()),
         ],
         new_columns: NewColumns::Fail,
+        added_columns: None,
     }
 }
 
@@ -126,6 +127,9 @@ pub(super) fn rows_in(frame: &DataFrame) -> Vec<Row> {
     (0..frame.height()).map(row).collect()
 }
 
+/// What a generation counts for in the version of a published source; the rest says which version it is.
+pub(super) const GENERATION: i64 = 10;
+
 /// What one transaction id stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
@@ -133,6 +137,10 @@ pub(super) enum Effect {
     Append { source: String, version: String },
     /// All rows of a source, or those at some positions, for others.
     Replace { source: String, positions: Option<(i64, i64)>, rows: Vec<Row> },
+    /// All rows of a source for those of one version of it; each such commit is the next of its generation.
+    Publish { source: String, rows: Vec<Row> },
+    /// A mark that brings no rows.
+    Mark,
     /// Rows with the key.
     Delete { key: String },
     /// As [`Effect::Append`], by `value`.
@@ -148,26 +156,28 @@ pub(super) struct Model {
 
 impl Model {
     /// Applies one commit. Panics when a producer's version is committed twice or goes back.
-    pub(super) fn commit(&mut self, version: i64, actions: &[Value], effects: &dyn Fn(&str) -> Effect) {
+    pub(super) fn commit(&mut self, version: i64, actions: &[Value], effects: &dyn Fn(&str, i64) -> Effect) {
         let transactions: Vec<_> = actions
             .iter()
             .filter_map(|action| action.get("txn"))
             .map(|txn| (txn["appId"].as_str().unwrap().to_owned(), txn["version"].as_i64().unwrap()))
             .filter(|(id, _)| !id.starts_with("weir:"))
             .collect();
-        // A replacement settles the delivery of its own blob: that brings no rows of its own.
-        let settled: Vec<_> = transactions
-            .iter()
-            .filter_map(|(id, _)| match effects(id) {
-                Effect::Replace { source, .. } => Some(source),
-                _ => None,
-            })
-            .collect();
         for (id, at) in transactions {
             let before = self.producers.insert(id.clone(), at);
             assert!(before.is_none_or(|before| before < at), "{id} at {at} in commit {version}, after {before:?}");
-            match effects(&id) {
-                Effect::Append { source, .. } if settled.contains(&source) => {}
+            match effects(&id, at) {
+                Effect::Publish { source, rows } => {
+                    let generations = (before.unwrap_or(0) / GENERATION, at / GENERATION);
+                    assert_eq!(
+                        generations.0 + 1,
+                        generations.1,
+                        "{id} in commit {version}: made against another state"
+                    );
+                    self.rows.retain(|row| row.source != source);
+                    self.rows.extend(rows);
+                }
+                Effect::Mark => {}
                 Effect::Append { source, version } => {
                     self.rows.extend(rows_of(&source, &version, before.unwrap_or(0) + 1..=at));
                 }

@@ -32,6 +32,7 @@ pub(super) fn definition() -> TableDefinition {
         cluster_by: Vec::new(),
         properties: Vec::new(),
         new_columns: Default::default(),
+        added_columns: None,
     }
 }
 

@@ -41,6 +41,7 @@ pub(super) fn keyed() -> TableDefinition {
         cluster_by: Vec::new(),
         properties: Vec::new(),
         new_columns: NewColumns::Fail,
+        added_columns: None,
     }
 }
 

@@ -110,6 +110,7 @@ fn deep_nesting_costs_no_stack() {
 fn fields_are_found_by_their_source_names() {
     let mut contract = orders();
     contract.columns[0].from = Some("Id".to_owned());
+    contract.drift.match_case = true;
     let output = run_ndjson(&contract, b"{\"Id\":1,\"id\":2}\n");
     assert_eq!(clean(&output), ["1: 1|~|~|~|{\"id\":2}"]);
 }

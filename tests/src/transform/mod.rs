@@ -2,15 +2,21 @@
 #![allow(clippy::unwrap_used)] // helpers of tests, which clippy only knows by their attribute
 
 mod csv;
+mod dialect;
+mod drift;
 mod json;
 mod privacy;
 mod properties;
+mod quality;
 mod rows;
 mod rules;
 
+use std::collections::HashSet;
+
 use polars::prelude::{AnyValue, DataFrame, DataType as Dtype, TimeUnit, TimeZone};
 use weir_contract::{
-    Column, Compression, Contract, DataType, Format, FormatKind, Rule, RuleAction, Source, TableSpec, Treatment,
+    Column, Compression, Contract, DataType, Drift, Format, FormatKind, OnDelete, OnOverwrite, Quality, Rule,
+    RuleAction, Source, TableSpec, Treatment, UnknownFields, is_column_name,
 };
 use weir_transform::{Lineage, Output, PseudonymKey, Transform};
 
@@ -25,7 +31,12 @@ fn contract(columns: Vec<Column>) -> Contract {
     Contract {
         name: "orders".to_owned(),
         description: None,
-        source: Source::Blob { container: "landing".to_owned(), paths: vec!["**".to_owned()] },
+        source: Source::Blob {
+            container: "landing".to_owned(),
+            paths: vec!["**".to_owned()],
+            on_overwrite: OnOverwrite::Replace,
+            on_delete: OnDelete::Keep,
+        },
         format: Format {
             kind: FormatKind::Auto,
             compression: Compression::None,
@@ -33,10 +44,16 @@ fn contract(columns: Vec<Column>) -> Contract {
             quote: Some(b'"'),
             header: true,
             null_values: vec![String::new()],
+            quoted_newlines: true,
+            decimal_comma: false,
+            encoding: "utf-8",
+            split_bytes: 1 << 28,
             max_record_bytes: 1024 * 1024,
         },
         columns,
         rules: Vec::new(),
+        drift: Drift::default(),
+        quality: Quality::default(),
         table: TableSpec::default(),
         warehouse: None,
     }
@@ -89,10 +106,28 @@ fn run_ndjson(contract: &Contract, bytes: &[u8]) -> Output {
     checked(contract, transform(contract).ndjson(bytes, 1, &lineage()).unwrap())
 }
 
-/// What holds for every output: balanced books, and exactly the contract's columns and types.
+/// What holds for every output: balanced books, the contract's columns and types, and those that were added.
 fn checked(contract: &Contract, output: Output) -> Output {
     assert_eq!(output.records, (output.clean.height() + output.quarantined.height()) as u64);
-    assert_shape(&output.clean, &contract.table_columns());
+    assert_eq!((output.report.records, output.report.faulty), (output.records, output.quarantined.height() as u64));
+    let mut columns = contract.table_columns();
+    let added = output.clean.columns().iter().skip(columns.len());
+    columns.extend(added.clone().map(|column| weir_contract::TableColumn {
+        name: column.name().to_string(),
+        data_type: DataType::String,
+        nullable: true,
+    }));
+    let limit = match contract.drift.unknown_fields {
+        UnknownFields::Add => contract.drift.max_added_columns,
+        UnknownFields::Rescue | UnknownFields::Fail => 0,
+    };
+    assert!(added.clone().count() <= limit);
+    for column in added {
+        assert!(is_column_name(column.name()) && column.null_count() < column.len(), "{}", column.name());
+    }
+    let names: HashSet<String> = columns.iter().map(|column| column.name.to_lowercase()).collect();
+    assert_eq!(names.len(), columns.len(), "names that differ by case alone");
+    assert_shape(&output.clean, &columns);
     assert_shape(&output.quarantined, &Contract::quarantine_columns());
     output
 }
@@ -126,10 +161,12 @@ fn dtype(data_type: DataType) -> Dtype {
     }
 }
 
-/// The clean rows as `position: value|value|…`, with `~` for null; `_rescued` last when there is one.
+/// The clean rows as `position: value|value|…`, with `~` for null; `_rescued` last when there is one, then `name=value` of
+/// labels and added columns that have one.
 fn clean(output: &Output) -> Vec<String> {
     let frame = &output.clean;
-    let own = frame.width() - 5;
+    let own = frame.get_column_index("_source").unwrap();
+    let more = frame.get_column_index("_rescued").unwrap() + 1;
     (0..frame.height())
         .map(|row| {
             let mut values: Vec<String> =
@@ -137,6 +174,10 @@ fn clean(output: &Output) -> Vec<String> {
             match frame.column("_rescued").unwrap().get(row).unwrap() {
                 AnyValue::Null => {}
                 rescued => values.push(show(&rescued)),
+            }
+            for column in &frame.columns()[more..] {
+                let value = column.get(row).unwrap();
+                values.extend((!value.is_null()).then(|| format!("{}={}", column.name(), show(&value))));
             }
             format!("{}: {}", show(&frame.column("_source_position").unwrap().get(row).unwrap()), values.join("|"))
         })

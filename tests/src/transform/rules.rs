@@ -1,6 +1,6 @@
 //! Quality rules: what they decide, and which are refused when the contract is compiled.
 
-use weir_contract::RuleAction::{Fail, Quarantine, Warn};
+use weir_contract::RuleAction::{Fail, Label, Quarantine, Warn};
 use weir_transform::{ErrorKind, Transform};
 
 use super::{clean, column, lineage, orders, quarantined, refused, rule, run_csv, transform};
@@ -30,17 +30,48 @@ fn fail_holds_the_chunk_back_and_the_rest_of_its_blob_can_follow() {
     assert_eq!((sound.clean.height(), sound.held_back), (1, None));
 
     let output = run_csv(&contract, b"id,name,price,day\n1,a,1,2024-01-01\n2,b,1,2019-12-31\n3,,x,\n");
-    assert_eq!(output.clean.height(), 0);
+    assert_eq!(output.held_back.as_deref(), Some("dated"));
+    assert_eq!(clean(&output), ["1: 1|a|1.00|2024-01-01"], "the caller holds it back");
+    assert_eq!(refused(&output), ["2: rule `dated`", "3: column `price`: not a decimal(9,2)"]);
+
+    let all = transform(&contract).hold_back("dated");
+    let layout = all.csv_layout(Some(b"id,day,price")).unwrap();
+    let output = all.csv(&layout, b"4,,\n5,2019-12-31,\n6,,x\n", 4, &lineage()).unwrap();
     assert_eq!(output.held_back.as_deref(), Some("dated"));
     assert_eq!(
         refused(&output),
-        ["1: held back by rule `dated`", "2: rule `dated`", "3: column `price`: not a decimal(9,2)"]
+        ["4: held back by rule `dated`", "5: rule `dated`", "6: column `price`: not a decimal(9,2)"]
     );
+    assert_eq!((output.clean.height(), output.report.faulty), (0, 3));
+}
 
-    let following = transform(&contract).hold_back("dated");
-    let layout = following.csv_layout(Some(b"id")).unwrap();
-    let output = following.csv(&layout, b"4\n5\n", 4, &lineage()).unwrap();
-    assert_eq!(refused(&output), ["4: held back by rule `dated`", "5: held back by rule `dated`"]);
+#[test]
+fn labels_stay_with_their_rows() {
+    let mut contract = orders();
+    contract.rules = vec![
+        rule("cheap", "price > 1", Label),
+        rule("positive", "price > 0", Quarantine),
+        rule("named", "name IS NOT NULL", Label),
+        rule("dated", "day IS NOT NULL", Warn),
+    ];
+    let output = run_csv(&contract, b"id,name,price,day\n1,a,2,\n2,,1,\n3,,0,\nx,,1,\n5,,,\n");
+    assert_eq!(
+        clean(&output),
+        ["1: 1|a|2.00|~", "2: 2|~|1.00|~|_labels=[\"cheap\",\"named\"]", "5: 5|~|~|~|_labels=[\"named\"]"]
+    );
+    assert_eq!(refused(&output), ["3: rule `positive`", "4: column `id`: not a long"]);
+    let kept = [("cheap", 2), ("named", 3), ("dated", 4)].map(|(rule, count)| (rule.to_owned(), count));
+    assert_eq!(output.warnings, kept);
+    let counts: Vec<String> = output
+        .report
+        .rules
+        .iter()
+        .map(|(rule, count)| format!("{rule}: {} {}", count.action, count.violations))
+        .collect();
+    assert_eq!(counts, ["cheap: label 2", "dated: warn 4", "named: label 3", "positive: quarantine 1"]);
+    contract.rules.truncate(1);
+    let output = run_csv(&contract, b"id,name,price,day\n1,a,2,\n");
+    assert_eq!(output.clean.column("_labels").unwrap().null_count(), 1, "the column is there all the same");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::description;
+use crate::drift::{MAX_COLUMN_NAME, is_column_name};
 use crate::error::ErrorKind;
 use crate::keys;
 use crate::model::{Column, DataType, Treatment};
@@ -10,7 +11,6 @@ use crate::pattern;
 use crate::reader::{At, Report, Table, check_bytes, quoted};
 
 const MAX_COLUMNS: usize = 1024;
-const MAX_COLUMN_NAME: usize = 128;
 const MAX_FIELD_BYTES: usize = 256;
 const MAX_PRECISION: u8 = 38;
 
@@ -100,6 +100,25 @@ impl<'a> Columns<'a> {
         self.0.iter().find_map(|draft| draft.from.as_ref())
     }
 
+    /// Fields that differ by case alone can be told apart only if case counts.
+    pub(super) fn check_case(&self, report: &mut Report<'_>) {
+        let mut fields: HashMap<String, &Draft<'a>> = HashMap::new();
+        for draft in &self.0 {
+            let Some(name) = &draft.name else { continue };
+            let field = draft.column.field();
+            let Some(earlier) = fields.insert(field.to_lowercase(), draft) else { continue };
+            if earlier.column.field() != field && earlier.column.name.to_lowercase() != name.value.to_lowercase() {
+                let message = format!(
+                    "field {} and {} of column {} differ by case alone: let `[drift] match_case` be true",
+                    quoted(field),
+                    quoted(earlier.column.field()),
+                    quoted(&earlier.column.name)
+                );
+                report.add(ErrorKind::Conflict, &draft.from.as_ref().unwrap_or(name).place, message);
+            }
+        }
+    }
+
     pub(super) fn into_model(self) -> Vec<Column> {
         self.0.into_iter().map(|draft| draft.column).collect()
     }
@@ -162,15 +181,11 @@ fn read_column<'a>(table: &Table<'a>, report: &mut Report<'_>) -> Draft<'a> {
     }
 }
 
-/// `^[A-Za-z][A-Za-z0-9_]{0,127}$`: what Delta (without column mapping), Parquet and every SQL dialect take unquoted.
 fn check_column_name(name: &At<&str>, report: &mut Report<'_>) {
-    let sound = name.value.starts_with(|first: char| first.is_ascii_alphabetic())
-        && name.value.len() <= MAX_COLUMN_NAME
-        && name.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if name.value.starts_with('_') {
         let message = "names that begin with `_` are reserved for Weir; take the field by `from`";
         report.add(ErrorKind::InvalidValue, &name.place, message);
-    } else if !sound {
+    } else if !is_column_name(name.value) {
         let message = format!(
             "{} is not a column name: a letter, then at most {} letters, digits and `_`; take the field by `from`",
             quoted(name.value),

@@ -79,16 +79,10 @@ impl List {
 }
 
 /// The entries of a map.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Map {
     list: List,
     symbol_keys: bool,
-}
-
-impl Default for Map {
-    fn default() -> Self {
-        Self { list: List::default(), symbol_keys: false }
-    }
 }
 
 impl Map {

@@ -171,7 +171,7 @@ impl Context {
     fn authorize(&self, audience: &str) {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let path = path_of(audience);
-        if tokens.len() < MAX_TOKENS && !tokens.iter().any(|token| *token == path) {
+        if tokens.len() < MAX_TOKENS && !tokens.contains(&path) {
             tokens.push(path);
         }
     }

@@ -100,7 +100,7 @@ impl Session {
         }
         let peer_receives = attach.boolean(2);
         let end = attach.field(if peer_receives { 5 } else { 6 });
-        let end = end.and_then(|end| decode::described(end)).map(|(_, list)| decode::elements(&list)).transpose()?;
+        let end = end.and_then(decode::described).map(|(_, list)| decode::elements(&list)).transpose()?;
         let end = end.unwrap_or_default();
         let address = end.first().and_then(|address| decode::text(address)).unwrap_or_default().to_owned();
         self.answer_attach(handle, peer_receives, attach).await;
@@ -177,7 +177,7 @@ impl Session {
     ) -> Result<Link, (&'static str, String)> {
         let (source, target) = match Address::parse(address) {
             Some(address @ (Address::Cbs | Address::Management)) => {
-                let target = attach.field(6).and_then(|target| decode::described(target));
+                let target = attach.field(6).and_then(decode::described);
                 let target = target.and_then(|(_, list)| decode::elements(&list).ok());
                 let target = target.and_then(|fields| decode::text(fields.first()?).map(str::to_owned));
                 (outgoing::Source::Node(self.nodes.answers(&address)), target.map(|target| (address, target)))

@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::{
-    Schedule, check_hub_name, check_queue_name,
+    DEFAULT_CONNECTION, QueueName, Schedule, check_hub_name, check_queue_name,
     reader::{Section, read_json},
 };
 use crate::{error::HostError, http::route::Route};
@@ -34,7 +34,7 @@ pub(crate) enum Trigger {
 #[derive(Debug, Clone)]
 pub(crate) struct QueueTrigger {
     pub(crate) binding: String,
-    pub(crate) queue: String,
+    pub(crate) queue: QueueName,
     pub(crate) binary: bool,
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct Output {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OutputKind {
     Http,
-    Queue(String),
+    Queue(QueueName),
 }
 
 /// When a failed invocation of an Event Hub or timer function runs again.
@@ -100,6 +100,21 @@ pub(crate) struct RetryPolicy {
     pub(crate) minimum: Duration,
     /// Equal to `minimum` for a fixed delay.
     pub(crate) maximum: Duration,
+}
+
+impl Function {
+    /// The queues that its trigger and its outputs name.
+    pub(crate) fn queues(&self) -> impl Iterator<Item = &QueueName> {
+        let trigger = match &self.trigger {
+            Trigger::Queue(trigger) => Some(&trigger.queue),
+            _ => None,
+        };
+        let outputs = self.outputs.iter().filter_map(|output| match &output.kind {
+            OutputKind::Queue(queue) => Some(queue),
+            OutputKind::Http => None,
+        });
+        trigger.into_iter().chain(outputs)
+    }
 }
 
 impl RetryPolicy {
@@ -247,10 +262,7 @@ impl BindingReader<'_> {
             ("timerTrigger", false) => Binding::Trigger(self.timer(name)?),
             ("httpTrigger", false) => Binding::Trigger(self.http(name)?),
             ("http", true) => Binding::Output(Output { binding: name, kind: OutputKind::Http }),
-            ("queue", true) => {
-                self.section.without_effect(&["connection"]);
-                Binding::Output(Output { binding: name, kind: OutputKind::Queue(self.queue_name()?) })
-            }
+            ("queue", true) => Binding::Output(Output { binding: name, kind: OutputKind::Queue(self.queue_name()?) }),
             _ => {
                 let known = "queueTrigger, eventHubTrigger, timerTrigger, httpTrigger (in); http, queue (out)";
                 return Err(self.section.error("type", format!("{kind:?} is not understood; known: {known}")));
@@ -274,7 +286,6 @@ impl BindingReader<'_> {
     }
 
     fn queue(&self, binding: String) -> Result<Trigger, HostError> {
-        self.section.without_effect(&["connection"]);
         Ok(Trigger::Queue(QueueTrigger {
             binding,
             queue: self.queue_name()?,
@@ -329,10 +340,11 @@ impl BindingReader<'_> {
         self.section.word("dataType", &[("binary", true), ("string", false)])
     }
 
-    fn queue_name(&self) -> Result<String, HostError> {
-        let name = self.resolved("queueName")?;
-        check_queue_name(&name).map_err(|error| self.section.error("queueName", error.to_string()))?;
-        Ok(name)
+    fn queue_name(&self) -> Result<QueueName, HostError> {
+        let queue = self.resolved("queueName")?;
+        check_queue_name(&queue).map_err(|error| self.section.error("queueName", error.to_string()))?;
+        let connection = self.section.string("connection")?.filter(|connection| !connection.trim().is_empty());
+        Ok(QueueName { connection: connection.unwrap_or(DEFAULT_CONNECTION).to_owned(), queue })
     }
 
     /// Replaces each `%NAME%` by that app setting.

@@ -6,9 +6,12 @@ use std::{
 };
 
 use super::reader::{Section, read_json};
-use crate::error::HostError;
+use crate::{error::HostError, trigger::backoff::MIN_PAUSE};
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// `maxPollingInterval` of a host in development, as this one is; a minute elsewhere, says the source, a second, say the
+/// docs.
+const POLLING: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone)]
 pub(crate) struct HostJson {
@@ -27,6 +30,8 @@ pub(crate) struct QueueOptions {
     pub(crate) max_dequeue_count: u32,
     /// The delay between a failure and the next attempt.
     pub(crate) visibility_timeout: Duration,
+    /// The longest that an empty queue is left alone.
+    pub(crate) max_polling_interval: Duration,
     pub(crate) base64: bool,
 }
 
@@ -108,6 +113,7 @@ fn queues(section: Option<Section<'_>>) -> Result<QueueOptions, HostError> {
             new_batch_threshold,
             max_dequeue_count: 5,
             visibility_timeout,
+            max_polling_interval: POLLING,
             base64: true,
         });
     };
@@ -120,9 +126,12 @@ fn queues(section: Option<Section<'_>>) -> Result<QueueOptions, HostError> {
         },
         max_dequeue_count: section.number("maxDequeueCount", 1..=1000)?.unwrap_or(5),
         visibility_timeout: section.duration("visibilityTimeout")?.unwrap_or(Duration::ZERO),
+        max_polling_interval: section.duration("maxPollingInterval")?.unwrap_or(POLLING),
         base64: section.word("messageEncoding", &[("base64", true), ("none", false)])?.unwrap_or(true),
     };
-    section.without_effect(&["maxPollingInterval"]);
+    if options.max_polling_interval < MIN_PAUSE {
+        return Err(section.error("maxPollingInterval", "must not be less than 00:00:00.100"));
+    }
     section.finish()?;
     Ok(options)
 }

@@ -1,6 +1,7 @@
 //! `host.json`, the `function.json` files and app settings, parsed once. What this host does not understand is an
 //! error with file and key: nothing is ignored in silence.
 
+mod connection;
 mod function_json;
 mod host_json;
 mod reader;
@@ -8,6 +9,8 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
+pub use connection::QueueName;
+pub(crate) use connection::{DEFAULT_CONNECTION, QueueService, queue_services};
 pub(crate) use function_json::{
     AuthLevel, Cardinality, EventHubTrigger, Function, HttpTrigger, OutputKind, QueueTrigger, RetryPolicy,
     TimerTrigger, Trigger, read_functions,

@@ -2,7 +2,7 @@ use std::{collections::HashMap, path::Path, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{HostJson, OutputKind, RetryPolicy, Schedule, Trigger, read_functions, reader::time_span};
+use super::{HostJson, OutputKind, QueueName, RetryPolicy, Schedule, Trigger, read_functions, reader::time_span};
 use crate::error::HostErrorKind;
 
 fn host_json(text: &str) -> Result<HostJson, String> {
@@ -70,6 +70,10 @@ fn host_json_errors_name_the_key() {
             r#"{"version":"2.0","extensions":{"queues":{"batchsize":3}}}"#,
             "extensions.queues.batchsize: is not understood",
         ),
+        (
+            r#"{"version":"2.0","extensions":{"queues":{"maxPollingInterval":"00:00:00.099"}}}"#,
+            "maxPollingInterval: must not be less",
+        ),
         (r#"{"version":"2.0","extensions":{"eventHubs":{"minEventBatchSize":200}}}"#, "minEventBatchSize: must not"),
         (r#"{"version":"2.0","extensions":{"kafka":{}}}"#, "extensions.kafka: is not understood"),
         (r#"{"version":"2.0","customHandler":{"http":{}}}"#, "customHandler.http: routes cannot be mixed"),
@@ -92,7 +96,10 @@ fn functions() {
     .unwrap();
     let Trigger::EventHub(trigger) = &function.trigger else { panic!("wrong trigger") };
     assert_eq!((trigger.hub.as_str(), trigger.consumer_group.as_str()), ("clicks-eu", "$Default"));
-    assert_eq!(function.outputs[0].kind, OutputKind::Queue("tasks".to_owned()));
+    assert_eq!(
+        function.outputs[0].kind,
+        OutputKind::Queue(QueueName { connection: "S".to_owned(), queue: "tasks".to_owned() })
+    );
     assert_eq!(function.retry.unwrap().max_retries, None);
     let http = r#"{"bindings":[{"type":"httpTrigger","name":"req","direction":"in"},{"type":"http","name":"res","direction":"out"}]}"#;
     assert!(matches!(function_json(http).unwrap().trigger, Trigger::Http(trigger) if trigger.plain));

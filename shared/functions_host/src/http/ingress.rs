@@ -4,7 +4,6 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::Response,
 };
-use chrono::Utc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -49,8 +48,8 @@ pub(super) fn events(core: &Core, hub: &str, headers: &HeaderMap, body: &[u8]) -
 }
 
 /// `POST /queues/{queue}/messages`: the body is the message as the function will see it.
-pub(super) fn message(core: &Core, queue: &str, body: &[u8]) -> Response {
-    match core.queues.enqueue(queue, body.to_vec(), Utc::now()) {
+pub(super) async fn message(core: &Core, queue: &str, body: &[u8]) -> Response {
+    match core.enqueue(queue, body).await {
         Ok(id) => json_response(StatusCode::CREATED, &json!({"MessageId": id})),
         Err(error) => failure(&error),
     }

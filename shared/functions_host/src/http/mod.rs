@@ -65,7 +65,7 @@ async fn handle(State(core): State<Arc<Core>>, request: Request<Body>) -> Respon
             Some(refusal) => refusal,
         },
         (&Method::POST, ["queues", queue, "messages"]) => match refusal(&core, &parts) {
-            None => ingress::message(&core, queue, &body),
+            None => ingress::message(&core, queue, &body).await,
             Some(refusal) => refusal,
         },
         (&Method::POST, ["admin", "functions", name]) => run_timer(&core, &parts, name),

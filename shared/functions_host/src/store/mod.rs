@@ -1,4 +1,4 @@
-//! What survives a restart: queues, event logs, checkpoints, schedule status. Everything is written before it is
+//! What survives a restart: local queues, event logs, checkpoints, schedule status. Everything is written before it is
 //! acknowledged and nothing is fsynced: a killed process loses nothing, a lost machine may.
 
 mod event_log;
@@ -10,8 +10,8 @@ pub(crate) use event_log::Event;
 pub use event_log::EventIn;
 pub(crate) use hub::{Consumer, Hub};
 pub(crate) use journal::Journal;
-pub use queue::MAX_QUEUE_MESSAGE;
-pub(crate) use queue::{Delivery, Queue, Queues};
+pub(crate) use queue::LocalQueue;
+pub use queue::{Delivery, MAX_QUEUE_MESSAGE, Queue, Queues};
 
 pub use event_log::MAX_EVENT;
 

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chrono::{SecondsFormat, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     error::HostError,
     host::Core,
-    store::{Journal, Queues, create_dir},
+    store::{Journal, LocalQueue, create_dir},
 };
 
 const POLL_EVERY: Duration = Duration::from_millis(100);
@@ -30,8 +31,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove
 #[derive(Debug)]
 pub(crate) struct Landing {
     root: PathBuf,
-    queue: String,
-    queues: Arc<Queues>,
+    queue: Arc<LocalQueue>,
     state: Mutex<State>,
     progress: Mutex<Progress>,
 }
@@ -60,9 +60,8 @@ struct Announced {
 }
 
 impl Landing {
-    pub(crate) fn open(root: &Path, journal: &Path, queue: &str, queues: Arc<Queues>) -> Result<Self, HostError> {
+    pub(crate) fn open(root: &Path, journal: &Path, queue: Arc<LocalQueue>) -> Result<Self, HostError> {
         create_dir(root)?;
-        queues.queue(queue)?;
         let (journal, announced) = Journal::open(journal, |entries: Vec<Announced>| {
             let latest: HashMap<String, String> = entries.into_iter().map(|entry| (entry.path, entry.etag)).collect();
             let kept = latest.into_iter().filter(|(path, _)| root.join(path).exists());
@@ -70,7 +69,7 @@ impl Landing {
             (entries.iter().cloned().map(|entry| (entry.path, entry.etag)).collect(), entries)
         })?;
         let state = Mutex::new(State { journal, announced, unstable: BTreeMap::new(), sequencer: 0 });
-        Ok(Self { root: root.to_owned(), queue: queue.to_owned(), queues, state, progress: Mutex::default() })
+        Ok(Self { root: root.to_owned(), queue, state, progress: Mutex::default() })
     }
 
     /// Polls until the host stops.
@@ -143,7 +142,8 @@ impl Landing {
         let clock = u128::try_from(now.timestamp_micros()).unwrap_or_default();
         state.sequencer = clock.max(state.sequencer + 1);
         let event = blob_created(blob, metadata, state.sequencer, &now.to_rfc3339_opts(SecondsFormat::Millis, true));
-        self.queues.deliver_event(&self.queue, event.to_string().as_bytes(), now)?;
+        // Event Grid writes base64, whatever host.json expects.
+        self.queue.put(BASE64.encode(event.to_string()), now)?;
         let entry = Announced { path: blob.to_owned(), etag: etag(metadata) };
         state.journal.append(std::slice::from_ref(&entry))?;
         state.announced.insert(entry.path, entry.etag);

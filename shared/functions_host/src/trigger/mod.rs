@@ -1,6 +1,7 @@
 //! What fires functions. Each loop settles its trigger (deletes the message, writes the checkpoint) only after the
 //! handler has answered, and leaves it unsettled when the host is going down.
 
+pub(crate) mod backoff;
 pub(crate) mod event_hub;
 pub(crate) mod landing;
 pub(crate) mod queue;

@@ -53,9 +53,13 @@ async fn run(dir: &Path, function: &str, envelope: &Value) -> Response<Body> {
     let data = &envelope["Data"];
     let accepted = |answer: Value| axum::Json(answer).into_response();
     match function {
-        "message" | "parked" => match text(&data["msg"]).as_str() {
+        "message" | "parked" | "parked_message" => match text(&data["msg"]).as_str() {
             "fail" => (axum::http::StatusCode::INTERNAL_SERVER_ERROR, "no").into_response(),
             "hang" => hang(dir, "message-hangs").await,
+            "slow" => {
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                accepted(json!({"ReturnValue": "slow"}))
+            }
             "crash once" if once(dir, "crashed") => std::process::exit(7),
             "null" => accepted(Value::Null),
             "fan" => accepted(json!({"Outputs": {"tasks": ["{\"a\":1}", "test"]}, "Logs": ["fanned"]})),

@@ -23,7 +23,7 @@ async fn envelope_keys_and_forwarding() {
     let seen: Value = response.json().await.unwrap();
     assert_eq!(seen["Params"], json!({"container": "in", "path": "a/b c"}));
     assert_eq!((&seen["Body"], &seen["Query"]["force"]), (&json!("{}"), &json!("1")));
-    assert_eq!(host.queue_len("outbox"), 1);
+    assert_eq!(host.queue_len("outbox").await.unwrap(), 1);
 
     let plain = format!("{url}/api/plain?x=1");
     let response = client.put(&plain).header("x-mine", "7").body("hello").send().await.unwrap();

@@ -95,7 +95,7 @@ async fn queue_retries_then_poison() {
     let host = Host::start(config).await.unwrap();
     let mut receiver = host.subscribe();
     for body in ["good", "fail", "null", "fan"] {
-        host.enqueue("inbox", body.into()).unwrap();
+        host.enqueue("inbox", body.into()).await.unwrap();
     }
     host.wait_idle(LIMIT).await.unwrap();
     let reports = reports(&mut receiver);
@@ -106,8 +106,67 @@ async fn queue_retries_then_poison() {
     assert_eq!(nulls, 3);
     assert!(reports.iter().any(|report| report.ok && report.return_value == Some(json!("good"))));
     assert!(reports.iter().any(|report| report.ok && report.logs == ["fanned"]));
-    assert_eq!(host.queue_len("inbox-poison"), 2);
-    assert_eq!(host.queue_len("outbox"), 2, "the array of strings became two messages");
+    assert_eq!(host.queue_len("inbox-poison").await.unwrap(), 2);
+    assert_eq!(host.queue_len("outbox").await.unwrap(), 2, "the array of strings became two messages");
+    host.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_message_is_renewed_while_its_function_runs_and_goes_to_nobody_else() {
+    let (_dir, mut config) = app();
+    config.queue_visibility = Duration::from_millis(100);
+    let host = Host::start(config).await.unwrap();
+    let mut receiver = host.subscribe();
+    host.enqueue("inbox", b"slow".to_vec()).await.unwrap();
+    host.wait_idle(LIMIT).await.unwrap();
+    let reports = reports(&mut receiver);
+    assert_eq!(reports.len(), 1, "it was handed out again while it ran: {reports:?}");
+    assert!(reports[0].ok && reports[0].duration > Duration::from_millis(400));
+    host.shutdown().await;
+}
+
+#[tokio::test]
+async fn queues_of_a_storage_account_are_refused_where_they_cannot_be_served() {
+    let real = "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net";
+    let cases = [
+        (real, None, "the app settings: AzureWebJobsStorage: this host serves the storage emulator on this machine"),
+        ("UseDevelopmentStorage=true", Some("landing"), "where a watched folder announces nothing"),
+    ];
+    for (setting, landing, expected) in cases {
+        let (dir, mut config) = app();
+        config.env.push(("AzureWebJobsStorage".to_owned(), setting.to_owned()));
+        config.landing = landing.map(|folder| dir.path().join(folder));
+        let error = Host::start(config).await.unwrap_err();
+        assert_eq!(error.kind(), HostErrorKind::Config);
+        let text = error.to_string();
+        assert!(text.contains(expected) && !text.contains("c2VjcmV0"), "{text}");
+    }
+}
+
+/// As WebJobs does it: no poison queue of a poison queue, no release, and an end to it.
+#[tokio::test]
+async fn what_fails_in_a_poison_queue_comes_again_when_its_hiding_is_over_and_then_stays() {
+    let (dir, mut config) = app();
+    config.queue_visibility = Duration::from_millis(100);
+    let manifest = json!({"bindings": [
+        {"type": "queueTrigger", "direction": "in", "name": "msg", "queueName": "inbox-poison", "dataType": "binary"}]});
+    std::fs::create_dir_all(dir.path().join("app/parked_message")).unwrap();
+    std::fs::write(dir.path().join("app/parked_message/function.json"), manifest.to_string()).unwrap();
+    let host = Host::start(config).await.unwrap();
+    let mut receiver = host.subscribe();
+    host.enqueue("inbox-poison", b"good".to_vec()).await.unwrap();
+    assert!(next(&mut receiver).await.ok, "a trigger on a poison queue is like any other");
+    host.enqueue("inbox-poison", b"fail".to_vec()).await.unwrap();
+    let mut attempts = Vec::new();
+    for _ in 0..3 {
+        let report = next(&mut receiver).await;
+        attempts.push((report.ok, report.attempt));
+    }
+    assert_eq!(attempts, [(false, 1), (false, 2), (false, 3)]);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(receiver.try_recv().is_err(), "handed out more than maxDequeueCount times");
+    assert_eq!(host.queue_len("inbox-poison").await.unwrap(), 1, "it lies there");
+    assert_eq!(host.queue_len("inbox-poison-poison").await.unwrap(), 0);
     host.shutdown().await;
 }
 
@@ -164,13 +223,13 @@ async fn what_fails_because_the_host_stops_is_not_settled() {
     lay(&dir, "hang-events");
     let host = Host::start(config.clone()).await.unwrap();
     host.send_events("hub", events(&["0"])).unwrap();
-    host.enqueue("inbox", b"hang".to_vec()).unwrap();
+    host.enqueue("inbox", b"hang".to_vec()).await.unwrap();
     until(|| dir.path().join("events-hang").exists() && dir.path().join("message-hangs").exists()).await;
     host.shutdown().await; // functionTimeout ends both
     std::fs::remove_file(dir.path().join("hang-events")).unwrap();
     let host = Host::start(config).await.unwrap();
     let mut receiver = host.subscribe();
-    assert_eq!((host.queue_len("inbox"), host.queue_len("inbox-poison")), (1, 0));
+    assert_eq!((host.queue_len("inbox").await.unwrap(), host.queue_len("inbox-poison").await.unwrap()), (1, 0));
     let events = loop {
         let report = next(&mut receiver).await;
         if report.function == "events" {
@@ -200,7 +259,7 @@ async fn everything_survives_a_restart() {
     let (dir, config) = app();
     let host = Host::start(config.clone()).await.unwrap();
     host.send_events("hub", events(&["0", "1"])).unwrap();
-    host.enqueue("unread", b"kept".to_vec()).unwrap();
+    host.enqueue("unread", b"kept".to_vec()).await.unwrap();
     host.wait_idle(LIMIT).await.unwrap();
     let key = host.function_key().to_owned();
     assert!(matches!(Host::start(config.clone()).await, Err(functions_host::HostError::InUse { .. })));
@@ -217,7 +276,7 @@ async fn everything_survives_a_restart() {
     std::fs::write(&log, torn).unwrap();
     let host = Host::start(config).await.unwrap();
     let mut receiver = host.subscribe();
-    assert_eq!((host.function_key(), host.queue_len("unread")), (key.as_str(), 1));
+    assert_eq!((host.function_key(), host.queue_len("unread").await.unwrap()), (key.as_str(), 1));
     assert_eq!(host.send_events("hub", events(&["3"])).unwrap(), [(0, 3)]);
     host.wait_idle(LIMIT).await.unwrap();
     let reports = reports(&mut receiver);
@@ -236,17 +295,17 @@ async fn killed_and_timed_out_handlers_come_back() {
         let pid = host.handler_pid().unwrap();
         assert_eq!(host.kill_handler().await, Some(pid), "more often than the crash limit allows crashes");
         assert!(!Path::new(&format!("/proc/{pid}/exe")).exists());
-        host.enqueue("inbox", b"good".to_vec()).unwrap();
+        host.enqueue("inbox", b"good".to_vec()).await.unwrap();
         host.wait_idle(LIMIT).await.unwrap();
         assert_ne!(host.handler_pid(), Some(pid));
     }
     lay(&dir, "crashed");
-    host.enqueue("inbox", b"crash once".to_vec()).unwrap();
+    host.enqueue("inbox", b"crash once".to_vec()).await.unwrap();
     host.wait_idle(LIMIT).await.unwrap();
     reports(&mut receiver);
 
     let pid = host.handler_pid();
-    host.enqueue("inbox", b"hang".to_vec()).unwrap();
+    host.enqueue("inbox", b"hang".to_vec()).await.unwrap();
     let report = next(&mut receiver).await;
     assert!(report.error.as_deref().unwrap().contains("timed out"), "{report:?}");
     assert_ne!(host.handler_pid(), pid, "functionTimeout kills the whole process");
@@ -258,12 +317,16 @@ async fn the_third_crash_stops_the_host() {
     let (dir, mut config) = app();
     let host = Host::start(config.clone()).await.unwrap();
     lay(&dir, "exit");
-    host.enqueue("inbox", b"hang".to_vec()).unwrap();
+    host.enqueue("inbox", b"hang".to_vec()).await.unwrap();
     host.kill_handler().await;
     tokio::time::timeout(LIMIT, host.stopped()).await.unwrap();
     assert!(host.failure().unwrap().contains("crash 3"), "{:?}", host.failure());
     assert_eq!(host.wait_idle(LIMIT).await.unwrap_err().kind(), HostErrorKind::Handler);
-    assert_eq!((host.queue_len("inbox"), host.queue_len("inbox-poison")), (1, 0), "nothing was burned meanwhile");
+    assert_eq!(
+        (host.queue_len("inbox").await.unwrap(), host.queue_len("inbox-poison").await.unwrap()),
+        (1, 0),
+        "nothing was burned meanwhile"
+    );
     host.shutdown().await;
     config.crash_limit = 1;
     assert_eq!(Host::start(config.clone()).await.unwrap_err().kind(), HostErrorKind::Handler);

@@ -58,9 +58,6 @@ impl Entry {
             lines.push(txn(FENCE.to_owned(), fence, None));
         }
         for proposal in group {
-            if let Some((also, false)) = &proposal.settles {
-                lines.push(txn(also.id.clone(), also.version, also.expires.then_some(now_ms)));
-            }
             let removes = proposal.remove.iter().cloned();
             lines.extend(removes.map(|remove| Line { remove: Some(remove), ..Line::default() }));
             let adds = proposal.add.iter().map(|(file, data_change)| file.add_action(now_ms, *data_change));
@@ -102,7 +99,7 @@ fn transactions(state: &State, member: &Member, now_ms: i64, lines: &mut Vec<Lin
     lines.push(txn(producer.id.clone(), producer.version, producer.expires.then_some(now_ms)));
     let behind =
         |also: &&super::Producer| state.transactions.get(&also.id).is_none_or(|known| known.version < also.version);
-    if let Some(also) = raises.as_ref().filter(behind) {
+    for also in raises.iter().filter(behind) {
         lines.push(txn(also.id.clone(), also.version, also.expires.then_some(now_ms)));
     }
 }

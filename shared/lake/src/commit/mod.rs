@@ -111,14 +111,14 @@ pub(crate) struct Member {
     pub(crate) producer: Producer,
     /// The producer's version that its rows were made against.
     pub(crate) after: Option<i64>,
-    /// A producer that is brought up to a version by this commit, if it is not there yet.
-    pub(crate) raises: Option<Producer>,
+    /// Producers that are brought up to a version by this commit, where they are not there yet.
+    pub(crate) raises: Vec<Producer>,
     pub(crate) books: Books,
 }
 
 impl Member {
     pub(crate) fn new(producer: Producer, after: Option<i64>, books: Books) -> Self {
-        Self { producer, after, raises: None, books }
+        Self { producer, after, raises: Vec::new(), books }
     }
 
     /// Where its producer is, if that is not what its rows were made against.
@@ -152,9 +152,6 @@ pub(crate) type MayMatch = Arc<dyn Fn(&Add) -> bool + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Proposal {
     pub(crate) members: Vec<Member>,
-    /// Another producer whose delivery this commit settles too, and whether it was settled when this was planned. If
-    /// it is settled in between, its rows came in unseen: the plan is void.
-    pub(crate) settles: Option<(Producer, bool)>,
     /// Files, and whether their rows are new to the table.
     pub(crate) add: Vec<(StagedFile, bool)>,
     pub(crate) remove: Vec<Remove>,
@@ -200,10 +197,10 @@ impl Table {
     /// # Errors
     /// [`crate::ErrorKind::Retryable`] when the store does not answer: deliver the same input again.
     pub async fn append(&self, append: Append, after: Option<i64>) -> Result<Outcome, LakeError> {
-        self.append_raising(append, after, None).await
+        self.append_raising(append, after, Vec::new()).await
     }
 
-    /// [`Table::append`] that also brings another producer up to a version, should it not be there yet.
+    /// [`Table::append`] that also brings other producers up to a version, should they not be there yet.
     ///
     /// # Errors
     /// As [`Table::append`].
@@ -211,9 +208,10 @@ impl Table {
         &self,
         Append { producer, rows, books }: Append,
         after: Option<i64>,
-        raises: Option<Producer>,
+        raises: Vec<Producer>,
     ) -> Result<Outcome, LakeError> {
         let member = Member { producer, after, raises, books };
+        let kept = rows.kept;
         match rows.content {
             Content::Frame(frame) => self.writer.append_frame(member, frame).await,
             Content::Files(files) => {
@@ -221,7 +219,7 @@ impl Table {
                 let proposal =
                     Proposal { members: vec![member.clone()], add, operation: "WRITE", ..Proposal::default() };
                 let verdict = self.writer.propose(proposal).await?;
-                if matches!(verdict, Verdict::Moved(_)) {
+                if matches!(verdict, Verdict::Moved(_)) && !kept {
                     self.writer.discard(&files).await;
                 }
                 Ok(member.outcome(&verdict))

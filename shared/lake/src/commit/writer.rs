@@ -287,8 +287,8 @@ impl Writer {
                 (moved(&known, proposal), known.version, known.layout.missing(&proposal.columns))
             };
             let ids = || {
-                let members = proposal.members.iter().map(|member| &member.producer.id);
-                members.chain(proposal.settles.iter().map(|(also, _)| &also.id))
+                let members = proposal.members.iter();
+                members.flat_map(|member| [&member.producer].into_iter().chain(&member.raises).map(|also| &also.id))
             };
             let alone = |proposal: &Proposal| {
                 proposal.unseen.is_some() || !proposal.details.is_empty() || !proposal.columns.is_empty()
@@ -308,8 +308,9 @@ impl Writer {
                 _ => match self.still_valid(&mut waiting.proposal).await {
                     Ok(()) => {
                         let proposal = &waiting.proposal;
-                        seen.extend(proposal.members.iter().map(|member| member.producer.id.clone()));
-                        seen.extend(proposal.settles.iter().map(|(also, _)| also.id.clone()));
+                        seen.extend(proposal.members.iter().flat_map(|member| {
+                            [&member.producer].into_iter().chain(&member.raises).map(|also| also.id.clone())
+                        }));
                         removed.extend(proposal.remove.iter().map(|remove| remove.path.clone()));
                         remaining.push(waiting);
                     }
@@ -320,8 +321,8 @@ impl Writer {
         *group = remaining;
     }
 
-    /// Whether nothing that was committed since stands against a proposal: the lease is still the newest, what it
-    /// settles is not settled otherwise, the files it removes are there, and no rows came in that it should have seen.
+    /// Whether nothing that was committed since stands against a proposal: the lease is still the newest,
+    /// the files it removes are there, and no rows came in that it should have seen.
     async fn still_valid(&self, proposal: &mut Proposal) -> Result<(), LakeError> {
         let table = || self.at.name.clone();
         let newest = {
@@ -329,11 +330,6 @@ impl Writer {
             let fence = known.transactions.get(FENCE).map_or(i64::MIN, |known| known.version);
             if let Some(ours) = proposal.fence.filter(|ours| *ours < fence) {
                 return Err(LakeError::LeaseLost { table: table(), fence: ours, newer: fence });
-            }
-            if let Some((also, false)) = &proposal.settles
-                && known.transactions.contains_key(&also.id)
-            {
-                return Err(LakeError::SettledMeanwhile { table: table(), version: known.version });
             }
             known.version
         };

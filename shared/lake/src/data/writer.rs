@@ -12,6 +12,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use polars::prelude::*;
+use serde::{Deserialize, Serialize};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::encode::{EncodedFile, OpenFile, Partition, concat, encode, split};
@@ -66,6 +67,30 @@ impl StagedFile {
 pub struct Staged {
     pub(crate) content: Content,
     rows: u64,
+    /// Somebody else refers to the files too: they are not discarded when these rows are not committed.
+    pub(crate) kept: bool,
+}
+
+/// [`Staged`] rows as files, told apart from the process that wrote them: what one instance wrote another can commit,
+/// as long as vacuum does not take the files for orphans.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FileList(Vec<ListedFile>);
+
+impl FileList {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedFile {
+    path: String,
+    partition_values: Partition,
+    size: u64,
+    rows: u64,
+    stats: String,
 }
 
 #[derive(Debug, Clone)]
@@ -76,11 +101,11 @@ pub(crate) enum Content {
 
 impl Staged {
     fn of_frame(frame: DataFrame) -> Self {
-        Self { rows: frame.height() as u64, content: Content::Frame(frame) }
+        Self { rows: frame.height() as u64, content: Content::Frame(frame), kept: false }
     }
 
     pub(crate) fn of_files(files: Vec<StagedFile>) -> Self {
-        Self { rows: files.iter().map(|file| file.rows).sum(), content: Content::Files(files) }
+        Self { rows: files.iter().map(|file| file.rows).sum(), content: Content::Files(files), kept: false }
     }
 
     pub fn rows(&self) -> u64 {
@@ -102,9 +127,43 @@ impl Table {
         writer.finish().await
     }
 
+    /// Writes what is in memory and names all files.
+    pub async fn list_files(self: &Arc<Self>, staged: Staged) -> Result<FileList, LakeError> {
+        let listed = |file: StagedFile| ListedFile {
+            path: file.log_path,
+            partition_values: file.partition_values,
+            size: file.size,
+            rows: file.rows,
+            stats: file.stats,
+        };
+        Ok(FileList(self.writer.into_files(staged).await?.into_iter().map(listed).collect()))
+    }
+
+    /// Rows that are in files which other processes wrote and listed. Whatever becomes of them, the files stay: vacuum
+    /// takes those that no commit names.
+    ///
+    /// # Errors
+    /// A path that leaves the table's folder.
+    pub fn listed(&self, lists: impl IntoIterator<Item = FileList>) -> Result<Staged, LakeError> {
+        let staged = |file: ListedFile| {
+            let object = object_path(&self.at.root, &file.path);
+            let object = object.map_err(|message| self.at.corrupt(&file.path, message))?;
+            let ListedFile { path: log_path, partition_values, size, rows, stats } = file;
+            Ok(StagedFile { log_path, object, partition_values, size, rows, stats })
+        };
+        let files = lists.into_iter().flat_map(|list| list.0).map(staged).collect::<Result<_, LakeError>>()?;
+        Ok(Staged { kept: true, ..Staged::of_files(files) })
+    }
+
+    /// Gives up files that nobody else was told of.
+    pub async fn discard_listed(&self, list: FileList) -> Result<(), LakeError> {
+        self.discard(Staged { kept: false, ..self.listed([list])? }).await;
+        Ok(())
+    }
+
     /// Gives up rows that were staged and never proposed to the log. Files that cannot be deleted are left to vacuum.
     pub async fn discard(&self, staged: Staged) {
-        if let Content::Files(files) = staged.content {
+        if let (Content::Files(files), false) = (staged.content, staged.kept) {
             self.writer.discard(&files).await;
         }
     }
@@ -154,15 +213,15 @@ impl TableWriter {
     pub async fn finish(self) -> Result<Staged, LakeError> {
         match self.spilled {
             Some(files) => files.finish().await.map(Staged::of_files),
-            None if self.held.windows(2).any(|pair| pair[0].schema() != pair[1].schema()) => {
-                let mut files = self.writer.files();
-                for frame in self.held {
-                    files.write(frame).await?;
-                }
-                files.finish().await.map(Staged::of_files)
-            }
             None => {
-                let frame = concat(self.held).map_err(|source| self.writer.frame_error("concatenate", source))?;
+                // The table may have got columns since the first rows came: all of them can share a file again.
+                let mut held = self.held;
+                while held.windows(2).any(|pair| pair[0].schema() != pair[1].schema()) {
+                    for frame in &mut held {
+                        *frame = self.writer.conform_again(std::mem::take(frame)).await?;
+                    }
+                }
+                let frame = concat(held).map_err(|source| self.writer.frame_error("concatenate", source))?;
                 Ok(Staged::of_frame(frame))
             }
         }

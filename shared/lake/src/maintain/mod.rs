@@ -3,6 +3,7 @@
 //! All of it is safe without a lease; under one, nobody else does the same work at the same time.
 
 mod checkpoint;
+mod due;
 mod log_cleanup;
 mod vacuum;
 

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use object_store::{ObjectMeta, ObjectStoreExt, PutPayload};
+use object_store::ObjectMeta;
 
 use crate::error::LakeError;
 use crate::log::state::{Read, State};
@@ -47,22 +47,13 @@ impl Table {
         every: Duration,
         options: VacuumOptions,
     ) -> Result<Option<VacuumReport>, LakeError> {
-        let marker = self.at.root.clone().join("_weir_maintenance").join("vacuumed");
-        let done = match self.at.store.head(&marker).await {
-            Ok(object) => Some(object.last_modified.timestamp_millis()),
-            Err(object_store::Error::NotFound { .. }) => None,
-            Err(error) => return Err(self.at.store_error("read", &marker, error)),
-        };
-        let due_ms = (self.options.now_ms)().saturating_sub(i64::try_from(every.as_millis()).unwrap_or(i64::MAX));
-        if done.is_some_and(|done_ms| done_ms > due_ms) {
+        if !self.is_due("vacuumed", every).await? {
             return Ok(None);
         }
         let report = self.vacuum(options).await?;
-        if options.dry_run {
-            return Ok(Some(report));
+        if !options.dry_run {
+            self.mark_done("vacuumed").await?;
         }
-        let put = self.at.store.put(&marker, PutPayload::default()).await;
-        put.map_err(|error| self.at.store_error("write", &marker, error))?;
         Ok(Some(report))
     }
 

@@ -223,8 +223,7 @@ impl Table {
 
     /// Whether a rewrite that failed is worth a new plan; waits a moment if so.
     async fn replan(&self, error: &LakeError, attempt: u32) -> bool {
-        let lost = matches!(error, LakeError::RewriteConflict { .. } | LakeError::SettledMeanwhile { .. });
-        if !lost || attempt >= ATTEMPTS {
+        if !matches!(error, LakeError::RewriteConflict { .. }) || attempt >= ATTEMPTS {
             return false;
         }
         tokio::time::sleep(self.options.jitter(PAUSE * attempt)).await;

@@ -36,8 +36,8 @@ struct OfSource {
     positions: Option<RangeInclusive<i64>>,
     keys: Arc<Keys>,
     member: Member,
-    /// Another producer whose delivery is settled, too.
-    settles: Option<Producer>,
+    /// The version of its producer that it was made against, where that matters.
+    made_after: Option<Option<i64>>,
     /// The new rows; they outlive a plan.
     files: Vec<StagedFile>,
 }
@@ -46,6 +46,10 @@ struct OfSource {
 impl Rewrite for OfSource {
     fn member(&self) -> &Member {
         &self.member
+    }
+
+    fn made_after(&self) -> Option<Option<i64>> {
+        self.made_after
     }
 
     fn may_be_in(&self, file: &FileEntry) -> bool {
@@ -60,13 +64,10 @@ impl Rewrite for OfSource {
         Ok(Found::of(&theirs & &within))
     }
 
-    async fn proposal(&self, _: &Arc<Table>, progress: &Progress) -> Result<(Proposal, Vec<StagedFile>), LakeError> {
-        let settled =
-            |also: &Producer| progress.state.as_ref().is_some_and(|state| state.transactions.contains_key(&also.id));
+    async fn proposal(&self, _: &Arc<Table>, _: &Progress) -> Result<(Proposal, Vec<StagedFile>), LakeError> {
         let bounds = self.positions.as_ref().map(|positions| json!([positions.start(), positions.end()]));
         let (keys, positions) = (Arc::clone(&self.keys), self.positions.clone());
         let proposal = Proposal {
-            settles: self.settles.as_ref().map(|also| (also.clone(), settled(also))),
             members: vec![self.member.clone()],
             add: self.files.iter().cloned().map(|file| (file, true)).collect(),
             unseen: Some(Arc::new(move |add| {
@@ -103,36 +104,40 @@ fn may_hold(
 impl Table {
     /// Replaces rows of one source in one commit. Files that hold other rows too are rewritten.
     pub async fn replace_source(self: &Arc<Self>, replacement: Replacement) -> Result<Outcome, LakeError> {
-        self.replace(replacement, None).await
+        self.replace(replacement, None, Vec::new()).await
     }
 
-    /// [`Table::replace_source`] whose commit also settles the delivery of another producer: the event of the very
-    /// blob that is being reprocessed.
-    pub async fn replace_source_settling(
+    /// [`Table::replace_source`] by a producer that must still be where it was when the rows were made: if it has
+    /// moved since, nothing is written and the answer says how far it is. Also brings other producers up to a version,
+    /// where they are not there yet.
+    pub async fn replace_source_after(
         self: &Arc<Self>,
         replacement: Replacement,
-        settles: Producer,
+        after: Option<i64>,
+        raises: Vec<Producer>,
     ) -> Result<Outcome, LakeError> {
-        self.replace(replacement, Some(settles)).await
+        self.replace(replacement, Some(after), raises).await
     }
 
     async fn replace(
         self: &Arc<Self>,
         Replacement { source, positions, producer, rows, books }: Replacement,
-        settles: Option<Producer>,
+        made_after: Option<Option<i64>>,
+        raises: Vec<Producer>,
     ) -> Result<Outcome, LakeError> {
+        let kept = rows.kept;
         let files = self.writer.into_files(rows).await?;
         let keys = df!(SOURCE => [source.as_str()]).and_then(|keys| Keys::of(&keys));
         let keys = Arc::new(keys.map_err(|error| self.rewrite_error(error))?);
-        let member = Member::new(producer, None, books);
-        let request = OfSource { source, positions, keys, member: member.clone(), settles, files: files.clone() };
+        let member = Member { raises, ..Member::new(producer, None, books) };
+        let request = OfSource { source, positions, keys, member: member.clone(), made_after, files: files.clone() };
         let outcome = self.rewrite(request).await;
         // Given up for good, or settled by somebody else: nothing refers to what this request brought.
         let unused = match &outcome {
             Ok((verdict, ..)) => matches!(verdict, Verdict::Moved(_)),
             Err(error) => error.kind() == ErrorKind::Conflict,
         };
-        if unused {
+        if unused && !kept {
             self.writer.discard(&files).await;
         }
         Ok(member.outcome(&outcome?.0))

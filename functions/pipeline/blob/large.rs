@@ -1,0 +1,283 @@
+//! Blobs that are too large for one go. Those that can be cut are read in parts, on as many instances as there are; the
+//! others piece by piece, so that a kill costs one piece. Either way what is written is noted beside the table, and
+//! whoever writes the last of it commits all of it.
+//!
+//! Parts and pieces may be written twice, at the same time, in any order: the first note stands, and the files of the
+//! second are given up.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use weir_lake::Table;
+
+use super::collect::{Collected, Collector};
+use super::pieces::{self, MAX_AGE_MS, Outline, Piece, Pieces, Resume, key};
+use super::publish::{Claim, source_of};
+use super::records::{Extent, Records};
+use super::{Job, Opened, plan};
+use crate::app::now_ms;
+use crate::error::AppError;
+use crate::pipeline::{Done, Outcome};
+use crate::tasks::Task;
+
+/// Parts of a blob number their records apart: `part · 2^40 + row`.
+const PART_POSITIONS: i64 = 1 << 40;
+/// Blobs whose progress is told.
+const MAX_TOLD: usize = 100;
+
+/// One part of a blob version, as a task names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PartRef {
+    /// Of the reading that it belongs to.
+    pub(crate) key: String,
+    /// From 0.
+    pub(crate) part: u32,
+    pub(crate) parts: u32,
+}
+
+/// What became of reading a blob from its beginning to its end.
+pub(super) enum Read<'a> {
+    Whole(Collected<'a>),
+    /// All pieces but the last are noted.
+    Pieces(Vec<Piece>, Piece),
+    HandedOn(Done),
+}
+
+impl<'a> Job<'a> {
+    fn pieces(&self, table: &Arc<Table>, etag: &str) -> (Pieces, String) {
+        let source = source_of(self.dataset, self.at, etag);
+        let key = key(self.dataset, &source, etag, self.request);
+        (Pieces::of(table, &key), key)
+    }
+
+    fn outline(&self, opened: &Opened<'_>, parts: Option<u32>) -> Outline {
+        Outline {
+            source: opened.claim.source.clone(),
+            etag: opened.blob.etag().to_owned(),
+            parts,
+            bytes: opened.blob.size(),
+            by: self.message.map(str::to_owned),
+        }
+    }
+
+    /// Hands out the parts that are not written yet.
+    pub(super) async fn hand_out(&self, opened: &Opened<'a>, parts: u32) -> Result<Done, AppError> {
+        let (pieces, key) = self.pieces(&opened.claim.table, opened.blob.etag());
+        let written = pieces.written(now_ms()).await?;
+        let outline = pieces.outline(&self.outline(opened, Some(parts))).await?;
+        // Another message has handed them out, and is delivered until it has: not twice.
+        if self.message.is_some() && outline.by.is_some() && outline.by.as_deref() != self.message {
+            return self.done(Outcome::InProgress);
+        }
+        let missing = (0..parts).filter(|part| !written.numbers.contains(part));
+        let mut tasks: Vec<Task> = missing.map(|part| self.part_task(opened, &key, part, parts)).collect();
+        if tasks.is_empty() {
+            // All are written and whoever wrote the last one did not live to commit them.
+            tasks.push(self.part_task(opened, &key, 0, parts));
+        }
+        Ok(self.done(Outcome::HandedOut)?.with(tasks))
+    }
+
+    fn part_task(&self, opened: &Opened<'_>, key: &str, part: u32, parts: u32) -> Task {
+        Task::IngestPart {
+            dataset: self.dataset.contract.name.clone(),
+            container: self.at.container.clone(),
+            path: self.at.path.clone(),
+            etag: opened.blob.etag().to_owned(),
+            request: self.request.map(str::to_owned),
+            part: PartRef { key: key.to_owned(), part, parts },
+        }
+    }
+
+    fn again(&self, etag: &str) -> Task {
+        Task::IngestBlob {
+            dataset: self.dataset.contract.name.clone(),
+            container: self.at.container.clone(),
+            path: self.at.path.clone(),
+            etag: Some(etag.to_owned()),
+            request: self.request.map(str::to_owned),
+        }
+    }
+
+    /// Writes one part, and commits the blob if that was the last. `None` when a table moved meanwhile.
+    pub(super) async fn part(&self, part: &PartRef) -> Result<Option<Done>, AppError> {
+        let opened = match self.look().await? {
+            super::Look::Fresh(opened) => opened,
+            super::Look::Settled => return self.done(Outcome::AlreadyCommitted).map(Some),
+            super::Look::Dead(outcome) => return self.done(outcome).map(Some),
+        };
+        let etag = opened.blob.etag().to_owned();
+        let (pieces, key) = self.pieces(&opened.claim.table, &etag);
+        let written = pieces.written(now_ms()).await?;
+        if key != part.key || written.expired {
+            // The contract has changed since, or the others' work is too old: cut and hand out anew.
+            return Ok(Some(self.done(Outcome::HandedOut)?.with(vec![self.again(&etag)])));
+        }
+        if !written.numbers.contains(&part.part) {
+            self.write_part(&opened, &pieces, part).await?;
+        }
+        let written = pieces.written(now_ms()).await?;
+        if (0..part.parts).any(|number| !written.numbers.contains(&number)) {
+            return self.done(Outcome::PartWritten).map(Some);
+        }
+        let mut all = Vec::new();
+        for number in 0..part.parts {
+            // Gone: somebody committed them all and cleared up.
+            let Some(piece) = pieces.get(number).await? else { return Ok(None) };
+            all.push(piece);
+        }
+        // The claim was taken before the part was read, and much may have happened since.
+        let opened = match self.look().await? {
+            super::Look::Fresh(opened) => opened,
+            super::Look::Settled => return self.done(Outcome::AlreadyCommitted).map(Some),
+            super::Look::Dead(outcome) => return self.done(outcome).map(Some),
+        };
+        self.put_together(&opened, all, None).await
+    }
+
+    async fn write_part(&self, opened: &Opened<'a>, pieces: &Pieces, part: &PartRef) -> Result<(), AppError> {
+        let parts = plan::cut(opened.blob.size(), self.dataset.contract.format.split_bytes);
+        let index = usize::try_from(part.part).unwrap_or(usize::MAX);
+        let Some(range) = parts.get(index).cloned() else {
+            return Err(AppError::Task { message: "the blob has no such part".to_owned() });
+        };
+        let _permit = self.runtime.budget.take(super::FOOTPRINT_BYTES).await;
+        let lineage = self.lineage(opened.blob.etag());
+        let first = i64::from(part.part) * PART_POSITIONS + 1;
+        let extent = Extent::Part(range, first);
+        let mut source = Records::open(self.dataset, self.at, opened.blob.clone(), lineage, extent).await?;
+        let mut collector = Collector::new(self.runtime, self.dataset).await?;
+        source.give(&mut collector, u64::MAX).await?;
+        let piece = collector.finish().await?.into_piece().await?;
+        self.note(&opened.claim, pieces, part.part, piece).await?;
+        Ok(())
+    }
+
+    /// Notes a piece, or gives its files up because somebody else has noted it. Returns the one that stands.
+    async fn note(&self, claim: &Claim<'_>, pieces: &Pieces, number: u32, piece: Piece) -> Result<Piece, AppError> {
+        let (standing, own) = pieces.put(number, &piece).await?;
+        if !own {
+            claim.table.discard_listed(piece.clean).await?;
+            if !piece.refused.is_empty() {
+                self.runtime.lake.table(&self.dataset.quarantine).await?.discard_listed(piece.refused).await?;
+            }
+        }
+        Ok(standing)
+    }
+
+    /// Reads a blob from where the notes end. A blob that ends before its first piece is full leaves no note.
+    pub(super) async fn stream(&self, opened: &Opened<'a>, resumable: bool) -> Result<Read<'a>, AppError> {
+        let etag = opened.blob.etag();
+        let (pieces, _) = self.pieces(&opened.claim.table, etag);
+        let mut done = Vec::new();
+        if resumable {
+            let written = pieces.written(now_ms()).await?;
+            while let Ok(number) = u32::try_from(done.len())
+                && written.numbers.contains(&number)
+                && let Some(piece) = pieces.get(number).await?
+            {
+                done.push(piece);
+            }
+        }
+        let piece_bytes = self.dataset.contract.format.split_bytes;
+        let from = |done: &[Piece]| done.last().and_then(|piece| piece.resume);
+        let mut source = self.records(opened, from(&done)).await?;
+        loop {
+            let mut collector = Collector::new(self.runtime, self.dataset).await?;
+            let ended = source.give(&mut collector, piece_bytes).await?;
+            let collected = collector.finish().await?;
+            if ended && done.is_empty() {
+                return Ok(Read::Whole(collected));
+            }
+            let mut piece = collected.into_piece().await?;
+            if ended {
+                return Ok(Read::Pieces(done, piece));
+            }
+            if done.is_empty() {
+                pieces.outline(&self.outline(opened, None)).await?;
+            }
+            piece.resume = Some(source.resume());
+            let number = u32::try_from(done.len()).unwrap_or(u32::MAX);
+            let standing = self.note(&opened.claim, &pieces, number, piece.clone()).await?;
+            if standing.resume != piece.resume {
+                // Another instance reads this blob too, and is to be followed.
+                source = self.records(opened, standing.resume).await?;
+            }
+            done.push(standing);
+            if Instant::now() >= self.hand_on_at {
+                return Ok(Read::HandedOn(self.done(Outcome::HandedOn)?.with(vec![self.again(etag)])));
+            }
+        }
+    }
+
+    async fn records(&self, opened: &Opened<'a>, from: Option<Resume>) -> Result<Records, AppError> {
+        let extent = from.map_or(Extent::Whole, Extent::From);
+        Records::open(self.dataset, self.at, opened.blob.clone(), self.lineage(opened.blob.etag()), extent).await
+    }
+
+    /// Commits what was written in parts or pieces. `rest` is not noted. `None` when a table moved meanwhile.
+    pub(super) async fn put_together(
+        &self,
+        opened: &Opened<'a>,
+        mut pieces: Vec<Piece>,
+        rest: Option<Piece>,
+    ) -> Result<Option<Done>, AppError> {
+        pieces.extend(rest);
+        let etag = opened.blob.etag();
+        let collected = Collected::joined(self.runtime, self.dataset, pieces).await?;
+        let delivery = collected.into_delivery(self.lineage(etag)).await?;
+        let published = opened.claim.publish(etag, delivery).await?;
+        if published.is_some() {
+            // What cannot be deleted is tidied up later.
+            if let Err(error) = self.pieces(&opened.claim.table, etag).0.clear().await {
+                tracing::debug!(%error, "notes of a committed blob stay");
+            }
+        }
+        published.map(Done::of).transpose()
+    }
+}
+
+/// How far a large blob is that is not committed yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Progress {
+    pub(crate) source: String,
+    pub(crate) etag: String,
+    pub(crate) bytes: u64,
+    /// Parts, or pieces, that are written.
+    pub(crate) written: usize,
+    /// `null` for a blob that is read piece by piece.
+    pub(crate) parts: Option<u32>,
+    pub(crate) since_ms: i64,
+}
+
+/// The large blobs that are being read, as far as there are few enough to be told.
+pub(crate) async fn progress(table: &Arc<Table>) -> Result<Vec<Progress>, AppError> {
+    let notes = table.staged_work().await?;
+    let mut told = Vec::new();
+    for notes in notes.chunk_by(|left, right| left.key == right.key).take(MAX_TOLD) {
+        let written = pieces::written(notes);
+        let Some(key) = notes.first().map(|note| note.key.as_str()) else { continue };
+        let Some(Outline { source, etag, parts, bytes, .. }) = Pieces::of(table, key).read_outline().await? else {
+            continue;
+        };
+        let since_ms = written.since_ms.unwrap_or_default();
+        told.push(Progress { source, etag, bytes, written: written.numbers.len(), parts, since_ms });
+    }
+    Ok(told)
+}
+
+/// Deletes notes that nobody will continue. Their files go with the next vacuum.
+pub(crate) async fn tidy(table: &Arc<Table>) -> Result<usize, AppError> {
+    let notes = table.staged_work().await?;
+    let mut tidied = 0;
+    for notes in notes.chunk_by(|left, right| left.key == right.key) {
+        let newest = notes.iter().map(|note| note.made_ms).max().unwrap_or_default();
+        if let Some(note) = notes.first().filter(|_| now_ms() - newest > MAX_AGE_MS) {
+            Pieces::of(table, &note.key).clear().await?;
+            tidied += 1;
+        }
+    }
+    Ok(tidied)
+}

@@ -1,0 +1,247 @@
+//! One version of one blob, into its dataset: read whole, in parts on many instances, or piece by piece; visible in one
+//! commit of each table, whichever way.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `plan.rs` | how a blob is read, from its size, format and contract; pure |
+//! | `records.rs` | a blob, or a part of it, as transformed chunks |
+//! | `collect.rs` | chunks → rows that are ready to be committed |
+//! | `pieces.rs` | notes about what was written and not committed yet |
+//! | `large.rs` | parts, pieces, and who puts them together |
+//! | `publish.rs` | the commits, and why they are right |
+//! | `stamp.rs` | the transaction id |
+
+mod collect;
+mod large;
+mod pieces;
+mod plan;
+mod publish;
+mod records;
+mod stamp;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weir_intake::{Blob, ErrorKind};
+use weir_transform::Lineage;
+
+use self::collect::Collector;
+use self::large::Read;
+use self::plan::Plan;
+use self::publish::{Claim, source_of};
+use super::{Done, Outcome, Receipt};
+use crate::app::{App, Dataset, Runtime};
+use crate::error::AppError;
+
+pub(crate) use self::large::{PartRef, Progress, progress, tidy};
+
+/// What one blob in work takes at most, as measured: ranges, two chunks, their frames, open files and an upload.
+const FOOTPRINT_BYTES: u64 = 384 * 1024 * 1024;
+/// A small blob takes about this many times its size.
+const FOOTPRINT_FACTOR: u64 = 8;
+/// Others that may get in between before the host is asked to deliver again.
+const ATTEMPTS: u32 = 5;
+
+/// Where a blob is: container, name in it, and the version its event speaks of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BlobRef {
+    pub(crate) container: String,
+    pub(crate) path: String,
+    pub(crate) etag: Option<String>,
+}
+
+/// Why a blob is to be read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cause<'a> {
+    /// A request to read it again although its rows are there. The same request is carried out once.
+    pub(crate) request: Option<&'a str>,
+    /// The message that is being handled: the same in each delivery of it.
+    pub(crate) message: Option<&'a str>,
+}
+
+/// One blob, and why.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    runtime: &'a Runtime,
+    dataset: &'a Arc<Dataset>,
+    at: &'a BlobRef,
+    request: Option<&'a str>,
+    message: Option<&'a str>,
+    /// Work that can be handed on is handed on then.
+    hand_on_at: Instant,
+}
+
+/// A version of a blob that was certainly the newest after the claim had been taken.
+struct Opened<'a> {
+    claim: Claim<'a>,
+    blob: Blob,
+}
+
+enum Look<'a> {
+    Fresh(Opened<'a>),
+    Settled,
+    /// Deleted, or overwritten by a version that has an event of its own.
+    Dead(Outcome),
+}
+
+/// Ingests a blob once, or again for a request.
+pub(crate) async fn ingest(app: &App, dataset: &str, at: &BlobRef, cause: Cause<'_>) -> Result<Done, AppError> {
+    let runtime = app.runtime().await?;
+    let dataset = runtime.dataset(dataset)?;
+    let job = Job::new(app, runtime, dataset, at, cause);
+    for _ in 0..ATTEMPTS {
+        let opened = match job.look().await? {
+            Look::Fresh(opened) => opened,
+            Look::Settled => return job.done(Outcome::AlreadyCommitted),
+            Look::Dead(outcome) => return job.done(outcome),
+        };
+        match job.ingest_opened(&opened).await {
+            Ok(Some(done)) => return Ok(done),
+            Ok(None) => tracing::info!(source = opened.claim.source, "another delivery of this blob got in between"),
+            // Looked at anew: the answer is the same as if it had come first.
+            Err(AppError::Intake(error)) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Gone) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(AppError::Moved { producer: format!("blob:{}/{}", at.container, at.path), attempts: ATTEMPTS })
+}
+
+/// One part of a large blob; whoever finishes the last one commits them all.
+pub(crate) async fn ingest_part(
+    app: &App,
+    dataset: &str,
+    at: &BlobRef,
+    part: &PartRef,
+    cause: Cause<'_>,
+) -> Result<Done, AppError> {
+    let runtime = app.runtime().await?;
+    let dataset = runtime.dataset(dataset)?;
+    let job = Job::new(app, runtime, dataset, at, cause);
+    for _ in 0..ATTEMPTS {
+        match job.part(part).await {
+            Ok(Some(done)) => return Ok(done),
+            Ok(None) => {}
+            Err(AppError::Intake(error)) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Gone) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(AppError::Moved { producer: format!("blob:{}/{}", at.container, at.path), attempts: ATTEMPTS })
+}
+
+/// Takes out the rows of a blob that was deleted, if its contract says so and it has not come back.
+pub(crate) async fn remove(app: &App, dataset: &str, at: &BlobRef) -> Result<Done, AppError> {
+    let runtime = app.runtime().await?;
+    let dataset = runtime.dataset(dataset)?;
+    let at = BlobRef { etag: None, ..at.clone() };
+    let job = Job::new(app, runtime, dataset, &at, Cause::default());
+    if !dataset.contract.follows_deletions() {
+        return job.done(Outcome::Kept);
+    }
+    for _ in 0..ATTEMPTS {
+        let claim = Claim::take(&job, source_of(dataset, &at, stamp::REMOVED)).await?;
+        if !claim.has_rows() {
+            return job.done(Outcome::Gone);
+        }
+        match job.open().await {
+            Ok(_) => return job.done(Outcome::Kept),
+            Err(AppError::Intake(error)) if error.kind() == ErrorKind::Gone => {}
+            Err(error) => return Err(error),
+        }
+        let nothing =
+            Collector::new(runtime, dataset).await?.finish().await?.into_delivery(job.lineage(stamp::REMOVED)).await?;
+        if let Some(receipt) = claim.publish(stamp::REMOVED, nothing).await? {
+            return Done::of(Receipt { outcome: Outcome::Removed, ..receipt });
+        }
+    }
+    Err(AppError::Moved { producer: format!("blob:{}/{}", at.container, at.path), attempts: ATTEMPTS })
+}
+
+/// Whether a table holds this version of a blob, as this process knows it.
+pub(crate) fn is_held(table: &weir_lake::Table, dataset: &Dataset, at: &BlobRef, etag: &str) -> bool {
+    stamp::holds(table.committed(&source_of(dataset, at, etag)), etag)
+}
+
+impl<'a> Job<'a> {
+    fn new(app: &App, runtime: &'a Runtime, dataset: &'a Arc<Dataset>, at: &'a BlobRef, cause: Cause<'a>) -> Self {
+        let Cause { request, message } = cause;
+        let enough: Duration = crate::app::deadline(&app.settings) / 2;
+        Self { runtime, dataset, at, request, message, hand_on_at: Instant::now() + enough }
+    }
+
+    /// Where the tables stand, and then the blob: in this order, which is what [`publish`] rests on.
+    async fn look(&self) -> Result<Look<'a>, AppError> {
+        let known = match (&self.at.etag, self.dataset.contract.replaces_versions()) {
+            (Some(etag), _) => Some(bare(etag).to_owned()),
+            (None, true) => None,
+            // The id is of one version, and nothing else moves it.
+            (None, false) => match self.open().await {
+                Ok(blob) => Some(blob.etag().to_owned()),
+                Err(AppError::Intake(error)) if error.kind() == ErrorKind::Gone => {
+                    return Ok(Look::Dead(Outcome::Gone));
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let claim = Claim::take(self, source_of(self.dataset, self.at, known.as_deref().unwrap_or_default())).await?;
+        // Answered before the blob is asked for: a redelivery may come when the blob is long gone.
+        if known.as_ref().is_some_and(|etag| claim.is_settled(etag)) {
+            return Ok(Look::Settled);
+        }
+        let dead = match self.open().await {
+            Ok(blob) if claim.is_settled(blob.etag()) => return Ok(Look::Settled),
+            Ok(blob) => return Ok(Look::Fresh(Opened { claim, blob })),
+            Err(AppError::Intake(error)) if error.kind() == ErrorKind::Gone => Outcome::Gone,
+            Err(AppError::Intake(error)) if error.kind() == ErrorKind::Changed => Outcome::Overwritten,
+            Err(error) => return Err(error),
+        };
+        if let Some(etag) = &known {
+            claim.clear_dead_version(etag).await?;
+        }
+        Ok(Look::Dead(dead))
+    }
+
+    async fn open(&self) -> Result<Blob, AppError> {
+        let store = self.runtime.landing()?.container(&self.at.container)?;
+        let path = object_store::path::Path::parse(&self.at.path)
+            .map_err(|_| AppError::BlobEvent { message: "the blob's name is not a path".to_owned() })?;
+        Ok(Blob::open(store, path, self.at.etag.as_deref()).await?)
+    }
+
+    /// `None` when a table moved meanwhile.
+    async fn ingest_opened(&self, opened: &Opened<'a>) -> Result<Option<Done>, AppError> {
+        let _permit = self.runtime.budget.take(footprint(&opened.blob)).await;
+        match plan::of(&self.dataset.contract, &self.at.path, &opened.blob).await? {
+            Plan::Parts(count) => self.hand_out(opened, count).await.map(Some),
+            Plan::Stream { resumable } => match self.stream(opened, resumable).await? {
+                Read::Whole(collected) => {
+                    let delivery = collected.into_delivery(self.lineage(opened.blob.etag())).await?;
+                    let published = opened.claim.publish(opened.blob.etag(), delivery).await?;
+                    published.map(Done::of).transpose()
+                }
+                Read::Pieces(pieces, rest) => self.put_together(opened, pieces, Some(rest)).await,
+                Read::HandedOn(done) => Ok(Some(done)),
+            },
+        }
+    }
+
+    fn lineage(&self, etag: &str) -> Lineage {
+        Lineage {
+            source: source_of(self.dataset, self.at, etag),
+            source_version: etag.to_owned(),
+            ingested_at_us: chrono::Utc::now().timestamp_micros(),
+        }
+    }
+
+    fn done(&self, outcome: Outcome) -> Result<Done, AppError> {
+        Done::of(Receipt::nothing(&self.dataset.contract.name, outcome))
+    }
+}
+
+fn footprint(blob: &Blob) -> u64 {
+    (1024 * 1024 + blob.size().saturating_mul(FOOTPRINT_FACTOR)).min(FOOTPRINT_BYTES)
+}
+
+fn bare(etag: &str) -> &str {
+    etag.trim_matches('"')
+}

@@ -1,0 +1,53 @@
+//! How a blob is read.
+
+use std::ops::Range;
+
+use weir_contract::{Compression, Contract};
+use weir_intake::{Blob, ChunkOptions, parts};
+
+use super::records::{CHUNK_BYTES, RANGE_BYTES};
+use crate::error::AppError;
+
+/// Messages that one blob becomes at most; the parts grow instead.
+const MAX_PARTS: u64 = 10_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Cut into so many parts, which are read on as many instances as there are.
+    Parts(u32),
+    /// By one instance, from the beginning to the end. `resumable`: another instance may have begun.
+    Stream { resumable: bool },
+}
+
+/// Looks into the blob only when it is large: its first bytes may say that it cannot be cut.
+pub(super) async fn of(contract: &Contract, path: &str, blob: &Blob) -> Result<Plan, AppError> {
+    let format = &contract.format;
+    let Ok(kind) = contract.resolve_format(path) else { return Ok(Plan::Stream { resumable: false }) };
+    if blob.size() <= format.split_bytes {
+        return Ok(Plan::Stream { resumable: seems_compressed(format.compression, path) });
+    }
+    if !format.splits(kind) {
+        return Ok(Plan::Stream { resumable: true });
+    }
+    let probe = blob.probe(&ChunkOptions::of(format, kind, RANGE_BYTES, CHUNK_BYTES)).await?;
+    let is_document = probe.is_array && contract.may_be_document(path);
+    if !probe.splits || is_document {
+        return Ok(Plan::Stream { resumable: true });
+    }
+    Ok(Plan::Parts(u32::try_from(cut(blob.size(), format.split_bytes).len()).unwrap_or(u32::MAX)))
+}
+
+/// A small blob that expands may be one that another instance has begun to read.
+fn seems_compressed(compression: Compression, path: &str) -> bool {
+    let named = [".gz", ".zst"].iter().any(|ending| path.to_ascii_lowercase().ends_with(ending));
+    match compression {
+        Compression::None => false,
+        Compression::Auto => named,
+        Compression::Gzip | Compression::Zstd => true,
+    }
+}
+
+/// The parts of a blob of so many bytes.
+pub(super) fn cut(size: u64, split_bytes: u64) -> Vec<Range<u64>> {
+    parts(size, split_bytes.max(size.div_ceil(MAX_PARTS)))
+}

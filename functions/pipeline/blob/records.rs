@@ -1,0 +1,251 @@
+//! A blob, or a part of it, as transformed chunks.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use weir_contract::FormatKind;
+use weir_intake::{Blob, ChunkOptions, Framing, Magic, Piece};
+use weir_transform::{CsvLayout, Lineage, Output, ParquetRows};
+
+use super::BlobRef;
+use super::collect::Collector;
+use super::pieces::Resume;
+use crate::app::Dataset;
+use crate::error::AppError;
+use crate::pipeline::compute;
+
+/// Bytes of one request to the store.
+pub(super) const RANGE_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes transformed at a time.
+pub(super) const CHUNK_BYTES: usize = 16 * 1024 * 1024;
+/// Rows of a Parquet file taken at a time.
+const PARQUET_ROWS: usize = 65_536;
+
+/// Which records of a blob are read.
+#[derive(Debug, Clone)]
+pub(super) enum Extent {
+    Whole,
+    /// Those after a piece that is written.
+    From(Resume),
+    /// Those that begin in these bytes; the position of the first of them.
+    Part(Range<u64>, i64),
+}
+
+/// A blob's records, transformed, a chunk at a time.
+pub(super) struct Records {
+    dataset: Arc<Dataset>,
+    transform: Arc<weir_transform::Transform>,
+    lineage: Arc<Lineage>,
+    /// Position of the next record.
+    position: i64,
+    /// Of rows that were read from Parquet, in memory.
+    parquet_bytes: u64,
+    form: Form,
+}
+
+enum Form {
+    Csv {
+        chunks: weir_intake::ChunkReader,
+        framing: Framing,
+        layout: Option<Arc<CsvLayout>>,
+    },
+    Ndjson {
+        chunks: weir_intake::ChunkReader,
+    },
+    Parquet {
+        rows: Option<ParquetRows>,
+    },
+    /// One record that stands for a blob that is not what its name says.
+    Refused(Option<String>),
+}
+
+impl Records {
+    pub(super) async fn open(
+        dataset: &Arc<Dataset>,
+        at: &BlobRef,
+        blob: Blob,
+        lineage: Lineage,
+        extent: Extent,
+    ) -> Result<Self, AppError> {
+        let contract = &dataset.contract;
+        let position = match &extent {
+            Extent::Whole => 1,
+            Extent::From(resume) => resume.position,
+            Extent::Part(_, first) => *first,
+        };
+        let options = |kind| {
+            let whole = ChunkOptions::of(&contract.format, kind, RANGE_BYTES, CHUNK_BYTES);
+            match &extent {
+                Extent::Whole => whole,
+                Extent::From(resume) => ChunkOptions { from: resume.offset, ..whole },
+                Extent::Part(bytes, _) => ChunkOptions { part: Some(bytes.clone()), ..whole },
+            }
+        };
+        let form = match contract.resolve_format(&at.path) {
+            Ok(kind @ FormatKind::Csv) => {
+                let options = options(kind);
+                let from_the_beginning = options.from == 0 && options.part.as_ref().is_none_or(|part| part.start == 0);
+                let layout = match from_the_beginning {
+                    true => None,
+                    false => Some(layout_of(dataset, &blob, &options).await?),
+                };
+                Form::Csv { framing: options.framing, chunks: blob.chunks(options), layout }
+            }
+            Ok(FormatKind::Parquet) => open_parquet(&blob, position).await?,
+            Ok(FormatKind::Json | FormatKind::Avro) => {
+                Form::Refused(Some("documents of JSON and Avro files cannot be read yet".to_owned()))
+            }
+            Ok(kind @ (FormatKind::Ndjson | FormatKind::Auto)) => Form::Ndjson { chunks: blob.chunks(options(kind)) },
+            Err(unknown) => Form::Refused(Some(unknown.to_string())),
+        };
+        Ok(Self {
+            dataset: Arc::clone(dataset),
+            transform: Arc::new(dataset.transform.clone()),
+            lineage: Arc::new(lineage),
+            position,
+            parquet_bytes: 0,
+            form,
+        })
+    }
+
+    /// Gives the collector records until about `bytes` of them are read: then false; true at the end. The next chunk is
+    /// read and transformed while the last one is being written: at most two chunks are in work.
+    pub(super) async fn give(&mut self, collector: &mut Collector<'_>, bytes: u64) -> Result<bool, AppError> {
+        let enough = self.consumed().saturating_add(bytes);
+        let mut ready = self.next().await?;
+        while let Some(output) = ready {
+            if self.consumed() >= enough {
+                collector.take(output).await?;
+                return Ok(false);
+            }
+            let (taken, next) = tokio::join!(collector.take(output), self.next());
+            taken?;
+            ready = next?;
+        }
+        Ok(true)
+    }
+
+    /// Bytes of the decoded stream that were given.
+    fn consumed(&self) -> u64 {
+        match &self.form {
+            Form::Csv { chunks, .. } | Form::Ndjson { chunks } => chunks.consumed(),
+            Form::Parquet { .. } | Form::Refused(_) => self.parquet_bytes,
+        }
+    }
+
+    /// Where reading goes on, after what was given.
+    pub(super) fn resume(&self) -> Resume {
+        Resume { offset: self.consumed(), position: self.position }
+    }
+
+    /// The next chunk's frames; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Output>, AppError> {
+        let output = match &mut self.form {
+            Form::Refused(reason) => match reason.take() {
+                Some(reason) => self.refuse(&[], reason)?,
+                None => return Ok(None),
+            },
+            Form::Parquet { rows } => match rows.take() {
+                Some(rows) => match self.parquet(rows).await? {
+                    Some(output) => output,
+                    None => return Ok(None),
+                },
+                None => return Ok(None),
+            },
+            Form::Csv { chunks, .. } | Form::Ndjson { chunks } => match chunks.next().await? {
+                Some(Piece::Records(bytes)) => self.records(bytes).await?,
+                Some(Piece::Refused { head, reason }) => {
+                    self.without_header()?;
+                    self.refuse(&head, reason)?
+                }
+                None => return Ok(None),
+            },
+        };
+        self.position += i64::try_from(output.records).unwrap_or(i64::MAX);
+        Ok(Some(output))
+    }
+
+    async fn records(&mut self, bytes: bytes::Bytes) -> Result<Output, AppError> {
+        let (transform, lineage, first) = (Arc::clone(&self.transform), Arc::clone(&self.lineage), self.position);
+        let Form::Csv { framing, layout, .. } = &mut self.form else {
+            return Ok(compute(move || transform.ndjson(&bytes, first, &lineage)).await??);
+        };
+        let mut body = bytes;
+        let known = match layout {
+            Some(layout) => Arc::clone(layout),
+            None => {
+                let header = if self.dataset.contract.format.header {
+                    let length = framing.first_record(&body);
+                    Some(body.split_to(length))
+                } else {
+                    None
+                };
+                let made = Arc::new(transform.csv_layout(header.as_deref())?);
+                *layout = Some(Arc::clone(&made));
+                made
+            }
+        };
+        Ok(compute(move || transform.csv(&known, &body, first, &lineage)).await??)
+    }
+
+    async fn parquet(&mut self, mut rows: ParquetRows) -> Result<Option<Output>, AppError> {
+        let (transform, lineage, first) = (Arc::clone(&self.transform), Arc::clone(&self.lineage), self.position);
+        let (rows, output) = compute(move || {
+            let output = match rows.next(PARQUET_ROWS) {
+                Ok(Some(frame)) => transform.rows(&frame, first, &lineage).map(Some),
+                Ok(None) => Ok(None),
+                // A page that cannot be read ends the file: what was read stays, the rest is one refused record.
+                Err(reason) => transform.quarantine_records(&[(&[], first, reason)], &lineage).map(Some),
+            };
+            (rows, output)
+        })
+        .await?;
+        self.form = Form::Parquet { rows: Some(rows) };
+        let output = output?;
+        let bytes =
+            output.as_ref().map_or(0, |output| output.clean.estimated_size() + output.quarantined.estimated_size());
+        self.parquet_bytes += bytes as u64;
+        Ok(output)
+    }
+
+    /// The header itself was refused: no later line may be taken for it, so every record goes to quarantine.
+    fn without_header(&mut self) -> Result<(), AppError> {
+        if let Form::Csv { layout: layout @ None, .. } = &mut self.form
+            && self.dataset.contract.format.header
+        {
+            *layout = Some(Arc::new(self.transform.csv_layout(Some(&[]))?));
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, head: &[u8], reason: String) -> Result<Output, AppError> {
+        Ok(self.transform.quarantine_records(&[(head, self.position, reason)], &self.lineage)?)
+    }
+}
+
+/// The header of a blob that is not read from its beginning.
+async fn layout_of(dataset: &Dataset, blob: &Blob, options: &ChunkOptions) -> Result<Arc<CsvLayout>, AppError> {
+    let header = match dataset.contract.format.header {
+        false => None,
+        true => match blob.first_record(options).await?.piece {
+            Some(Piece::Records(header)) => Some(header),
+            // Refused, or not there: no other line may be taken for it.
+            Some(Piece::Refused { .. }) | None => Some(bytes::Bytes::new()),
+        },
+    };
+    Ok(Arc::new(dataset.transform.csv_layout(header.as_deref())?))
+}
+
+/// Parquet needs random access: the blob goes through a temporary file, which is deleted while it is open.
+async fn open_parquet(blob: &Blob, position: i64) -> Result<Form, AppError> {
+    if let Some(reason) = blob.refusal(Magic::Parquet).await? {
+        return Ok(Form::Refused(Some(reason)));
+    }
+    let mut file = tempfile::tempfile().map_err(AppError::TemporaryFile)?;
+    blob.spill(&mut file, RANGE_BYTES).await?;
+    let skip = usize::try_from(position.saturating_sub(1)).unwrap_or(usize::MAX);
+    Ok(match compute(move || ParquetRows::open_after(file, skip)).await? {
+        Ok(rows) => Form::Parquet { rows: Some(rows) },
+        Err(reason) => Form::Refused(Some(reason)),
+    })
+}

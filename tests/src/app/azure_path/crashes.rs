@@ -1,0 +1,61 @@
+//! SIGKILL of the handler, of the host, and of both, at any moment: the queue delivers again what nobody deleted, and
+//! each record is there once.
+
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::account::{Account, CloudEvents, EventGrid, Model, blob};
+use super::process::HostProcess;
+
+const BLOBS: u32 = 100;
+const KILLS: u32 = 15;
+/// From the last kill to the last message.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_and_handlers_killed_at_random_moments_leave_each_record_once() {
+    let seed = std::env::var("WEIR_TEST_SEED").map_or(20_261_125, |seed| seed.parse::<u64>().unwrap());
+    println!("seed {seed}; WEIR_TEST_SEED sets another");
+    let mut random = StdRng::seed_from_u64(seed);
+    let account = Account::new().await;
+    // A message whose takers are killed five times is no poison.
+    let mut host = HostProcess::start(&account, |queues| queues["maxDequeueCount"] = 1000.into());
+
+    let (mut model, mut uploaded) = (Model::default(), 0);
+    for kill in 1..=KILLS {
+        while uploaded < BLOBS * kill / KILLS {
+            let blob = blob(uploaded);
+            let etag = account.upload(&blob.path, blob.content.clone()).await;
+            let cloud = random.random();
+            let event = if cloud { CloudEvents.event(&blob.path, &etag) } else { EventGrid.event(&blob.path, &etag) };
+            account.send("blob-events", &event).await;
+            model.add(&blob, &etag);
+            uploaded += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(random.random_range(1..500))).await;
+        match random.random_range(0..3) {
+            0 => drop(host.kill_handler()),
+            1 => host.replace_host(),
+            _ => host.replace_both(),
+        }
+        if random.random() {
+            host.end_orphans();
+        }
+    }
+    let since = Instant::now();
+    while account.len("blob-events").await > 0 {
+        assert!(since.elapsed() < PATIENCE, "messages are left:\n{}\n{}", host.log(), account.handler_log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!("{} records; all delivered {:?} after the last kill", model.len(), since.elapsed());
+    let deliveries = host.deliveries();
+    let again = deliveries.iter().filter(|(number, _)| *number > 1).count();
+    let already = deliveries.iter().filter(|(_, outcome)| outcome == "alreadyCommitted").count();
+    println!("{again} deliveries after somebody died over the message, {already} of what was committed already");
+    assert!(again >= 10, "hardly anybody was killed at work: {deliveries:?}");
+    drop(host);
+    assert_eq!(account.len("blob-events-poison").await, 0);
+    account.holds(&model).await;
+}
