@@ -91,7 +91,7 @@ impl Dev {
         let began = Instant::now();
         loop {
             let books = self.books().await;
-            if books["books"]["committed"] == json!(count) || books["table"]["books"]["committed"] == json!(count) {
+            if books["table"]["books"]["committed"] == json!(count) {
                 return;
             }
             assert!(began.elapsed() < PATIENCE, "{books}");
