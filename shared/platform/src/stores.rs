@@ -72,7 +72,7 @@ impl Landing {
 
     /// Whether listings come in the order of names, as Azure gives them: then a listing can be continued after a name.
     pub fn lists_in_order(&self) -> bool {
-        matches!(self.root, Root::Azure { .. })
+        !matches!(self.service, Service::Local(_))
     }
 
     /// The store of one container of the configured account. The account in an event's address is never used.

@@ -13,8 +13,8 @@ use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::time::{Duration, UNIX_EPOCH};
 
+use azure_core_amqp::AmqpValue;
 use azure_core_amqp::message::AmqpMessageBody;
-use azure_core_amqp::value::AmqpValue;
 use azure_messaging_eventhubs::models::ReceivedEventData;
 use azure_messaging_eventhubs::{ConsumerClient, OpenReceiverOptions, StartLocation, StartPosition};
 use bytes::Bytes;
@@ -278,7 +278,7 @@ impl Reading {
 
 /// `event_data().body()` knows exactly one data section and nothing else.
 fn body_of(event: &ReceivedEventData) -> Option<Bytes> {
-    match event.raw_amqp_message().body() {
+    match &event.raw_amqp_message().body {
         AmqpMessageBody::Binary(sections) => Some(Bytes::from(sections.concat())),
         AmqpMessageBody::Value(AmqpValue::String(text)) => Some(Bytes::from(text.clone())),
         AmqpMessageBody::Value(AmqpValue::Binary(bytes)) => Some(Bytes::from(bytes.clone())),
