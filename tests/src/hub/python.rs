@@ -58,7 +58,8 @@ async fn what_python_sends_rust_reads() {
     step(&site, &["send", "2", "-", "a", "b"]).await;
     step(&site, &["send", "-", "customer-1", "k1", "k2", "k3"]).await;
     step(&site, &["send", "-", "-", "anywhere"]).await;
-    let read = |partition, range| site.reader().read(HUB, "$Default", partition, range, ReadLimits::default());
+    let reader = site.reader();
+    let read = |partition, range| reader.read(HUB, "$Default", partition, range, ReadLimits::default());
     let found = read(2, HubRange::Sequences(0..=1)).await;
     let bodies: Vec<_> = found.unwrap().events.into_iter().map(|event| event.body.unwrap()).collect();
     assert_eq!(bodies, ["a", "b"]);

@@ -144,14 +144,14 @@ async fn errors_say_what_kind_they_are() {
     assert_eq!(kind(site.reader().read(HUB, "$Default", 9, all(), quick).await), HubErrorKind::NotFound);
     let holder = site.connection().consumer(HUB, "held").await.unwrap();
     let level = azure_messaging_eventhubs::OpenReceiverOptions { owner_level: Some(1), ..Default::default() };
-    let receiver = holder.open_receiver_on_partition("0".to_owned(), Some(level)).await.unwrap();
-    let mut stream = std::pin::pin!(receiver.stream_events());
-    let waited = tokio::time::timeout(Duration::from_millis(500), futures::StreamExt::next(&mut stream)).await;
-    assert!(waited.is_err(), "attached, at the latest event");
-    assert_eq!(kind(site.reader().read(HUB, "held", 0, all(), quick).await), HubErrorKind::Displaced);
+    {
+        let receiver = holder.open_receiver_on_partition("0".to_owned(), Some(level)).await.unwrap();
+        let mut stream = std::pin::pin!(receiver.stream_events());
+        let waited = tokio::time::timeout(Duration::from_millis(500), futures::StreamExt::next(&mut stream)).await;
+        assert!(waited.is_err(), "attached, at the latest event");
+        assert_eq!(kind(site.reader().read(HUB, "held", 0, all(), quick).await), HubErrorKind::Displaced);
+    }
     let string = site.service.connection_string();
-    drop(stream);
-    drop(receiver);
     drop(site);
     let gone = HubReader::new(HubConnection::parse(&string).unwrap());
     assert_eq!(kind(gone.read(HUB, "$Default", 0, all(), quick).await), HubErrorKind::Retryable);

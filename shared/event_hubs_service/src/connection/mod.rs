@@ -15,6 +15,7 @@ use std::{
     collections::HashMap,
     io,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet};
@@ -35,6 +36,9 @@ use writer::Out;
 /// The connection, the session or the link is no more: whoever wanted to say something on it may stop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gone;
+
+/// What the last of a connection may take.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Serves a client until it leaves, breaks the protocol, or is cut off by order.
 pub(crate) async fn serve(socket: TcpStream, shared: Arc<Shared>) {
@@ -60,13 +64,14 @@ async fn talk(socket: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let writing = writer::run(write, frames, peer.idle);
     tokio::pin!(writing);
     let mut connection = Connection::new(Arc::clone(shared), out);
-    tokio::select! {
+    let ended = tokio::select! {
         result = &mut writing => return result,
-        result = connection.run(&mut reader) => result?,
-    }
-    // What was said last, a close, is still to be written; with the connection go its links and their ends of the queue.
-    drop(connection);
-    tokio::time::timeout(HANDSHAKE, writing).await.map_err(|_| io::ErrorKind::TimedOut)?
+        result = connection.run(&mut reader) => result,
+    };
+    // What came whole is still stored, and what was said last, a close, still written.
+    let finishing = async { tokio::join!(connection.finish(), writing).1 };
+    tokio::time::timeout(FAREWELL, finishing).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    ended
 }
 
 /// What sessions and links of one connection share.
@@ -151,6 +156,12 @@ impl Connection {
             }
         }
         Ok(true)
+    }
+
+    /// Lets links come to their end. With the connection go all ways to the socket.
+    async fn finish(mut self) {
+        self.sessions.clear();
+        while self.tasks.join_next().await.is_some() {}
     }
 
     async fn close(&self, condition: &str, description: &str) -> io::Result<()> {

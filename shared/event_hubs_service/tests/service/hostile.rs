@@ -14,13 +14,13 @@ use crate::support::{Site, at, bodies, to_partition};
 const ROUNDS: usize = 400;
 
 /// `AMQP` 0 1 0 0, then an open with a container id.
-fn opening() -> Vec<u8> {
+pub(crate) fn opening() -> Vec<u8> {
     let mut bytes = b"AMQP\x00\x01\x00\x00".to_vec();
     bytes.extend_from_slice(&frame(0, &described(0x10, &[0xa1, 1, b'x'])));
     bytes
 }
 
-fn frame(channel: u16, body: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(channel: u16, body: &[u8]) -> Vec<u8> {
     let mut bytes = (body.len() as u32 + 8).to_be_bytes().to_vec();
     bytes.extend_from_slice(&[2, 0]);
     bytes.extend_from_slice(&channel.to_be_bytes());
@@ -38,7 +38,7 @@ fn described(code: u8, field: &[u8]) -> Vec<u8> {
 }
 
 /// What a good client says at the start of a producer's life: begin, attach, and a transfer.
-fn producing() -> Vec<Vec<u8>> {
+pub(crate) fn producing() -> Vec<Vec<u8>> {
     let list = |code: u8, count: u32, fields: &[u8]| {
         let mut bytes = vec![0x00, 0x53, code, 0xd0];
         bytes.extend_from_slice(&(fields.len() as u32 + 4).to_be_bytes());
@@ -58,7 +58,7 @@ fn producing() -> Vec<Vec<u8>> {
 }
 
 /// Sends, then reads until the service closes or has nothing to say.
-async fn throw(site: &Site, bytes: &[u8]) {
+pub(crate) async fn throw(site: &Site, bytes: &[u8]) {
     let mut socket = TcpStream::connect(site.service.address()).await.unwrap();
     // The service may close before all is written.
     let _ = socket.write_all(bytes).await;

@@ -6,6 +6,7 @@
 mod faults;
 mod hostile;
 mod positions;
+mod raw;
 mod readers;
 mod sending;
 mod support;
