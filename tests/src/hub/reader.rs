@@ -1,11 +1,74 @@
 //! The reader of ranges: everything that is there, once, in order; and the truth about what is not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use event_hubs_service::{HubLog, MemoryLog, NewEvent, Retention};
+use event_hubs_service::{
+    EventHubsService, HubLog, LogError, MemoryLog, NewEvent, PartitionState, Position, Retention, ServiceConfig,
+    StoredEvent,
+};
 use weir_intake::hub::{HubConnection, HubErrorKind, HubRange, HubRead, HubReader, ReadLimits};
 
 use super::{HUB, Site};
+
+/// Events that expire between the moment that a reader asks what is there and the moment that it gets there.
+#[derive(Debug)]
+struct Expiring(MemoryLog, std::ops::Range<u64>);
+
+impl HubLog for Expiring {
+    fn partitions(&self) -> u32 {
+        self.0.partitions()
+    }
+
+    fn created_ms(&self) -> i64 {
+        self.0.created_ms()
+    }
+
+    fn partition_for(&self, key: Option<&str>) -> u32 {
+        self.0.partition_for(key)
+    }
+
+    fn append(&self, partition: u32, events: Vec<NewEvent>) -> Result<(), LogError> {
+        self.0.append(partition, events)
+    }
+
+    fn read(&self, partition: u32, sequence: u64, events: usize, bytes: usize) -> Result<Vec<StoredEvent>, LogError> {
+        let found = self.0.read(partition, sequence, events, bytes)?;
+        Ok(found.into_iter().filter(|event| !self.1.contains(&event.sequence)).collect())
+    }
+
+    fn seek(&self, partition: u32, position: Position) -> Result<u64, LogError> {
+        self.0.seek(partition, position)
+    }
+
+    fn state(&self, partition: u32) -> Result<PartitionState, LogError> {
+        self.0.state(partition)
+    }
+
+    fn watch(&self, partition: u32) -> tokio::sync::watch::Receiver<u64> {
+        self.0.watch(partition)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_expires_while_it_is_read_is_said_too() {
+    weir_platform::install_crypto_provider();
+    for (hole, range, expected) in
+        [(40..60, 30..=69, vec![40..=59]), (0..10, 5..=14, vec![5..=9]), (60..64, 50..=61, vec![60..=61])]
+    {
+        let log = Expiring(MemoryLog::new(1), hole);
+        log.append(0, (0..100).map(|number| NewEvent::new(number.to_string())).collect()).unwrap();
+        let hub: Arc<dyn HubLog> = Arc::new(log);
+        let config = ServiceConfig::new(([127, 0, 0, 1], 0).into());
+        let service = EventHubsService::start(config, [(HUB.to_owned(), hub)]).await.unwrap();
+        let reader = HubReader::new(HubConnection::parse(&service.connection_string()).unwrap());
+        let all = HubRange::Sequences(range.clone());
+        let found = reader.read(HUB, "$Default", 0, all, ReadLimits::default()).await.unwrap();
+        let gone = |sequence: &u64| expected.iter().any(|gone| gone.contains(sequence));
+        assert_eq!(numbers(&found), range.filter(|sequence| !gone(sequence)).collect::<Vec<_>>());
+        assert_eq!(found.expired, expected);
+    }
+}
 
 async fn read(site: &Site, partition: u32, range: HubRange, limits: ReadLimits) -> HubRead {
     site.reader().read(HUB, "$Default", partition, range, limits).await.unwrap()

@@ -161,7 +161,9 @@ impl Reading {
             (self.found.begin_sequence, self.found.end_sequence) = (begin, end);
         }
         let end = self.found.end_sequence;
-        let Some(location) = self.start(begin, end) else { return Ok(()) };
+        let newest = properties.last_enqueued_time_utc.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let newest_ms = newest.map_or(i64::MAX, |newest| newest.as_millis() as i64);
+        let Some(location) = self.start(begin, end, newest_ms) else { return Ok(()) };
         let options = OpenReceiverOptions {
             // Never the latest: what came while a connection was lost would be passed over.
             start_position: Some(StartPosition { location, inclusive: true }),
@@ -185,13 +187,14 @@ impl Reading {
     }
 
     /// Where a receiver starts; None: there is nothing more to read.
-    fn start(&mut self, begin: u64, end: u64) -> Option<StartLocation> {
+    fn start(&mut self, begin: u64, end: u64, newest_ms: i64) -> Option<StartLocation> {
         let first = match (&self.range, self.known) {
             (_, Some(next)) => next,
             (HubRange::Sequences(range), None) => *range.start(),
             (HubRange::Enqueued(window), None) => {
                 let from = UNIX_EPOCH + Duration::from_millis(window.start.max(0) as u64);
-                let any = begin < end && !window.is_empty();
+                // A receiver after the last event would wait for one that is not asked for.
+                let any = begin < end && !window.is_empty() && window.start <= newest_ms;
                 return any.then_some(StartLocation::EnqueuedTime(from));
             }
         };
