@@ -6,7 +6,7 @@ use azure_messaging_eventhubs::{OpenReceiverOptions, SendEventOptions, StartLoca
 use event_hubs_service::HubLog;
 use futures::StreamExt;
 
-use crate::support::{Site, at, event, sequences, take, to_partition, within};
+use crate::support::{Site, at, event, to_partition, within};
 
 fn after(sequence: i64) -> OpenReceiverOptions {
     OpenReceiverOptions {

@@ -109,7 +109,7 @@ async fn whatever_comes_the_service_goes_on() {
 async fn values_nested_as_deep_as_a_message_is_long_are_no_danger() {
     let site = Site::start().await;
     let [begin, attach, _] = <[Vec<u8>; 3]>::try_from(producing()).unwrap();
-    // A list in a list in a list … : each level takes nine bytes of the megabyte.
+    // A list in a list in a list … : each level takes nine bytes.
     let mut nested = vec![0x45];
     while nested.len() < 60_000 {
         let mut outer = vec![0xd0];
