@@ -47,6 +47,8 @@ enum Command {
     Parked(commands::parked::Arguments),
     /// Show the whole thing on one machine: files and events in, faults and a crash on the way, books at the end.
     Demo(commands::demo::Arguments),
+    /// Send the lines of a file to an Event Hub, one event each.
+    Send(commands::send::Arguments),
     /// Assemble the folder that is deployed as the function app.
     Package(commands::package::Arguments),
 }
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Command::Backfill(arguments) => runtime.block_on(commands::backfill::run(&arguments, settings)),
         Command::Parked(arguments) => runtime.block_on(commands::parked::run(&arguments, settings)),
         Command::Demo(arguments) => runtime.block_on(commands::demo::run(arguments)),
+        Command::Send(arguments) => runtime.block_on(commands::send::run(arguments, &settings)),
         Command::Package(arguments) => commands::package::run(&arguments),
     };
     match ran {

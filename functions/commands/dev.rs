@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use functions_host::{ChildOutput, Host, HostConfig};
+use functions_host::{ChildOutput, Host, HostConfig, HostError};
 
 use super::say;
 use crate::app::read_contract_files;
@@ -22,6 +22,9 @@ pub(crate) struct Arguments {
     /// Port of the HTTP functions on 127.0.0.1
     #[arg(long, default_value_t = 7071)]
     port: u16,
+    /// Port of Event Hubs (AMQP, plain text) on 127.0.0.1; 0: none
+    #[arg(long, default_value_t = 5672)]
+    amqp_port: u16,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
@@ -34,10 +37,19 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let mut config = site.host_config()?;
     config.http_addr = SocketAddr::from(([127, 0, 0, 1], arguments.port));
     config.stdio = ChildOutput::Inherit;
-    let host = Host::start(config).await?;
+    config.amqp = (arguments.amqp_port != 0).then(|| SocketAddr::from(([127, 0, 0, 1], arguments.amqp_port)));
+    let host = Host::start(config).await.map_err(|error| match error {
+        HostError::EventHubs(_) => {
+            anyhow::Error::new(error).context("choose another port with --amqp-port, or none with 0")
+        }
+        error => error.into(),
+    })?;
     let (url, key) = (host.http_url(), host.function_key().to_owned());
     say(format_args!("files    drop them into {}/<container>/", site.landing().display()));
-    say(format_args!("events   curl {url}/eventhubs/<hub>/messages -d '{{…}}'"));
+    if let (Some(address), Some(connection)) = (host.amqp_address(), host.amqp_connection_string()) {
+        say(format_args!("events   amqp://{address} (connection string: {connection})"));
+    }
+    say(format_args!("         curl {url}/eventhubs/<hub>/messages -d '{{…}}'"));
     say(format_args!("books    curl '{url}/api/status?code={key}'   (or open it in a browser)"));
     say(format_args!(
         "maintain curl -X POST '{url}/admin/functions/maintain' -H 'x-functions-key: {}' -H 'content-type: application/json' -d '{{}}'",

@@ -7,6 +7,7 @@ pub(crate) mod dev;
 mod local;
 pub(crate) mod package;
 pub(crate) mod parked;
+pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod status;
 

@@ -34,11 +34,16 @@ pub(crate) fn run(script: &str, arguments: &[&str]) -> String {
 }
 
 fn install(folder: &Path) {
+    pip_install(folder, &REQUIREMENTS);
+}
+
+/// Makes a virtual environment with these packages and nothing that they ask for.
+pub(crate) fn pip_install(folder: &Path, requirements: &[&str]) {
     checked(
         Command::new("python3").args(["-m", "venv"]).arg(folder),
         "`python3 -m venv` (Debian: apt install python3-venv)",
     );
     let pip =
         ["-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"];
-    checked(Command::new(folder.join("bin").join("python")).args(pip).args(REQUIREMENTS), "pip install (needs PyPI)");
+    checked(Command::new(folder.join("bin").join("python")).args(pip).args(requirements), "pip install (needs PyPI)");
 }

@@ -99,6 +99,7 @@ fn two_events() -> [Event; 2] {
         enqueued: time(enqueued),
         partition_key: key.map(str::to_owned),
         body: body.into(),
+        sections: bytes::Bytes::new(),
     };
     [
         event(41, 8_589_934_592, None, "2026-01-05T10:00:00.123Z", br#"{"a":1}"#),

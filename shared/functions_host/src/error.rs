@@ -18,6 +18,8 @@ pub enum HostError {
     InUse { path: PathBuf },
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error("Event Hubs on this machine: {0}")]
+    EventHubs(#[from] event_hubs_service::ServiceError),
     #[error("the handler is not running: {reason}")]
     Handler { reason: String },
     #[error("there is no {what} {name:?}; known: {known}")]
@@ -63,6 +65,8 @@ impl HostError {
             | Self::InUse { .. }
             | Self::Listen { .. }
             | Self::Storage { .. } => HostErrorKind::Io,
+            Self::EventHubs(error) if error.kind() == event_hubs_service::ErrorKind::Request => HostErrorKind::Request,
+            Self::EventHubs(_) => HostErrorKind::Io,
             Self::Handler { .. } => HostErrorKind::Handler,
             Self::Unknown { .. }
             | Self::Name { .. }

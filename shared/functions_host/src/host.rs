@@ -11,6 +11,7 @@ use std::{
 };
 
 use chrono::Utc;
+use event_hubs_service::{EventHubsService, HubLog, ServiceConfig};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, broadcast, watch},
@@ -51,6 +52,9 @@ pub struct HostConfig {
     pub blob_queue: String,
     /// Port 0 takes a free one.
     pub http_addr: SocketAddr,
+    /// Where the hubs that functions read are served to Event Hubs clients, in plain text and on loopback only. Port 0
+    /// takes a free one.
+    pub amqp: Option<SocketAddr>,
     /// The Event Hubs namespace that functions are told.
     pub namespace: String,
     /// Of each hub. A hub that has more already keeps them.
@@ -77,6 +81,7 @@ impl HostConfig {
             landing: None,
             blob_queue: "blob-events".to_owned(),
             http_addr: (Ipv4Addr::LOCALHOST, 0).into(),
+            amqp: None,
             namespace: "local.servicebus.windows.net".to_owned(),
             partitions: 4,
             queue_visibility: Duration::from_secs(600),
@@ -102,6 +107,7 @@ impl fmt::Debug for HostConfig {
 pub struct Host {
     core: Arc<Core>,
     tasks: Vec<JoinHandle<()>>,
+    amqp: Option<EventHubsService>,
 }
 
 /// What the loops share.
@@ -117,7 +123,7 @@ pub(crate) struct Core {
     pub(crate) keys: Keys,
     pub(crate) http_address: SocketAddr,
     pub(crate) http_slots: Semaphore,
-    hubs: BTreeMap<String, Hub>,
+    hubs: BTreeMap<String, Arc<Hub>>,
     consumers: Vec<Arc<Consumer>>,
     landing: Option<Arc<Landing>>,
     stop: watch::Sender<bool>,
@@ -141,6 +147,7 @@ impl Host {
         let listen = |source| HostError::Listen { address: config.http_addr, source };
         let listener = listener.map_err(listen)?;
         let http_address = listener.local_addr().map_err(listen)?;
+        let amqp = serve_hubs(config.amqp, &state.hubs).await?;
 
         let client = reqwest::Client::builder().no_proxy().build();
         let client = client.map_err(|error| HostError::Handler { reason: format!("no http client: {error}") })?;
@@ -164,7 +171,7 @@ impl Host {
             stop,
             _lock: lock,
         });
-        let mut host = Self { core, tasks: Vec::new() };
+        let mut host = Self { core, tasks: Vec::new(), amqp };
         host.core.invoker.supervisor.ready(Duration::MAX).await?;
         host.spawn_loops(listener, config.run_timers)?;
         Ok(host)
@@ -173,6 +180,16 @@ impl Host {
     /// `http://address`, without a slash at the end.
     pub fn http_url(&self) -> String {
         format!("http://{}", self.core.http_address)
+    }
+
+    /// Where Event Hubs clients connect, if [`HostConfig::amqp`] asked for it.
+    pub fn amqp_address(&self) -> Option<SocketAddr> {
+        self.amqp.as_ref().map(EventHubsService::address)
+    }
+
+    /// What Event Hubs clients are configured with.
+    pub fn amqp_connection_string(&self) -> Option<String> {
+        self.amqp.as_ref().map(EventHubsService::connection_string)
     }
 
     /// The key of functions with authLevel `function`.
@@ -412,6 +429,16 @@ impl Core {
         // Work that ran between two of these looks may have moved from one place to another.
         Ok((self.invoker.begun() != begun).then(|| "invocations have just run".to_owned()))
     }
+}
+
+/// Every hub that some function reads, for clients that speak AMQP.
+async fn serve_hubs(
+    address: Option<SocketAddr>,
+    hubs: &BTreeMap<String, Arc<Hub>>,
+) -> Result<Option<EventHubsService>, HostError> {
+    let Some(address) = address else { return Ok(None) };
+    let hub = |(name, hub): (&String, &Arc<Hub>)| (name.clone(), Arc::clone(hub) as Arc<dyn HubLog>);
+    Ok(Some(EventHubsService::start(ServiceConfig::new(address), hubs.iter().map(hub)).await?))
 }
 
 fn launch(config: &HostConfig, host_json: &HostJson, app_dir: PathBuf) -> Launch {

@@ -18,7 +18,7 @@ use crate::{
 /// What is opened from the data directory.
 pub(crate) struct State {
     pub(crate) queues: Arc<Queues>,
-    pub(crate) hubs: BTreeMap<String, Hub>,
+    pub(crate) hubs: BTreeMap<String, Arc<Hub>>,
     pub(crate) consumers: Vec<Arc<Consumer>>,
     pub(crate) timers: BTreeMap<String, Arc<Timer>>,
     pub(crate) keys: Keys,
@@ -44,7 +44,7 @@ impl State {
                 Trigger::EventHub(trigger) => {
                     if !hubs.contains_key(&trigger.hub) {
                         let log_dir = dir.join("eventhubs").join(&trigger.hub);
-                        hubs.insert(trigger.hub.clone(), Hub::open(&log_dir, config.partitions)?);
+                        hubs.insert(trigger.hub.clone(), Arc::new(Hub::open(&log_dir, config.partitions)?));
                     }
                     let checkpoints = dir.join("checkpoints").join(&trigger.hub).join(&trigger.consumer_group);
                     for partition in hubs.get(&trigger.hub).into_iter().flat_map(|hub| &hub.partitions) {

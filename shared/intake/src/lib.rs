@@ -14,6 +14,7 @@ mod chunks;
 mod encoding;
 mod error;
 mod gunzip;
+pub mod hub;
 mod inflate;
 mod magic;
 mod probe;

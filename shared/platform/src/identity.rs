@@ -23,17 +23,21 @@ pub(crate) struct StorageIdentity {
 
 impl StorageIdentity {
     pub(crate) fn new(settings: &Settings) -> Result<Self, PlatformError> {
-        let failed = |error: azure_core::Error| PlatformError::Store { what: "identity", message: error.to_string() };
-        // azure_identity has no chain: where the platform hands out tokens the app is a managed identity.
-        let credential: Arc<dyn TokenCredential> = if settings.identity_endpoint.is_some() {
-            let user_assigned_id = settings.client_id.clone().map(UserAssignedId::ClientId);
-            let options = ManagedIdentityCredentialOptions { user_assigned_id, ..Default::default() };
-            ManagedIdentityCredential::new(Some(options)).map_err(failed)?
-        } else {
-            DeveloperToolsCredential::new(None).map_err(failed)?
-        };
-        Ok(Self { credential })
+        Ok(Self { credential: identity(settings)? })
     }
+}
+
+/// Whom Azure sees: the managed identity where the platform hands out tokens, else whoever is signed in with `az` or
+/// `azd`. It caches and renews its tokens.
+pub fn identity(settings: &Settings) -> Result<Arc<dyn TokenCredential>, PlatformError> {
+    let failed = |error: azure_core::Error| PlatformError::Store { what: "identity", message: error.to_string() };
+    // azure_identity has no chain: where the platform hands out tokens the app is a managed identity.
+    if settings.identity_endpoint.is_some() {
+        let user_assigned_id = settings.client_id.clone().map(UserAssignedId::ClientId);
+        let options = ManagedIdentityCredentialOptions { user_assigned_id, ..Default::default() };
+        return Ok(ManagedIdentityCredential::new(Some(options)).map_err(failed)?);
+    }
+    Ok(DeveloperToolsCredential::new(None).map_err(failed)?)
 }
 
 #[async_trait]

@@ -161,6 +161,7 @@ async fn dev_ingests_what_is_dropped_and_stops_on_ctrl_c() {
     let port = free_port();
     let mut command = Command::new(weir_binary());
     command.args(["dev", "--dir", "work", "--datasets", "datasets", "--port", &port.to_string()]);
+    command.args(["--amqp-port", "0"]);
     command.current_dir(site.path("")).env_clear().env("PATH", "/usr/bin:/bin");
     let output = File::create(site.path("dev.log")).unwrap();
     let mut dev = command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();

@@ -27,7 +27,7 @@ pub(super) fn events(core: &Core, hub: &str, headers: &HeaderMap, body: &[u8]) -
         _ => match key.transpose() {
             Ok(properties) => {
                 let partition_key = properties.and_then(|properties| properties.partition_key);
-                Ok(vec![EventIn { body: body.to_vec(), partition_key }])
+                Ok(vec![EventIn { body: body.to_vec(), partition_key, ..EventIn::default() }])
             }
             Err(()) => Err("the BrokerProperties header is not a JSON object".to_owned()),
         },
@@ -75,7 +75,7 @@ fn broker_properties(text: &[u8]) -> Result<BrokerProperties, ()> {
 
 fn lines(body: &[u8]) -> Vec<EventIn> {
     let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).filter(|line| !line.is_empty());
-    lines.map(|line| EventIn { body: line.to_vec(), partition_key: None }).collect()
+    lines.map(|line| EventIn { body: line.to_vec(), ..EventIn::default() }).collect()
 }
 
 /// `[{"Body":"text","BrokerProperties":{"PartitionKey":"k"}}]`; a body that is not a string counts as its JSON text.
@@ -89,6 +89,7 @@ fn batch(body: &[u8]) -> Result<Vec<EventIn>, String> {
             other => other.to_string().into_bytes(),
         },
         partition_key: entry.broker_properties.partition_key,
+        ..EventIn::default()
     };
     Ok(entries.into_iter().map(event).collect())
 }

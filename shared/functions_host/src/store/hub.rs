@@ -9,6 +9,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use event_hubs_service::{HubLog, LogError, NewEvent, PartitionState, Position as At, StoredEvent, stable_hash};
 use tokio::sync::{Notify, watch};
 
 use super::{
@@ -24,6 +25,7 @@ const MAX_PARTITIONS: u32 = 1024;
 pub(crate) struct Hub {
     pub(crate) partitions: Vec<Arc<Partition>>,
     round_robin: AtomicU64,
+    created: DateTime<Utc>,
 }
 
 impl Hub {
@@ -33,7 +35,9 @@ impl Hub {
         let wanted = partitions.clamp(1, MAX_PARTITIONS);
         let existing = (0..MAX_PARTITIONS).take_while(|id| dir.join(format!("{id}.log")).exists()).count();
         let partitions = (0..wanted.max(existing as u32)).map(|id| Partition::open(dir, id).map(Arc::new));
-        Ok(Self { partitions: partitions.collect::<Result<_, _>>()?, round_robin: AtomicU64::new(0) })
+        let created =
+            std::fs::metadata(dir).and_then(|folder| folder.created()).map_or_else(|_| Utc::now(), Into::into);
+        Ok(Self { partitions: partitions.collect::<Result<_, _>>()?, round_robin: AtomicU64::new(0), created })
     }
 
     /// Stores events and says where each went: (partition, sequence number). All or none are valid.
@@ -57,15 +61,98 @@ impl Hub {
         Ok(places)
     }
 
-    /// FNV-1a of the key, so that it is the same in every process; without a key, one after the other.
+    /// By a hash that is the same in every process; without a key, one after the other.
     fn partition_for(&self, key: Option<&str>) -> usize {
-        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         let number = match key {
-            Some(key) => key.bytes().fold(0xcbf2_9ce4_8422_2325, step),
+            Some(key) => stable_hash(key),
             None => self.round_robin.fetch_add(1, Ordering::Relaxed),
         };
         (number % self.partitions.len() as u64) as usize
     }
+}
+
+/// What AMQP clients write and read is what functions are given: there is one log.
+impl HubLog for Hub {
+    fn partitions(&self) -> u32 {
+        self.partitions.len() as u32
+    }
+
+    fn created_ms(&self) -> i64 {
+        self.created.timestamp_millis()
+    }
+
+    fn partition_for(&self, key: Option<&str>) -> u32 {
+        self.partition_for(key) as u32
+    }
+
+    fn append(&self, partition: u32, events: Vec<NewEvent>) -> Result<(), LogError> {
+        let event = |event: NewEvent| EventIn {
+            body: event.body.to_vec(),
+            partition_key: event.partition_key,
+            sections: event.sections,
+        };
+        let events: Vec<EventIn> = events.into_iter().map(event).collect();
+        events.iter().try_for_each(check_event).map_err(|error| LogError::Refused(error.to_string()))?;
+        self.known(partition)?.append(&events, Utc::now()).map_err(broken).map(|_| ())
+    }
+
+    fn read(&self, partition: u32, sequence: u64, events: usize, bytes: usize) -> Result<Vec<StoredEvent>, LogError> {
+        let found = self.known(partition)?.lock().read_bytes(sequence, events, bytes as u64).map_err(broken)?;
+        Ok(found.into_iter().map(stored).collect())
+    }
+
+    fn seek(&self, partition: u32, position: At) -> Result<u64, LogError> {
+        let mut log = self.known(partition)?.lock();
+        let (mut low, mut high) = (0, log.next_sequence());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let Some(event) = log.read(middle, 1).map_err(broken)?.pop() else { break };
+            if position.is_after(event.sequence, event.offset, event.enqueued.timestamp_millis()) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    fn state(&self, partition: u32) -> Result<PartitionState, LogError> {
+        let mut log = self.known(partition)?.lock();
+        let next = log.next_sequence();
+        let last = match next.checked_sub(1) {
+            Some(last) => log.read(last, 1).map_err(broken)?.pop(),
+            None => None,
+        };
+        Ok(PartitionState {
+            // Nothing expires here.
+            begin_sequence: 0,
+            next_sequence: next,
+            last_offset: last.as_ref().map(|event| event.offset),
+            last_enqueued_ms: last.as_ref().map(|event| event.enqueued.timestamp_millis()),
+        })
+    }
+
+    fn watch(&self, partition: u32) -> watch::Receiver<u64> {
+        let known = self.partitions.get(partition as usize);
+        known.map_or_else(|| watch::channel(0).1, |partition| partition.end())
+    }
+}
+
+impl Hub {
+    fn known(&self, partition: u32) -> Result<&Partition, LogError> {
+        let known = self.partitions.get(partition as usize);
+        known.map(|known| &**known).ok_or_else(|| LogError::Refused(format!("there is no partition {partition}")))
+    }
+}
+
+fn stored(event: Event) -> StoredEvent {
+    let enqueued_ms = event.enqueued.timestamp_millis();
+    let Event { sequence, offset, partition_key, body, sections, .. } = event;
+    StoredEvent { sequence, offset, enqueued_ms, partition_key, body, sections }
+}
+
+fn broken(error: HostError) -> LogError {
+    LogError::Broken(error.to_string())
 }
 
 #[derive(Debug)]
@@ -183,7 +270,7 @@ mod tests {
     use super::*;
 
     fn event(key: Option<&str>) -> EventIn {
-        EventIn { body: b"x".to_vec(), partition_key: key.map(str::to_owned) }
+        EventIn { body: b"x".to_vec(), partition_key: key.map(str::to_owned), ..EventIn::default() }
     }
 
     #[test]
@@ -197,7 +284,7 @@ mod tests {
         assert!(keyed.windows(2).all(|pair| pair[0].1 + 1 == pair[1].1), "in order");
         drop(hub);
         assert_eq!(Hub::open(dir.path(), 2).unwrap().partitions.len(), 4, "a hub keeps its partitions");
-        let large = EventIn { body: vec![0; 1024 * 1024 + 1], partition_key: None };
+        let large = EventIn { body: vec![0; 1024 * 1024 + 1], ..EventIn::default() };
         let hub = Hub::open(dir.path(), 2).unwrap();
         let before: Vec<u64> = hub.partitions.iter().map(|partition| *partition.end().borrow()).collect();
         assert!(matches!(hub.send(vec![event(None), large], Utc::now()), Err(HostError::TooLarge { .. })));
