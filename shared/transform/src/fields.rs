@@ -61,6 +61,12 @@ impl Fields {
         if self.match_case() { name.into() } else { name.to_lowercase().into() }
     }
 
+    /// Whether two names are quickly seen to be the same.
+    #[inline]
+    pub(crate) fn are_same(&self, left: &str, right: &str) -> bool {
+        left == right || (self.folded.is_some() && left.eq_ignore_ascii_case(right))
+    }
+
     /// The columns of names that come together, in a header or a schema: who is spelt as the contract spells it comes
     /// first, then the first that differs by case.
     pub(crate) fn columns_of(&self, names: &[&str]) -> Vec<Option<usize>> {

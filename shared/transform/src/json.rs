@@ -260,7 +260,7 @@ impl Visitor<'_> for Key<'_> {
 
     fn visit_str<E>(self, name: &str) -> std::result::Result<Name, E> {
         match self.likely {
-            Some((likely, column)) if likely == name => Ok(Name::Column(column)),
+            Some((likely, column)) if self.fields.are_same(likely, name) => Ok(Name::Column(column)),
             _ => Ok(self.fields.column(name).map_or_else(|| Name::Unknown(name.to_owned()), Name::Column)),
         }
     }

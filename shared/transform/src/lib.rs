@@ -29,8 +29,8 @@
 //! | `binary` | base64 | base64 | bytes, or base64 text |
 //!
 //! Spaces and tabs around anything but a string mean nothing. A field or column given twice: CSV takes the first and
-//! rescues the others, JSON quarantines the record. What becomes of unknown fields says the contract ([`fields`],
-//! [`added`]). Rules see the values before privacy, of records without other faults.
+//! rescues the others, JSON quarantines the record. What becomes of unknown fields says the contract
+//! (`drift`). Rules see the values before privacy, of records without other faults.
 //!
 //! # Personal data
 //! Protection applies to the contract's columns in the clean frame. `_rescued` and quarantine's `_raw` hold originals: an

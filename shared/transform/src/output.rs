@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use polars::prelude::{
     AnyValue, BinaryChunkedBuilder, BooleanChunked, Column, DataFrame, DataType as Dtype, Int64Chunked, IntoColumn,
-    IntoSeries, PlSmallStr, Scalar, Series, StringChunkedBuilder, TimeUnit, TimeZone,
+    IntoSeries, PlSmallStr, PolarsResult, Scalar, Series, StringChunkedBuilder, TimeUnit, TimeZone,
 };
+use rayon::prelude::*;
 use weir_contract::{
     DataType, INGESTED_AT, LABELS, RAW, REASONS, RESCUED, RuleAction, SOURCE, SOURCE_POSITION, SOURCE_VERSION,
 };
@@ -95,7 +96,7 @@ pub(crate) fn finish(plan: &Plan, hold_back: Option<&str>, records: Records<'_>,
             quarantine.push(positions.at(*row), texts.of(reasons), &raw(*row));
         }
         texts.count(&faults, &mut report);
-        frame = frame.filter(&sound(&lengths, &faults)?)?;
+        frame = filtered(frame, &sound(&lengths, &faults)?)?;
     }
     Ok(Output {
         clean: clean(plan, &frame, &added_names, lineage)?,
@@ -105,6 +106,14 @@ pub(crate) fn finish(plan: &Plan, hold_back: Option<&str>, records: Records<'_>,
         held_back: hold_back.map(str::to_owned).or(violated),
         report,
     })
+}
+
+/// The rows that stay. Each column goes as soon as it is filtered, so that a chunk is not in memory twice.
+fn filtered(frame: DataFrame, mask: &BooleanChunked) -> Result<DataFrame> {
+    let height = mask.num_trues();
+    let columns = frame.into_columns().into_par_iter().map(|column| column.filter(mask));
+    let columns = columns.collect::<PolarsResult<Vec<Column>>>()?;
+    Ok(DataFrame::new(height, columns)?)
 }
 
 /// True for the records without a fault, in chunks like the frame's: else filtering would first copy every column.
