@@ -56,7 +56,7 @@ async fn texts(queue: &Queue, max: usize) -> Vec<String> {
 async fn messages_come_in_order_and_once() {
     for (store, queue) in Both::new(true).each() {
         assert!(queue.take(32, HIDDEN).await.unwrap().is_empty(), "{store}: a queue that nobody made");
-        assert_eq!(queue.len().await.unwrap(), 0, "{store}");
+        assert_eq!(queue.count().await.unwrap(), 0, "{store}");
         let put: Vec<String> = (0..40).map(|n| format!("message {n}")).collect();
         for text in &put {
             queue.put(text.as_bytes()).await.unwrap();
@@ -66,7 +66,7 @@ async fn messages_come_in_order_and_once() {
         taken.extend(texts(&queue, 32).await);
         assert_eq!(taken, put, "{store}");
         assert!(texts(&queue, 32).await.is_empty(), "{store}: hidden");
-        assert_eq!(queue.len().await.unwrap(), 40, "{store}: hidden messages count");
+        assert_eq!(queue.count().await.unwrap(), 40, "{store}: hidden messages count");
     }
 }
 
@@ -100,9 +100,9 @@ async fn a_stale_receipt_settles_nothing() {
         assert!(!queue.release(&stale, Duration::ZERO).await.unwrap(), "{store}: release");
         assert!(!queue.renew(&mut stale, HIDDEN).await.unwrap(), "{store}: renew");
         assert!(queue.take(1, HIDDEN).await.unwrap().is_empty(), "{store}: the stale one gave it away");
-        assert_eq!(queue.len().await.unwrap(), 1, "{store}: the stale one deleted it");
+        assert_eq!(queue.count().await.unwrap(), 1, "{store}: the stale one deleted it");
         assert!(queue.delete(&owner).await.unwrap(), "{store}");
-        assert_eq!(queue.len().await.unwrap(), 0, "{store}");
+        assert_eq!(queue.count().await.unwrap(), 0, "{store}");
         assert!(!queue.delete(&owner).await.unwrap(), "{store}: twice");
         assert!(!queue.release(&owner, Duration::ZERO).await.unwrap(), "{store}: a message that is gone");
     }
@@ -154,7 +154,7 @@ async fn a_message_moves_to_the_poison_queue_as_it_is() {
             let parked = take_one(&poison).await;
             assert_eq!((&*parked.text, parked.dequeue_count), (text, 1), "{store}");
         }
-        assert_eq!((queue.len().await.unwrap(), poison.len().await.unwrap()), (0, 2), "{store}");
+        assert_eq!((queue.count().await.unwrap(), poison.count().await.unwrap()), (0, 2), "{store}");
     }
     let longest = both.open("Local", &"q".repeat(60));
     assert_eq!(longest.poison(), None, "its name would be too long");
@@ -219,6 +219,6 @@ async fn a_wrong_key_and_a_closed_port_are_errors_that_say_so() {
         assert_eq!(error.kind(), HostErrorKind::Io);
         let text = error.to_string();
         assert!(text.contains("queue \"tasks\"") && text.contains(expected) && !text.contains("d3Jvbmc"), "{text}");
-        assert!(queue.put(b"a").await.is_err() && queue.len().await.is_err(), "{connection}");
+        assert!(queue.put(b"a").await.is_err() && queue.count().await.is_err(), "{connection}");
     }
 }

@@ -212,7 +212,7 @@ impl Host {
     /// Messages in a queue, those in flight or hidden included; of a storage account's queue about that many.
     pub async fn queue_len(&self, queue: &str) -> Result<usize, HostError> {
         match self.core.queues.existing(&queue_name(queue, &self.core.functions))? {
-            Some(queue) => queue.len().await,
+            Some(queue) => queue.count().await,
             None => Ok(0),
         }
     }
@@ -421,7 +421,7 @@ impl Core {
         for function in &self.functions {
             let Trigger::Queue(trigger) = &function.trigger else { continue };
             let Some(queue) = self.queues.existing(&trigger.queue)? else { continue };
-            let left = queue.len().await?;
+            let left = queue.count().await?;
             if left > 0 {
                 return Ok(Some(format!("{left} messages in queue {}", queue.name())));
             }

@@ -159,11 +159,11 @@ impl Account {
     }
 
     /// Messages of a queue, hidden ones included.
-    pub(super) async fn len(&self, queue: &str) -> usize {
+    pub(super) async fn count(&self, queue: &str) -> usize {
         let settings = HashMap::from([("Storage".to_owned(), connection_string(&self.azurite))]);
         let queues = Queues::open(&self.site.path("queues"), true, ["Storage"], &settings).unwrap();
         let name = QueueName { connection: "Storage".to_owned(), queue: queue.to_owned() };
-        queues.queue(&name).unwrap().len().await.unwrap()
+        queues.queue(&name).unwrap().count().await.unwrap()
     }
 
     /// Compares all tables with what they must hold.

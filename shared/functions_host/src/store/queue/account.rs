@@ -105,7 +105,7 @@ impl Account {
         answer.unless("delete a message of", queue, &LOST)
     }
 
-    pub(super) async fn len(&self, queue: &str) -> Result<usize, HostError> {
+    pub(super) async fn count(&self, queue: &str) -> Result<usize, HostError> {
         let answer = self.ask("look at", Method::GET, queue, &format!("/{queue}"), &[("comp", "metadata")], "").await?;
         if !answer.unless("look at", queue, &["QueueNotFound"])? {
             return Ok(0);

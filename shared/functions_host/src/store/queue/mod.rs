@@ -147,10 +147,10 @@ impl Queue {
     }
 
     /// Messages, those in flight or hidden included. A storage account knows it roughly.
-    pub async fn len(&self) -> Result<usize, HostError> {
+    pub async fn count(&self) -> Result<usize, HostError> {
         match &self.store {
             Store::Local(queue) => Ok(queue.len()),
-            Store::Account { account, .. } => account.len(&self.name).await,
+            Store::Account { account, .. } => account.count(&self.name).await,
         }
     }
 
