@@ -198,10 +198,13 @@ impl Records {
                 Form::Csv { framing: options.framing, chunks: blob.chunks(options), layout: None }
             }
             Ok(FormatKind::Parquet) => open_parquet(&blob).await?,
-            Ok(FormatKind::Json | FormatKind::Avro) => {
-                Form::Refused(Some("documents of JSON and Avro files cannot be read yet".to_owned()))
+            Ok(FormatKind::Avro) => Form::Refused(Some("Avro files cannot be read yet".to_owned())),
+            Ok(kind @ (FormatKind::Ndjson | FormatKind::Json | FormatKind::Auto)) => {
+                let is_document =
+                    dataset.contract.may_be_document(&at.path) && blob.probe(&options(kind)).await?.is_array;
+                let kind = if is_document { FormatKind::Json } else { kind };
+                Form::Ndjson { chunks: blob.chunks(options(kind)) }
             }
-            Ok(kind @ (FormatKind::Ndjson | FormatKind::Auto)) => Form::Ndjson { chunks: blob.chunks(options(kind)) },
             Err(unknown) => Form::Refused(Some(unknown.to_string())),
         };
         Ok(Self {

@@ -11,6 +11,8 @@
 
 mod blob;
 mod chunks;
+mod cutter;
+mod document;
 mod encoding;
 mod error;
 mod gunzip;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "clippy's exemption for tests does not reach their helpers")]
 
 mod blob;
+mod document;
 mod encoding;
 mod foreign;
 mod gzip;
