@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use weir_contract::FormatKind;
-use weir_intake::{Blob, ChunkOptions, ErrorKind, Framing, Magic, Piece};
+use weir_intake::{AvroOptions, AvroPiece, AvroReader, Blob, ChunkOptions, ErrorKind, Framing, Magic, Piece};
 use weir_lake::Table;
-use weir_transform::{CsvLayout, Lineage, Output, ParquetRows};
+use weir_transform::{AvroBlock, AvroChunk, AvroLayout, CsvLayout, Lineage, Output, ParquetRows};
 
 use super::sink::{Settled, Sink};
 use super::{Outcome, Receipt, compute};
@@ -174,6 +174,12 @@ enum Form {
     Parquet {
         rows: Option<ParquetRows>,
     },
+    Avro {
+        blocks: AvroReader,
+        layout: AvroLayout,
+        /// The block in work.
+        block: Option<AvroBlock>,
+    },
     /// One record that stands for a blob that is not what its name says.
     Refused(Option<String>),
 }
@@ -198,7 +204,7 @@ impl Records {
                 Form::Csv { framing: options.framing, chunks: blob.chunks(options), layout: None }
             }
             Ok(FormatKind::Parquet) => open_parquet(&blob).await?,
-            Ok(FormatKind::Avro) => Form::Refused(Some("Avro files cannot be read yet".to_owned())),
+            Ok(FormatKind::Avro) => open_avro(&blob, &transform).await?,
             Ok(kind @ (FormatKind::Ndjson | FormatKind::Json | FormatKind::Auto)) => {
                 let is_document =
                     dataset.contract.may_be_document(&at.path) && blob.probe(&options(kind)).await?.is_array;
@@ -229,6 +235,11 @@ impl Records {
                     Some(output) => output,
                     None => return Ok(None),
                 },
+                None => return Ok(None),
+            },
+            Form::Avro { blocks, layout, block } => match avro(blocks, layout, block).await? {
+                Some(AvroChunk::Lines(lines)) => self.records(lines.into()).await?,
+                Some(AvroChunk::Refused(reason)) => self.refuse(&[], reason)?,
                 None => return Ok(None),
             },
             Form::Csv { chunks, .. } | Form::Ndjson { chunks } => match chunks.next().await? {
@@ -295,6 +306,47 @@ impl Records {
 
     fn refuse(&self, head: &[u8], reason: String) -> Result<Output, AppError> {
         Ok(self.transform.quarantine_records(&[(head, self.position, reason)], &self.lineage)?)
+    }
+}
+
+async fn open_avro(blob: &Blob, transform: &weir_transform::Transform) -> Result<Form, AppError> {
+    if let Some(reason) = blob.refusal(Magic::Avro).await? {
+        return Ok(Form::Refused(Some(reason)));
+    }
+    let opened = blob.avro_header().await?.and_then(|header| {
+        let layout = transform.avro_layout(&header.schema, &header.codec)?;
+        let options = AvroOptions { range_bytes: RANGE_BYTES, from: 0, part: None };
+        Ok(Form::Avro { blocks: blob.avro(&header, options), layout, block: None })
+    });
+    Ok(opened.unwrap_or_else(|reason| Form::Refused(Some(reason))))
+}
+
+/// The next lines of the block in work, or of the next one.
+async fn avro(
+    blocks: &mut AvroReader,
+    layout: &AvroLayout,
+    current: &mut Option<AvroBlock>,
+) -> Result<Option<AvroChunk>, AppError> {
+    loop {
+        if let Some(mut block) = current.take() {
+            let (block, chunk) = compute(move || {
+                let chunk = block.next(CHUNK_BYTES);
+                (block, chunk)
+            })
+            .await?;
+            if chunk.is_some() {
+                *current = Some(block);
+                return Ok(chunk);
+            }
+        }
+        match blocks.next().await? {
+            Some(AvroPiece::Block { count, data }) => {
+                let layout = layout.clone();
+                *current = Some(compute(move || layout.block(count, &data)).await?);
+            }
+            Some(AvroPiece::Refused { reason, .. }) => return Ok(Some(AvroChunk::Refused(reason.to_owned()))),
+            None => return Ok(None),
+        }
     }
 }
 

@@ -98,7 +98,7 @@ impl Blob {
             blob: self.clone(),
             ranges: Ranges::new(self.clone(), options.range_bytes, reads_ahead),
             cutter: Cutter::new(options.framing, options.max_record_bytes, options.chunk_bytes, options.from > 0),
-            end: self.size() == 0 || options.from >= ALL,
+            end: self.size() == 0,
             options,
             inflate: None,
             packed: Bytes::new(),
@@ -121,6 +121,9 @@ impl Blob {
 impl ChunkReader {
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Piece>, IntakeError> {
+        if self.options.from >= ALL {
+            return Ok(None);
+        }
         loop {
             if let Some(piece) = self.foreign.take() {
                 self.told = true;

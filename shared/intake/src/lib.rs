@@ -9,6 +9,7 @@
 //!
 //! It knows neither tables nor what the records mean.
 
+mod avro;
 mod blob;
 mod chunks;
 mod cutter;
@@ -23,6 +24,7 @@ mod ranges;
 mod split;
 mod unzstd;
 
+pub use avro::{AvroHeader, AvroOptions, AvroPiece, AvroReader};
 pub use blob::Blob;
 pub use chunks::{ChunkOptions, ChunkReader};
 pub use error::{ErrorKind, IntakeError};

@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) rules: Vec<CompiledRule>,
     pub(crate) dialect: Dialect,
     pub(crate) max_record_bytes: usize,
+    /// The field of an Avro record that holds the record.
+    pub(crate) payload: Option<String>,
 }
 
 impl Plan {
@@ -45,6 +47,7 @@ impl Plan {
             rules: contract.rules.iter().map(|rule| CompiledRule::new(rule, &schema)).collect::<Result<Vec<_>>>()?,
             dialect: Dialect::new(&contract.format)?,
             max_record_bytes: contract.format.max_record_bytes,
+            payload: contract.format.payload.clone(),
             targets,
             protections,
             fields,
