@@ -64,8 +64,9 @@ async fn truncated_or_damaged_anywhere() {
                 } else if at < 4 {
                     assert_eq!(reason, Some(NO_ZSTD), "byte {at}");
                 } else {
-                    let reason = reason.unwrap_or_default();
-                    assert!(reason.starts_with("the zstd stream"), "byte {at}: {reason}");
+                    // Some bits mean nothing; the checksum tells that the others do.
+                    let told = reason.is_some_and(|reason| reason.starts_with("the zstd stream"));
+                    assert!(told || seen == plain && reason.is_none(), "byte {at}: {reason:?}");
                 }
                 outcomes.push(stretches);
             }

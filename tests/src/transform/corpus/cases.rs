@@ -107,7 +107,11 @@ fn wide() -> Vec<Case> {
             "a.csv",
             header,
             0,
-            &["1: record longer than 1048576 bytes", "2: the header has none", "3: the header has none"],
+            &[
+                "1: record longer than 1048576 bytes",
+                "2: 4 fields, expected 1; the header has none",
+                "3: 4 fields, expected 1; the header has none",
+            ],
         ),
         case(
             "an object of 2 MB",
@@ -294,10 +298,16 @@ fn avro() -> Vec<Case> {
         file("Parquet named Avro", b"PAR1\x15\x04".to_vec(), 0, &["1: not an Avro file, it looks like a Parquet file"]),
         file("Avro without its payload", orders, 0, &["1: the Avro file has no field `Body`"])
             .with(|contract| contract.format.payload = Some("Body".to_owned())),
-        file("Capture", capture, 3, &[]).with(|contract| {
+        file(
+            "Capture",
+            capture,
+            26,
+            &["5: not one JSON object", "6: not one JSON object", "7: not one JSON object", "8: column `id`: null"],
+        )
+        .with(|contract| {
             contract.format.payload = Some("Body".to_owned());
             contract.columns[0].from = Some("n".to_owned());
         }),
-        file("Avro with a wrong last marker", other_marker, 0, &[]),
+        file("Avro with a wrong last marker", other_marker, 30, &["31: the Avro block does not end with"]),
     ]
 }
