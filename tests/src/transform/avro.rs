@@ -197,6 +197,7 @@ fn blocks_that_lie() {
     let nulls = record(json!({ "type": "array", "items": "null" }));
     let endless = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
     assert_eq!(block(nulls.clone(), 1, &endless), (String::new(), cannot(1)));
+    assert_eq!(block(nulls.clone(), 1, &[0x80, 0x89, 0x7a, 0]), (String::new(), cannot(1)), "a million");
     assert_eq!(block(nulls, 1, &[4, 0, 0, 0]).1.len(), 1, "what is left over");
     assert_eq!(block(record(json!("bytes")), 1, &[1]), (String::new(), cannot(1)));
     assert_eq!(block(record(json!(["null", "int"])), 1, &[4, 0]), (String::new(), cannot(1)));
@@ -207,7 +208,9 @@ fn blocks_that_lie() {
     // A recursive schema nests without end in few bytes.
     let tree = json!({ "type": "record", "name": "T", "fields": [{ "name": "id", "type": ["null", "T"] }] });
     assert_eq!(block(tree.clone(), 1, &[2, 2, 0]).0, "{\"id\":{\"id\":{\"id\":null}}}\n");
-    assert_eq!(block(tree, 1, &[2; 100_000]), (String::new(), cannot(1)));
+    let nested = |depth| block(tree.clone(), 1, &[&vec![2; depth][..], &[0]].concat());
+    assert_eq!((nested(40).1.len(), nested(60)), (0, (String::new(), cannot(1))));
+    assert_eq!(nested(100_000), (String::new(), cannot(1)));
     let itself = json!({ "type": "record", "name": "T", "fields": [{ "name": "id", "type": "T" }] });
     assert_eq!(block(itself, 1, &[0]), (String::new(), cannot(1)));
 }
@@ -258,7 +261,10 @@ fn a_bomb_is_not_unpacked() {
     std::io::Write::write_all(&mut deflate, &zeros).unwrap();
     let zstandard = zstd::encode_all(&zeros[..], 1).unwrap();
     let schema = record(json!("long")).to_string();
+    let mut snappy = snap::raw::Encoder::new().compress_vec(&[2]).unwrap();
+    snappy.extend((crc32fast::hash(&[2]) ^ 1).to_be_bytes());
     let cases = [
+        ("snappy", snappy, "the Avro block is damaged: it cannot be unpacked"),
         ("deflate", deflate.finish().unwrap(), "the Avro block unpacks to more than 64 MiB"),
         ("zstandard", zstandard, "the Avro block unpacks to more than 64 MiB"),
         (

@@ -206,6 +206,12 @@ fn lines() -> Vec<Case> {
         ),
         json("two objects in a line", "{\"id\":1}{\"id\":2}\n", 0, &["1: not one JSON object"]),
         json("a field twice", "{\"id\":1,\"id\":2}\n", 0, &["1: column `id`: given twice"]),
+        json(
+            "brackets that do not fit",
+            "{\"id\":1,\"x\":[1}}\n{\"id\":1,\"x\":{\"a\":[2}]}\n{\"id\":1,\"x\":{\"a\":1]}\n",
+            0,
+            &[&format!("1: {not}"), &format!("2: {not}"), &format!("3: {not}")],
+        ),
         json("names escaped", "{\"\\u0069d\":1}\n", 1, &[]),
         json(
             "nested beyond reason",
