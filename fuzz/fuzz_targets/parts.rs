@@ -1,4 +1,5 @@
-//! The parts of a blob of lines, read apart, are the blob; so is what readers give who go on after each other.
+//! The parts of a blob of lines, read apart, are the blob; so is what readers give who go on after each other, whatever
+//! the framing.
 #![no_main]
 
 use std::ops::Range;
@@ -8,11 +9,17 @@ use libfuzzer_sys::fuzz_target;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use weir_intake::{Blob, ChunkOptions, Piece};
+use weir_intake::{Blob, ChunkOptions, Framing, Piece};
 
-fuzz_target!(|input: (u8, u8, u8, Vec<u16>, Vec<u8>)| {
-    let (limit, chunk, range, cuts, content) = input;
+fuzz_target!(|input: (u8, u8, u8, u8, Vec<u16>, Vec<u8>)| {
+    let (framing, limit, chunk, range, cuts, content) = input;
+    let framing = match framing % 3 {
+        0 => Framing::Lines,
+        1 => Framing::Csv { delimiter: b',', quote: b'"' },
+        _ => Framing::Document,
+    };
     let options = ChunkOptions {
+        framing,
         range_bytes: u64::from(range) + 1,
         chunk_bytes: usize::from(chunk) + 1,
         max_record_bytes: usize::from(limit) + 1,

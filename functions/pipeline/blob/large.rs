@@ -139,13 +139,12 @@ impl<'a> Job<'a> {
     async fn write_part(&self, opened: &Opened<'a>, pieces: &Pieces, part: &PartRef) -> Result<(), AppError> {
         let parts = plan::cut(opened.blob.size(), self.dataset.contract.format.split_bytes);
         let index = usize::try_from(part.part).unwrap_or(usize::MAX);
-        let Some(range) = parts.get(index).cloned() else {
-            return Err(AppError::Task { message: "the blob has no such part".to_owned() });
-        };
+        // The parts of a Parquet file are others: its row groups.
+        let range = parts.get(index).cloned().unwrap_or_default();
         let _permit = self.runtime.budget.take(super::FOOTPRINT_BYTES).await;
         let lineage = self.lineage(opened.blob.etag());
         let first = i64::from(part.part) * PART_POSITIONS + 1;
-        let extent = Extent::Part(range, first);
+        let extent = Extent::Part(index, range, first);
         let mut source = Records::open(self.dataset, self.at, opened.blob.clone(), lineage, extent).await?;
         let mut collector = Collector::new(self.runtime, self.dataset).await?;
         source.give(&mut collector, u64::MAX).await?;

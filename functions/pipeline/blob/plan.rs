@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use weir_contract::{Compression, Contract};
+use weir_contract::{Compression, Contract, FormatKind};
 use weir_intake::{Blob, ChunkOptions, parts};
 
-use super::records::{CHUNK_BYTES, RANGE_BYTES};
+use super::records::{CHUNK_BYTES, RANGE_BYTES, parquet_plan};
 use crate::error::AppError;
 
 /// Messages that one blob becomes at most; the parts grow instead.
@@ -26,15 +26,22 @@ pub(super) async fn of(contract: &Contract, path: &str, blob: &Blob) -> Result<P
     if blob.size() <= format.split_bytes {
         return Ok(Plan::Stream { resumable: seems_compressed(format.compression, path) });
     }
-    if !format.splits(kind) {
-        return Ok(Plan::Stream { resumable: true });
+    let count = |parts: usize| u32::try_from(parts).unwrap_or(u32::MAX);
+    match kind {
+        FormatKind::Parquet => {
+            let parts = parquet_plan(blob, format.split_bytes).await?.map_or(0, |(.., parts)| parts.len());
+            return Ok(if parts > 1 { Plan::Parts(count(parts)) } else { Plan::Stream { resumable: true } });
+        }
+        FormatKind::Avro => return Ok(Plan::Parts(count(cut(blob.size(), format.split_bytes).len()))),
+        _ if !format.splits(kind) => return Ok(Plan::Stream { resumable: true }),
+        _ => {}
     }
     let probe = blob.probe(&ChunkOptions::of(format, kind, RANGE_BYTES, CHUNK_BYTES)).await?;
     let is_document = probe.is_array && contract.may_be_document(path);
     if !probe.splits || is_document {
         return Ok(Plan::Stream { resumable: true });
     }
-    Ok(Plan::Parts(u32::try_from(cut(blob.size(), format.split_bytes).len()).unwrap_or(u32::MAX)))
+    Ok(Plan::Parts(count(cut(blob.size(), format.split_bytes).len())))
 }
 
 /// A small blob that expands may be one that another instance has begun to read.

@@ -4,8 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use weir_contract::FormatKind;
-use weir_intake::{Blob, ChunkOptions, Framing, Magic, Piece};
-use weir_transform::{CsvLayout, Lineage, Output, ParquetRows};
+use weir_intake::{AvroOptions, AvroPiece, AvroReader, Blob, ChunkOptions, Framing, Magic, Piece};
+use weir_transform::{
+    AvroBlock, AvroChunk, AvroLayout, CsvLayout, Lineage, Output, ParquetPart, ParquetRows, parquet_parts,
+};
 
 use super::BlobRef;
 use super::collect::Collector;
@@ -27,8 +29,8 @@ pub(super) enum Extent {
     Whole,
     /// Those after a piece that is written.
     From(Resume),
-    /// Those that begin in these bytes; the position of the first of them.
-    Part(Range<u64>, i64),
+    /// Those of one part: its number, its bytes if it is one of text or Avro, and the position of its first record.
+    Part(usize, Range<u64>, i64),
 }
 
 /// A blob's records, transformed, a chunk at a time.
@@ -55,6 +57,12 @@ enum Form {
     Parquet {
         rows: Option<ParquetRows>,
     },
+    Avro {
+        blocks: AvroReader,
+        layout: AvroLayout,
+        /// The block in work.
+        block: Option<AvroBlock>,
+    },
     /// One record that stands for a blob that is not what its name says.
     Refused(Option<String>),
 }
@@ -71,14 +79,14 @@ impl Records {
         let position = match &extent {
             Extent::Whole => 1,
             Extent::From(resume) => resume.position,
-            Extent::Part(_, first) => *first,
+            Extent::Part(.., first) => *first,
         };
         let options = |kind| {
             let whole = ChunkOptions::of(&contract.format, kind, RANGE_BYTES, CHUNK_BYTES);
             match &extent {
                 Extent::Whole => whole,
                 Extent::From(resume) => ChunkOptions { from: resume.offset, ..whole },
-                Extent::Part(bytes, _) => ChunkOptions { part: Some(bytes.clone()), ..whole },
+                Extent::Part(_, bytes, _) => ChunkOptions { part: Some(bytes.clone()), ..whole },
             }
         };
         let form = match contract.resolve_format(&at.path) {
@@ -91,11 +99,21 @@ impl Records {
                 };
                 Form::Csv { framing: options.framing, chunks: blob.chunks(options), layout }
             }
-            Ok(FormatKind::Parquet) => open_parquet(&blob, position).await?,
-            Ok(FormatKind::Json | FormatKind::Avro) => {
-                Form::Refused(Some("documents of JSON and Avro files cannot be read yet".to_owned()))
+            Ok(FormatKind::Parquet) => open_parquet(&blob, &extent, contract.format.split_bytes).await?,
+            Ok(FormatKind::Avro) => {
+                let part = match &extent {
+                    Extent::Part(_, bytes, _) => Some(bytes.clone()),
+                    Extent::Whole | Extent::From(_) => None,
+                };
+                open_avro(&blob, &dataset.transform, part).await?
             }
-            Ok(kind @ (FormatKind::Ndjson | FormatKind::Auto)) => Form::Ndjson { chunks: blob.chunks(options(kind)) },
+            Ok(kind @ (FormatKind::Ndjson | FormatKind::Json | FormatKind::Auto)) => {
+                // Its first byte tells lines from a document, where the extension leaves it open.
+                let is_document =
+                    contract.may_be_document(&at.path) && blob.probe(&options(FormatKind::Json)).await?.is_array;
+                let kind = if is_document { FormatKind::Json } else { kind };
+                Form::Ndjson { chunks: blob.chunks(options(kind)) }
+            }
             Err(unknown) => Form::Refused(Some(unknown.to_string())),
         };
         Ok(Self {
@@ -129,7 +147,9 @@ impl Records {
     fn consumed(&self) -> u64 {
         match &self.form {
             Form::Csv { chunks, .. } | Form::Ndjson { chunks } => chunks.consumed(),
-            Form::Parquet { .. } | Form::Refused(_) => self.parquet_bytes,
+            Form::Parquet { .. } => self.parquet_bytes,
+            // Blocks are not cut, and a large file has parts.
+            Form::Avro { .. } | Form::Refused(_) => 0,
         }
     }
 
@@ -150,6 +170,11 @@ impl Records {
                     Some(output) => output,
                     None => return Ok(None),
                 },
+                None => return Ok(None),
+            },
+            Form::Avro { blocks, layout, block } => match avro(blocks, layout, block).await? {
+                Some(AvroChunk::Lines(lines)) => self.records(lines.into()).await?,
+                Some(AvroChunk::Refused(reason)) => self.refuse(&[], reason)?,
                 None => return Ok(None),
             },
             Form::Csv { chunks, .. } | Form::Ndjson { chunks } => match chunks.next().await? {
@@ -236,16 +261,92 @@ async fn layout_of(dataset: &Dataset, blob: &Blob, options: &ChunkOptions) -> Re
     Ok(Arc::new(dataset.transform.csv_layout(header.as_deref())?))
 }
 
-/// Parquet needs random access: the blob goes through a temporary file, which is deleted while it is open.
-async fn open_parquet(blob: &Blob, position: i64) -> Result<Form, AppError> {
+async fn open_avro(
+    blob: &Blob,
+    transform: &weir_transform::Transform,
+    part: Option<Range<u64>>,
+) -> Result<Form, AppError> {
+    if let Some(reason) = blob.refusal(Magic::Avro).await? {
+        return Ok(Form::Refused(Some(reason)));
+    }
+    let opened = blob.avro_header().await?.and_then(|header| {
+        let layout = transform.avro_layout(&header.schema, &header.codec)?;
+        let options = AvroOptions { range_bytes: RANGE_BYTES, from: 0, part };
+        Ok(Form::Avro { blocks: blob.avro(&header, options), layout, block: None })
+    });
+    Ok(opened.unwrap_or_else(|reason| Form::Refused(Some(reason))))
+}
+
+/// The next lines of the block in work, or of the next one.
+async fn avro(
+    blocks: &mut AvroReader,
+    layout: &AvroLayout,
+    current: &mut Option<AvroBlock>,
+) -> Result<Option<AvroChunk>, AppError> {
+    loop {
+        if let Some(mut block) = current.take() {
+            let (block, chunk) = compute(move || {
+                let chunk = block.next(CHUNK_BYTES);
+                (block, chunk)
+            })
+            .await?;
+            if chunk.is_some() {
+                *current = Some(block);
+                return Ok(chunk);
+            }
+        }
+        match blocks.next().await? {
+            Some(AvroPiece::Block { count, data }) => {
+                let layout = layout.clone();
+                *current = Some(compute(move || layout.block(count, &data)).await?);
+            }
+            Some(AvroPiece::Refused { reason, .. }) => return Ok(Some(AvroChunk::Refused(reason.to_owned()))),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Parquet needs random access: what is read of the blob goes through a temporary file, which is deleted while it is open.
+async fn open_parquet(blob: &Blob, extent: &Extent, split_bytes: u64) -> Result<Form, AppError> {
     if let Some(reason) = blob.refusal(Magic::Parquet).await? {
         return Ok(Form::Refused(Some(reason)));
     }
-    let mut file = tempfile::tempfile().map_err(AppError::TemporaryFile)?;
-    blob.spill(&mut file, RANGE_BYTES).await?;
-    let skip = usize::try_from(position.saturating_sub(1)).unwrap_or(usize::MAX);
-    Ok(match compute(move || ParquetRows::open_after(file, skip)).await? {
+    let opened = match extent {
+        Extent::Part(index, ..) => match parquet_plan(blob, split_bytes).await? {
+            Ok((mut file, footer, parts)) => {
+                let Some(part) = parts.into_iter().nth(*index) else {
+                    return Err(AppError::Task { message: "the blob has no such part".to_owned() });
+                };
+                blob.spill_ranges(&mut file, &[footer, part.bytes.clone()], RANGE_BYTES).await?;
+                compute(move || ParquetRows::open_part(file, &part)).await?
+            }
+            Err(reason) => Err(reason),
+        },
+        Extent::Whole | Extent::From(_) => {
+            let mut file = tempfile::tempfile().map_err(AppError::TemporaryFile)?;
+            blob.spill(&mut file, RANGE_BYTES).await?;
+            let skip = match extent {
+                Extent::From(resume) => usize::try_from(resume.position.saturating_sub(1)).unwrap_or(usize::MAX),
+                _ => 0,
+            };
+            compute(move || ParquetRows::open_after(file, skip)).await?
+        }
+    };
+    Ok(match opened {
         Ok(rows) => Form::Parquet { rows: Some(rows) },
         Err(reason) => Form::Refused(Some(reason)),
     })
+}
+
+type ParquetPlan = Result<(std::fs::File, Range<u64>, Vec<ParquetPart>), String>;
+
+/// The parts of a Parquet file, from its footer alone, which is in the file; or why it has none.
+pub(super) async fn parquet_plan(blob: &Blob, split_bytes: u64) -> Result<ParquetPlan, AppError> {
+    let footer = match blob.parquet_footer().await? {
+        Ok(footer) => footer,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let mut file = tempfile::tempfile().map_err(AppError::TemporaryFile)?;
+    blob.spill_ranges(&mut file, std::slice::from_ref(&footer), RANGE_BYTES).await?;
+    compute(move || Ok(parquet_parts(&file, split_bytes).map(|parts| (file, footer, parts)))).await?
 }

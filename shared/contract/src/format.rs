@@ -78,11 +78,12 @@ impl Format {
         }
     }
 
-    /// Whether a blob of this format can be read in parts, as far as the contract tells: its first bytes may say that it
+    /// Whether a blob of this format can be read in parts (Parquet: of row groups; Avro: of blocks), as far as the contract tells: its first bytes may say that it
     /// is compressed, or UTF-16.
     pub fn splits(&self, kind: FormatKind) -> bool {
-        self.is_lines(kind)
+        let is_text_with_parts = self.is_lines(kind)
             && matches!(self.compression, Compression::Auto | Compression::None)
-            && self.encoding == ENCODINGS[0]
+            && self.encoding == ENCODINGS[0];
+        matches!(kind, FormatKind::Avro | FormatKind::Parquet) || is_text_with_parts
     }
 }

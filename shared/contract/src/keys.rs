@@ -29,6 +29,7 @@ pub(crate) const FORMAT: Section = Section {
         "header",
         "null_values",
         "decimal_comma",
+        "payload",
         "max_record_bytes",
         "split_bytes",
     ],

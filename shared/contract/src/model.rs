@@ -68,6 +68,8 @@ pub struct Format {
     pub quoted_newlines: bool,
     /// CSV only: numbers have a comma where others have a point.
     pub decimal_comma: bool,
+    /// Avro only: the field that holds the record, as a JSON object.
+    pub payload: Option<String>,
     /// Of text: one of [`ENCODINGS`]. A blob's byte order mark says it better.
     pub encoding: &'static str,
     /// A longer record is quarantined (its head only), so that one line cannot take the memory budget.

@@ -1,6 +1,6 @@
 //! One version of one blob.
 
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -86,6 +86,48 @@ impl Blob {
             file.write_all(&bytes).map_err(|source| IntakeError::Spill { path: self.path.clone(), source })?;
         }
         file.flush().map_err(|source| IntakeError::Spill { path: self.path.clone(), source })
+    }
+}
+
+impl Blob {
+    /// Copies these ranges into a local file as long as the blob, each to its own place; what lies between them takes no
+    /// room. For formats that need random access, read in part.
+    pub async fn spill_ranges(
+        &self,
+        file: &mut std::fs::File,
+        ranges: &[Range<u64>],
+        range_bytes: u64,
+    ) -> Result<(), IntakeError> {
+        let local = |source| IntakeError::Spill { path: self.path.clone(), source };
+        file.set_len(self.size).map_err(local)?;
+        for range in ranges {
+            let (mut at, end) = (range.start, range.end.min(self.size));
+            while at < end {
+                let bytes = self.read(at..end.min(at.saturating_add(range_bytes.max(1)))).await?;
+                file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(&bytes)).map_err(local)?;
+                at += bytes.len() as u64;
+            }
+        }
+        file.flush().map_err(local)
+    }
+
+    /// Where a Parquet file's footer is, by its last bytes; the reason why it has none, which refuses the blob.
+    pub async fn parquet_footer(&self) -> Result<Result<Range<u64>, String>, IntakeError> {
+        const TAIL_BYTES: u64 = 8;
+        const MAX_FOOTER_BYTES: u64 = 64 * 1024 * 1024;
+        let tail = self.read(self.size.saturating_sub(TAIL_BYTES)..self.size).await?;
+        let Some(([a, b, c, d], b"PAR1")) = tail.split_first_chunk().map(|(length, magic)| (length, magic)) else {
+            let encrypted = tail.ends_with(b"PARE");
+            let problem =
+                if encrypted { "its footer is encrypted" } else { "it has no footer at its end; is it truncated?" };
+            return Ok(Err(format!("not a Parquet file that can be read: {problem}")));
+        };
+        let length = u64::from(u32::from_le_bytes([*a, *b, *c, *d])) + TAIL_BYTES;
+        Ok(match self.size.checked_sub(length) {
+            Some(start) if length <= MAX_FOOTER_BYTES => Ok(start..self.size),
+            Some(_) => Err("the Parquet file's footer has more than 64 MiB".to_owned()),
+            None => Err("not a Parquet file that can be read: its footer is longer than the file".to_owned()),
+        })
     }
 }
 

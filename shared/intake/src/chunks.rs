@@ -15,16 +15,19 @@ use tokio::task::spawn_blocking;
 use weir_contract::Compression;
 
 use crate::blob::Blob;
+use crate::cutter::Cutter;
 use crate::encoding::{Transcoder, is_utf8};
 use crate::error::IntakeError;
 use crate::gunzip::Gunzip;
 use crate::inflate::Inflate;
 use crate::magic::{HEAD_BYTES, Magic};
 use crate::ranges::Ranges;
-use crate::split::{Framing, Piece, Splitter};
+use crate::split::{Framing, Piece};
 use crate::unzstd::Unzstd;
 
 const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
+/// Where a reader stopped that has told all there is to tell. No stream is as long.
+const ALL: u64 = 1 << 62;
 
 #[derive(Debug, Clone)]
 pub struct ChunkOptions {
@@ -45,6 +48,9 @@ pub struct ChunkOptions {
     pub part: Option<Range<u64>>,
 }
 
+/// What [`Blob::probe`] looks at.
+const BEGINNING_BYTES: usize = 4 * 1024;
+
 /// Gives a blob's pieces in order. Holds at most two ranges, two pieces, one record, and of a compressed stream 16 MiB
 /// more (gzip) or 33 MiB (zstd). After an error it is of no use any more.
 #[derive(Debug)]
@@ -52,7 +58,7 @@ pub struct ChunkReader {
     blob: Blob,
     options: ChunkOptions,
     ranges: Ranges,
-    splitter: Splitter,
+    cutter: Cutter,
     inflate: Option<Inflate>,
     /// Fetched and not unpacked yet.
     packed: Bytes,
@@ -63,7 +69,7 @@ pub struct ChunkReader {
     transcoder: Option<Transcoder>,
     /// Where the next byte stands in the stream.
     offset: u64,
-    /// Where the splitter's first byte stood.
+    /// Where the cutter's first byte stood.
     base: u64,
     /// What is left of the record before the part is to be dropped.
     drops_line: bool,
@@ -75,8 +81,10 @@ pub struct ChunkReader {
     damage: Option<&'static str>,
     /// All that this blob gives: it is not what the contract says.
     foreign: Option<Piece>,
-    /// Set by a piece that stands for the end of a stream rather than for bytes of it.
-    told: u64,
+    /// The piece that ends all was handed out.
+    told: bool,
+    /// The first bytes that the cutter was given, for [`Blob::probe`].
+    beginning: Bytes,
 }
 
 impl Blob {
@@ -89,7 +97,8 @@ impl Blob {
         ChunkReader {
             blob: self.clone(),
             ranges: Ranges::new(self.clone(), options.range_bytes, reads_ahead),
-            splitter: Splitter::new(options.framing, options.max_record_bytes, options.chunk_bytes),
+            cutter: Cutter::new(options.framing, options.max_record_bytes, options.chunk_bytes, options.from > 0),
+            end: self.size() == 0,
             options,
             inflate: None,
             packed: Bytes::new(),
@@ -100,11 +109,11 @@ impl Blob {
             base: 0,
             drops_line: false,
             started: false,
-            end: self.size() == 0,
             torn: false,
             damage: None,
             foreign: None,
-            told: 0,
+            told: false,
+            beginning: Bytes::new(),
         }
     }
 }
@@ -112,18 +121,20 @@ impl Blob {
 impl ChunkReader {
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Piece>, IntakeError> {
+        if self.options.from >= ALL {
+            return Ok(None);
+        }
         loop {
             if let Some(piece) = self.foreign.take() {
-                self.told = 1;
+                self.told = true;
                 return Ok(Some(piece));
             }
             if self.torn {
-                let was_told = self.damage.is_none();
-                let piece = self.splitter.pull_torn(&mut self.damage);
-                self.told = u64::from(!was_told && self.damage.is_none());
+                let piece = self.cutter.pull_torn(&mut self.damage);
+                self.told |= piece.is_some() && self.damage.is_none();
                 return Ok(piece);
             }
-            if let Some(piece) = self.splitter.pull(self.end) {
+            if let Some(piece) = self.cutter.pull(self.end) {
                 return Ok(Some(piece));
             }
             if self.end {
@@ -135,18 +146,20 @@ impl ChunkReader {
 
     /// Where to go on after the pieces that were handed out so far: [`ChunkOptions::from`] of another reader.
     pub fn consumed(&self) -> u64 {
-        match self.splitter.consumed() + self.told {
-            0 => self.options.from,
-            consumed => self.base + consumed,
+        match self.cutter.consumed() {
+            None => ALL,
+            Some(_) if self.told => ALL,
+            Some(0) => self.options.from,
+            Some(consumed) => self.base + consumed,
         }
     }
 
     /// The first bytes of the text, as far as one read gives them.
     pub(crate) async fn beginning(&mut self) -> Result<&[u8], IntakeError> {
-        while self.splitter.waiting().is_empty() && self.foreign.is_none() && !self.end {
+        while self.beginning.is_empty() && self.foreign.is_none() && !self.end {
             self.fill().await?;
         }
-        Ok(self.splitter.waiting())
+        Ok(&self.beginning)
     }
 
     /// Whether the stream is the blob itself, and UTF-8. Not known before the first read.
@@ -253,9 +266,6 @@ impl ChunkReader {
             self.ranges.stop();
         }
         self.push(&bytes);
-        if self.torn && self.offset < self.options.from {
-            self.damage = None; // an earlier reader has told it
-        }
         Ok(())
     }
 
@@ -319,7 +329,13 @@ impl ChunkReader {
             self.stop();
         }
         self.offset += text.len() as u64;
-        self.splitter.push(text);
+        if self.beginning.is_empty() {
+            self.beginning = Bytes::copy_from_slice(&text[..text.len().min(BEGINNING_BYTES)]);
+        }
+        self.cutter.push(text);
+        if self.cutter.is_done() {
+            self.stop();
+        }
     }
 
     fn stop(&mut self) {

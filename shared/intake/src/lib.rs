@@ -9,8 +9,11 @@
 //!
 //! It knows neither tables nor what the records mean.
 
+mod avro;
 mod blob;
 mod chunks;
+mod cutter;
+mod document;
 mod encoding;
 mod error;
 mod gunzip;
@@ -22,6 +25,7 @@ mod ranges;
 mod split;
 mod unzstd;
 
+pub use avro::{AvroHeader, AvroOptions, AvroPiece, AvroReader};
 pub use blob::Blob;
 pub use chunks::{ChunkOptions, ChunkReader};
 pub use error::{ErrorKind, IntakeError};

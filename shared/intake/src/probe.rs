@@ -92,6 +92,7 @@ impl ChunkOptions {
     pub fn of(format: &Format, kind: FormatKind, range_bytes: u64, chunk_bytes: usize) -> Self {
         Self {
             framing: match (kind, format.quote) {
+                (FormatKind::Json, _) => Framing::Document,
                 (FormatKind::Csv, Some(quote)) if !format.is_lines(kind) => {
                     Framing::Csv { delimiter: format.delimiter, quote }
                 }

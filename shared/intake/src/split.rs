@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memrchr};
 
 /// What is kept of a record that is refused.
-const HEAD_BYTES: usize = 64 * 1024;
+pub(crate) const HEAD_BYTES: usize = 64 * 1024;
 /// How far to look for a quote at a time.
 const STRIDE_BYTES: usize = 64 * 1024;
 
@@ -24,6 +24,8 @@ pub enum Framing {
     Lines,
     /// Each line is a record, except that a quoted field may hold line breaks.
     Csv { delimiter: u8, quote: u8 },
+    /// Each element of the one JSON array is a record, or the one object is.
+    Document,
 }
 
 /// A stretch of the blob, in order.
@@ -85,11 +87,6 @@ impl Splitter {
         self.consumed
     }
 
-    /// Pushed, and not part of a piece yet.
-    pub(crate) fn waiting(&self) -> &[u8] {
-        &self.buffer
-    }
-
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
@@ -147,7 +144,7 @@ impl Splitter {
     fn outside_quotes(&mut self) {
         let to = self.buffer.len().min(self.scanned + STRIDE_BYTES);
         let (delimiter, next_quote) = match self.framing {
-            Framing::Lines => (b'\n', None),
+            Framing::Lines | Framing::Document => (b'\n', None),
             Framing::Csv { delimiter, quote } => (delimiter, memchr(quote, &self.buffer[self.scanned..to])),
         };
         let next_quote = next_quote.map(|at| self.scanned + at);
@@ -244,7 +241,7 @@ impl Splitter {
         let record = without_line_end(&line);
         fill_head(&mut refused.head, record);
         let reason = if refused.dropped + record.len() > self.max_record {
-            format!("record longer than {} bytes", self.max_record)
+            too_long(self.max_record)
         } else {
             "a quote is opened and never closed".to_owned()
         };
@@ -252,6 +249,10 @@ impl Splitter {
         self.consumed += (refused.dropped + stop) as u64;
         Some(Piece::Refused { head: refused.head.into(), reason })
     }
+}
+
+pub(crate) fn too_long(max_record: usize) -> String {
+    format!("record longer than {max_record} bytes")
 }
 
 fn fill_head(head: &mut Vec<u8>, bytes: &[u8]) {

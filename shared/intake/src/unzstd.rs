@@ -11,6 +11,8 @@ const WINDOW_LOG: u32 = 25;
 const STEP: usize = 64 * 1024;
 /// Room for a block: a call that fills it may have more to give.
 const BLOCK: usize = 128 * 1024;
+/// What tells the length of a frame's head.
+const FRAME_HEAD: usize = 5;
 /// Four bytes can stand for a block, so a step ends early when it gave this much.
 const MUCH: usize = 1024 * 1024;
 
@@ -23,6 +25,8 @@ pub(crate) struct Unzstd {
     decoder: Option<Decoder<'static>>,
     compressed: u64,
     expanded: u64,
+    /// Bytes that the decoder asks for.
+    wanted: usize,
     /// The last frame is complete.
     whole: bool,
 }
@@ -41,7 +45,7 @@ impl Unzstd {
         {
             decoder = None;
         }
-        Self { decoder, compressed: 0, expanded: 0, whole: true }
+        Self { decoder, compressed: 0, expanded: 0, wanted: FRAME_HEAD, whole: true }
     }
 
     /// As [`crate::inflate::Inflate::expand`].
@@ -70,25 +74,32 @@ impl Unzstd {
 
     /// Gives the decoder some bytes, until it took them all or made more than a megabyte of them. Returns how many it took;
     /// nothing is left in it when that is all of them.
+    ///
+    /// It is given what it asks for, a block at a time: a call that fails gives nothing of the blocks before the damage, and
+    /// how much is lost must not depend on how the bytes came.
     fn step(&mut self, step: &[u8], out: &mut Vec<u8>) -> (usize, Option<&'static str>) {
         let Some(decoder) = &mut self.decoder else { return (0, Some("the zstd stream cannot be read")) };
-        let mut input = InBuffer::around(step);
-        let before = out.len();
+        let (before, mut used) = (out.len(), 0);
         loop {
             out.reserve(BLOCK);
             let (at, room) = (out.len(), out.capacity());
+            let mut input = InBuffer::around(&step[used..step.len().min(used + self.wanted)]);
             let result = decoder.run(&mut input, &mut OutBuffer::around_pos(out, at));
+            used += input.pos();
             match result {
-                Ok(wanted) => self.whole = wanted == 0,
+                Ok(wanted) => {
+                    self.whole = wanted == 0;
+                    self.wanted = if self.whole { FRAME_HEAD } else { wanted };
+                }
                 Err(error) => {
                     let too_wide = error.to_string().contains("too much memory");
-                    return (input.pos(), Some(if too_wide { TOO_WIDE } else { DAMAGED }));
+                    return (used, Some(if too_wide { TOO_WIDE } else { DAMAGED }));
                 }
             }
             self.expanded += (out.len() - at) as u64;
-            let (used, filled) = (input.pos() == step.len(), out.len() == room);
-            if used && !filled || !used && out.len() - before > MUCH {
-                return (input.pos(), None);
+            let (all, filled) = (used == step.len(), out.len() == room);
+            if all && !filled || !all && out.len() - before > MUCH {
+                return (used, None);
             }
         }
     }

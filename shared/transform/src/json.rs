@@ -3,23 +3,22 @@
 //! A value keeps its own text until its column's type reads it: numbers lose no digit, and what is nested arrives in a
 //! string column as the JSON it was. A string is read by the same grammar as a CSV field; a JSON literal by its text.
 
-use std::borrow::Cow;
-use std::fmt;
+mod scan;
 
-use memchr::memchr;
+use std::borrow::Cow;
+
+use memchr::{memchr, memchr_iter};
 use rayon::prelude::*;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 use weir_contract::{DataType, UnknownFields};
 
 use crate::added::{Added, Form, member};
 use crate::columns::{Batch, Decoded, Target};
-use crate::csv::BOM;
 use crate::error::Result;
 use crate::faults::{Reason, UnknownNames};
 use crate::fields::Fields;
 use crate::parallel::{part_count, parts};
 use crate::text::Mismatch;
+use scan::{Malformed, Scan, Token};
 
 /// Decodes the non-blank lines of a chunk.
 pub(crate) fn decode_lines<'d>(
@@ -32,9 +31,16 @@ pub(crate) fn decode_lines<'d>(
     let decoded: Vec<Decoded<'d>> = parts(chunk.len(), next_line)
         .into_par_iter()
         .map(|part| {
-            let lines = chunk[part].split(|byte| *byte == b'\n');
-            let records = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).filter(|line| !blank(line));
-            decode(targets, fields, max_record_bytes, records)
+            let bytes = &chunk[part];
+            // Mostly all of it is UTF-8; else each record is looked at by itself.
+            let text = std::str::from_utf8(bytes).ok();
+            let ends = memchr_iter(b'\n', bytes).chain(std::iter::once(bytes.len()));
+            let starts = std::iter::once(0).chain(memchr_iter(b'\n', bytes).map(|at| at + 1));
+            let records = starts.zip(ends).filter_map(|(start, end)| {
+                let line = bytes[start..end].strip_suffix(b"\r").unwrap_or(&bytes[start..end]);
+                (!blank(line)).then(|| (line, text.and_then(|text| text.get(start..start + line.len()))))
+            });
+            decode(targets, fields, max_record_bytes, memchr_iter(b'\n', bytes).count() + 1, records)
         })
         .collect();
     Decoded::join(fields, decoded)
@@ -50,10 +56,10 @@ pub(crate) fn decode_bodies<'d>(
     let parts = part_count(bodies.iter().map(|body| body.len()).sum());
     let decoded: Vec<Decoded<'d>> = bodies
         .par_chunks(bodies.len().div_ceil(parts).max(1))
-        .map(|part| decode(targets, fields, max_record_bytes, part.iter().copied()))
+        .map(|part| decode(targets, fields, max_record_bytes, part.len(), part.iter().map(|body| (*body, None))))
         .collect();
     if decoded.is_empty() {
-        return Ok(decode(targets, fields, max_record_bytes, std::iter::empty()));
+        return Ok(decode(targets, fields, max_record_bytes, 0, std::iter::empty()));
     }
     Decoded::join(fields, decoded)
 }
@@ -66,9 +72,10 @@ fn decode<'d>(
     targets: &[Target],
     fields: &Fields,
     max_record_bytes: usize,
-    records: impl Iterator<Item = &'d [u8]>,
+    count: usize,
+    records: impl Iterator<Item = (&'d [u8], Option<&'d str>)>,
 ) -> Decoded<'d> {
-    let batch = Batch::new(targets, fields, Added::new(Form::Json), max_record_bytes, records.size_hint().0);
+    let batch = Batch::new(targets, fields, Added::new(Form::Json), max_record_bytes, count);
     let mut decoder = Decoder {
         batch,
         seen: vec![false; targets.len()],
@@ -76,7 +83,7 @@ fn decode<'d>(
         rescued: String::new(),
         unknown: UnknownNames::default(),
     };
-    records.for_each(|record| decoder.record(record));
+    records.for_each(|(record, text)| decoder.record(record, text));
     decoder.batch.finish()
 }
 
@@ -91,17 +98,17 @@ struct Decoder<'a, 'd> {
 }
 
 impl<'a, 'd> Decoder<'a, 'd> {
-    fn record(&mut self, record: &'d [u8]) {
+    /// `text` is the record, when that is known to be text.
+    fn record(&mut self, record: &'d [u8], text: Option<&'d str>) {
         self.seen.fill(false);
         self.next = 0;
         self.rescued.clear();
         self.unknown.take();
-        let problem = match std::str::from_utf8(record.strip_prefix(BOM).unwrap_or(record)) {
-            Err(_) => Some("not UTF-8"),
-            Ok(text) => {
-                let mut json = serde_json::Deserializer::from_str(text);
-                let read = Record(self).deserialize(&mut json).and_then(|()| json.end());
-                read.err().map(|_| "not one JSON object")
+        let problem = match text.or_else(|| std::str::from_utf8(record).ok()) {
+            None => Some("not UTF-8"),
+            Some(text) => {
+                let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+                self.object(text).err().map(|Malformed| "not one JSON object")
             }
         };
         for column in 0..self.seen.len() {
@@ -133,12 +140,28 @@ impl<'a, 'd> Decoder<'a, 'd> {
         }
     }
 
-    fn known(&mut self, column: usize, value: &RawValue) {
+    fn object(&mut self, text: &str) -> std::result::Result<(), Malformed> {
+        let mut scan = Scan::object(text)?;
+        while let Some(name) = scan.name()? {
+            let name = match name.content() {
+                Some(name) => Cow::Borrowed(name),
+                None => Cow::Owned(serde_json::from_str::<String>(name.text).map_err(|_| Malformed)?),
+            };
+            let value = scan.value()?;
+            match self.column(&name) {
+                Some(column) => self.known(column, value),
+                None => self.unknown(&name, value.text),
+            }
+        }
+        Ok(())
+    }
+
+    fn known(&mut self, column: usize, value: Token<'_>) {
         self.next = column + 1;
         if std::mem::replace(&mut self.seen[column], true) {
             return self.batch.fault(Reason::GivenTwice(column));
         }
-        match self.text(column, value.get()) {
+        match self.text(column, value) {
             Ok(None) => self.batch.null(column),
             Ok(Some(text)) => self.batch.text(column, &text),
             Err(reason) => {
@@ -149,26 +172,33 @@ impl<'a, 'd> Decoder<'a, 'd> {
     }
 
     /// The text that the column's type is to read; only a string column reads an object or an array.
-    fn text<'v>(&self, column: usize, json: &'v str) -> std::result::Result<Option<Cow<'v, str>>, Reason> {
+    #[inline]
+    fn text<'v>(&self, column: usize, json: Token<'v>) -> std::result::Result<Option<Cow<'v, str>>, Reason> {
+        if let Some(content) = json.content() {
+            return Ok(Some(Cow::Borrowed(content)));
+        }
         let target = &self.batch.targets[column];
-        if json.starts_with(['{', '[']) && target.data_type != DataType::String {
+        if json.text.starts_with(['{', '[']) && target.data_type != DataType::String {
             return Err(Reason::Mismatch(column, Mismatch::Form));
         }
-        text(json).map_err(|problem| format!("column `{}`: {problem}", target.name).into())
+        text(json.text).map_err(|problem| format!("column `{}`: {problem}", target.name).into())
     }
 
-    /// The field that probably comes next.
-    fn likely(&self) -> Option<(&'a str, usize)> {
-        let targets: &'a [Target] = self.batch.targets;
-        targets.get(self.next).map(|target| (target.field.as_str(), self.next))
+    /// The column of a field; fields mostly keep their order.
+    #[inline]
+    fn column(&self, name: &str) -> Option<usize> {
+        match self.batch.targets.get(self.next) {
+            Some(target) if self.batch.fields.are_same(&target.field, name) => Some(self.next),
+            _ => self.batch.fields.column(name),
+        }
     }
 
-    fn unknown(&mut self, name: &str, value: &RawValue) {
+    fn unknown(&mut self, name: &str, json: &str) {
         let policy = self.batch.fields.unknown;
         match policy {
             UnknownFields::Fail => self.unknown.push(name),
-            UnknownFields::Add if self.add(name, value.get()) => {}
-            UnknownFields::Add | UnknownFields::Rescue => member(&mut self.rescued, name, value.get()),
+            UnknownFields::Add if self.add(name, json) => {}
+            UnknownFields::Add | UnknownFields::Rescue => member(&mut self.rescued, name, json),
         }
     }
 
@@ -184,9 +214,6 @@ impl<'a, 'd> Decoder<'a, 'd> {
 pub(crate) fn text(json: &str) -> std::result::Result<Option<Cow<'_, str>>, &'static str> {
     match json.as_bytes() {
         [b'n', ..] => Ok(None),
-        [b'"', content @ .., b'"'] if memchr(b'\\', content).is_none() => {
-            Ok(Some(Cow::Borrowed(&json[1..json.len() - 1])))
-        }
         [b'"', ..] => match serde_json::from_str::<String>(json) {
             Err(_) => Err("not a sound JSON string"),
             Ok(text) if text.contains('\0') => Err("NUL character"),
@@ -199,69 +226,4 @@ pub(crate) fn text(json: &str) -> std::result::Result<Option<Cow<'_, str>>, &'st
 /// `text` as a JSON string.
 pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-/// Reads one object into the decoder.
-struct Record<'r, 'a, 'd>(&'r mut Decoder<'a, 'd>);
-
-impl<'de> DeserializeSeed<'de> for Record<'_, '_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Record<'_, '_, '_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a JSON object")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<(), M::Error> {
-        let decoder = self.0;
-        while let Some(key) = map.next_key_seed(Key { fields: decoder.batch.fields, likely: decoder.likely() })? {
-            let value: &RawValue = map.next_value()?;
-            match key {
-                Name::Column(column) => decoder.known(column, value),
-                Name::Unknown(name) => decoder.unknown(&name, value),
-            }
-        }
-        Ok(())
-    }
-}
-
-enum Name {
-    Column(usize),
-    Unknown(String),
-}
-
-/// Resolves a field's name without keeping it.
-struct Key<'a> {
-    fields: &'a Fields,
-    likely: Option<(&'a str, usize)>,
-}
-
-impl<'de> DeserializeSeed<'de> for Key<'_> {
-    type Value = Name;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Name, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Key<'_> {
-    type Value = Name;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a field's name")
-    }
-
-    fn visit_str<E>(self, name: &str) -> std::result::Result<Name, E> {
-        match self.likely {
-            Some((likely, column)) if self.fields.are_same(likely, name) => Ok(Name::Column(column)),
-            _ => Ok(self.fields.column(name).map_or_else(|| Name::Unknown(name.to_owned()), Name::Column)),
-        }
-    }
 }

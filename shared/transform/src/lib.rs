@@ -39,6 +39,7 @@
 //! quarantine tables accordingly, and erase from them too.
 
 mod added;
+mod avro;
 mod columns;
 mod csv;
 mod error;
@@ -62,9 +63,10 @@ use std::sync::Arc;
 use polars::prelude::{Column, DataFrame, IntoColumn};
 use weir_contract::Contract;
 
+pub use crate::avro::{AvroBlock, AvroChunk, AvroLayout};
 pub use crate::csv::CsvLayout;
 pub use crate::error::{ErrorKind, TransformError};
-pub use crate::parquet::ParquetRows;
+pub use crate::parquet::{ParquetPart, ParquetRows, parquet_parts};
 pub use crate::privacy::PseudonymKey;
 pub use crate::quality::{HeldBack, QualityReport, RuleCount};
 
@@ -160,6 +162,15 @@ impl Transform {
         let Plan { targets, fields, max_record_bytes, .. } = &*self.plan;
         let decoded = json::decode_lines(targets, fields, *max_record_bytes, chunk)?;
         self.finish(decoded, Positions::From(first_position), lineage)
+    }
+
+    /// Makes the schema of an Avro file ready, whose blocks become lines for [`ndjson`](Transform::ndjson).
+    ///
+    /// # Errors
+    /// The reason to refuse the whole file with.
+    pub fn avro_layout(&self, schema: &str, codec: &str) -> std::result::Result<AvroLayout, String> {
+        let Plan { targets, fields, max_record_bytes, payload, .. } = &*self.plan;
+        AvroLayout::new(schema, codec, targets, fields, payload.as_deref(), *max_record_bytes)
     }
 
     /// Transforms events, each body one JSON object with its own position.

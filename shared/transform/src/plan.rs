@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) has_labels: bool,
     pub(crate) dialect: Dialect,
     pub(crate) max_record_bytes: usize,
+    /// The field of an Avro record that holds the record.
+    pub(crate) payload: Option<String>,
 }
 
 impl Plan {
@@ -39,6 +41,7 @@ impl Plan {
             max_record_bytes: contract.format.max_record_bytes,
             fields: Fields::new(contract, &targets)?,
             has_labels: contract.has_labels(),
+            payload: contract.format.payload.clone(),
             targets,
             protections,
         })

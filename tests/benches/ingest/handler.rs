@@ -21,11 +21,17 @@ pub(crate) fn datasets() -> PathBuf {
 /// Builds `weir` into the benchmark's own target folder, with the same features.
 pub(crate) fn build(target: &Path) -> Result<PathBuf> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--workspace", "--bins", "--manifest-path", manifest, "--target-dir"])
-        .arg(target)
-        .status()?;
-    if !status.success() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--release", "--workspace", "--bins", "--manifest-path", manifest, "--target-dir"]);
+    // Build scripts (ring's) watch the variables that cargo sets for a benchmark: left in, they rebuild everything.
+    let own = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_", "LD_LIBRARY_PATH"];
+    for (name, _) in std::env::vars_os() {
+        let set_by_cargo = name.to_str().is_some_and(|name| own.iter().any(|prefix| name.starts_with(prefix)));
+        if set_by_cargo || name == "CARGO" || name == "OUT_DIR" {
+            cargo.env_remove(name);
+        }
+    }
+    if !cargo.arg(target).status()?.success() {
         return Err("weir does not build".into());
     }
     Ok(target.join("release").join("weir"))

@@ -1,7 +1,9 @@
 //! `weir_intake` from the outside: what a blob's bytes become, however they are cut.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "clippy's exemption for tests does not reach their helpers")]
 
+mod avro;
 mod blob;
+mod document;
 mod encoding;
 mod foreign;
 mod gzip;

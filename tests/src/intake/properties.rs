@@ -110,6 +110,7 @@ fn contract(limit: usize) -> Contract {
             null_values: vec![String::new()],
             quoted_newlines: true,
             decimal_comma: false,
+            payload: None,
             encoding: "utf-8",
             split_bytes: 1 << 28,
             max_record_bytes: limit,

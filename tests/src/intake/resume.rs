@@ -25,7 +25,7 @@ async fn with_stops(blob: &Blob, options: &ChunkOptions) -> Vec<Piece> {
     }
 }
 
-async fn check(content: &[u8], options: &ChunkOptions) -> Vec<Stretch> {
+pub(super) async fn check(content: &[u8], options: &ChunkOptions) -> Vec<Stretch> {
     let blob = open(&store(content).await).await;
     let whole = joined(pieces(blob.chunks(options.clone())).await);
     assert_eq!(joined(with_stops(&blob, options).await), whole);

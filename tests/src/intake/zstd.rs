@@ -49,8 +49,8 @@ async fn frames_are_one_stream() {
 async fn truncated_or_damaged_anywhere() {
     let plain = lines(40);
     let packed = zstd(plain.as_bytes());
-    // A bit of byte 4 has no meaning.
-    for at in (1..4).chain(5..packed.len()) {
+    // A bit of byte 4 has no meaning, and byte 5 is the size of the window.
+    for at in (1..4).chain(6..packed.len()) {
         let mut damaged = packed.clone();
         damaged[at] ^= 0x10;
         for (content, is_cut) in [(&packed[..at], true), (&damaged[..], false)] {
@@ -64,8 +64,9 @@ async fn truncated_or_damaged_anywhere() {
                 } else if at < 4 {
                     assert_eq!(reason, Some(NO_ZSTD), "byte {at}");
                 } else {
-                    let reason = reason.unwrap_or_default();
-                    assert!(reason.starts_with("the zstd stream"), "byte {at}: {reason}");
+                    // Some bits mean nothing; the checksum tells that the others do.
+                    let told = reason.is_some_and(|reason| reason.starts_with("the zstd stream"));
+                    assert!(told || seen == plain && reason.is_none(), "byte {at}: {reason:?}");
                 }
                 outcomes.push(stretches);
             }

@@ -1,5 +1,7 @@
 //! NDJSON and event bodies.
 
+use proptest::prelude::*;
+use serde_json::Value;
 use weir_contract::DataType;
 
 use super::{checked, clean, column, contract, lineage, orders, quarantined, refused, run_ndjson, transform};
@@ -157,3 +159,74 @@ fn many_events_are_the_same_in_parallel() {
     assert!(values.iter().zip(given.iter()).all(|(value, position)| value.unwrap() * 3 == position.unwrap()));
     assert!(quarantined(&output).iter().all(|(position, _, _)| (position / 3) % 1_000 == 7));
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    /// What is one JSON object, and which text each value has: as `serde_json` reads it.
+    #[test]
+    fn objects_are_those_of_serde_json(soup in prop::collection::vec(prop::sample::select(TOKENS.to_vec()), 0..14)) {
+        let text = format!("{{{}}}", soup.concat());
+        let expected = serde_json::from_str::<serde_json::Map<String, Value>>(&text).is_ok();
+        // serde_json's own trees have a limit of depth, which raw texts have not.
+        let raw = serde_json::from_str::<std::collections::BTreeMap<String, Box<serde_json::value::RawValue>>>(&text);
+        prop_assert!(raw.is_ok() || !expected);
+        let contract = contract(vec![column("id", DataType::String)]);
+        let output = run_ndjson(&contract, text.as_bytes());
+        let not_object = refused(&output).iter().any(|reason| reason.contains("not one JSON object"));
+        prop_assert_eq!(not_object, raw.is_err(), "{}", text);
+        if let (Ok(raw), Some(rescued)) = (raw, output.clean.column("_rescued").unwrap().str().unwrap().iter().next().flatten()) {
+            for (name, value) in serde_json::from_str::<std::collections::BTreeMap<String, Box<serde_json::value::RawValue>>>(rescued).unwrap() {
+                prop_assert_eq!(value.get(), raw[&name].get());
+            }
+        }
+    }
+}
+
+/// Pieces of JSON, and of what is nearly JSON.
+const TOKENS: [&str; 44] = [
+    "\"id\":",
+    "\"a\":",
+    "\"b\" : ",
+    ",",
+    " , ",
+    "{",
+    "}",
+    "[",
+    "]",
+    "{}",
+    "[]",
+    "[1,2]",
+    "{\"x\":[]}",
+    "1",
+    "-1",
+    "0",
+    "01",
+    "-",
+    "1.5",
+    "1.",
+    ".5",
+    "1e5",
+    "1E+5",
+    "1e-",
+    "-0.0e0",
+    "true",
+    "false",
+    "null",
+    "nul",
+    "True",
+    "\"",
+    "\"text\"",
+    "\"\\n\\u00e9\"",
+    "\"\\u12\"",
+    "\"\\x\"",
+    "\"\\ud800\"",
+    "\"\t\"",
+    "\u{e9}",
+    " ",
+    "\t",
+    "\r",
+    ":",
+    "\"\\\"",
+    "\"12345678\\\"9\"",
+];

@@ -1,10 +1,13 @@
 //! `weir_transform` from the outside: what a chunk of bytes becomes.
 #![allow(clippy::unwrap_used)] // helpers of tests, which clippy only knows by their attribute
 
+mod avro;
+mod corpus;
 mod csv;
 mod dialect;
 mod drift;
 mod json;
+mod parquet;
 mod privacy;
 mod properties;
 mod quality;
@@ -46,6 +49,7 @@ fn contract(columns: Vec<Column>) -> Contract {
             null_values: vec![String::new()],
             quoted_newlines: true,
             decimal_comma: false,
+            payload: None,
             encoding: "utf-8",
             split_bytes: 1 << 28,
             max_record_bytes: 1024 * 1024,

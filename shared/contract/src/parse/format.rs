@@ -5,9 +5,10 @@ use super::source::refuse;
 use crate::error::ErrorKind;
 use crate::keys;
 use crate::model::{Compression, ENCODINGS, Format, FormatKind};
-use crate::reader::{Report, Table};
+use crate::reader::{Report, Table, check_bytes};
 
 const MAX_NULL_VALUES: usize = 64;
+const MAX_PAYLOAD_BYTES: usize = 256;
 const DEFAULT_RECORD_BYTES: usize = 1024 * 1024;
 const MAX_RECORD_BYTES: u64 = 64 * 1024 * 1024;
 const DEFAULT_SPLIT_BYTES: u64 = 256 * 1024 * 1024;
@@ -26,6 +27,7 @@ pub(super) fn read(top: &Table<'_>, events: bool, columns: &Columns<'_>, report:
         null_values: vec![String::new()],
         quoted_newlines: true,
         decimal_comma: false,
+        payload: None,
         encoding: ENCODINGS[0],
         max_record_bytes: DEFAULT_RECORD_BYTES,
         split_bytes: DEFAULT_SPLIT_BYTES,
@@ -33,6 +35,7 @@ pub(super) fn read(top: &Table<'_>, events: bool, columns: &Columns<'_>, report:
     let Some(table) = top.table("format", &keys::FORMAT, report) else { return format };
     read_kind(&table, events, &mut format, report);
     read_csv_keys(&table, &mut format, report);
+    read_payload(&table, &mut format, report);
     if let Some(from) = columns.first_from().filter(|_| format.kind == FormatKind::Csv && !format.header) {
         let message = "names a field, but with `header = false` fields are taken in column order";
         report.add(ErrorKind::Conflict, &from.place, message);
@@ -78,6 +81,9 @@ fn read_kind(table: &Table<'_>, events: bool, format: &mut Format, report: &mut 
     if !matches!(format.kind, FormatKind::Csv | FormatKind::Auto) {
         refuse(table, &CSV_KEYS, "belongs to `type = \"csv\"` or `\"auto\"`", report);
     }
+    if !matches!(format.kind, FormatKind::Avro | FormatKind::Auto) {
+        refuse(table, &["payload"], "belongs to `type = \"avro\"` or `\"auto\"`", report);
+    }
     if matches!(format.kind, FormatKind::Parquet | FormatKind::Avro) {
         refuse(table, &["encoding"], "belongs to text: Parquet and Avro say their own", report);
         let whole = |value: &Compression| matches!(value, Compression::Gzip | Compression::Zstd);
@@ -86,6 +92,16 @@ fn read_kind(table: &Table<'_>, events: bool, format: &mut Format, report: &mut 
             report.add(ErrorKind::Conflict, &compression.place, message);
         }
     }
+}
+
+fn read_payload(table: &Table<'_>, format: &mut Format, report: &mut Report<'_>) {
+    let Some(payload) = table.text("payload", report) else { return };
+    check_bytes(payload.value, MAX_PAYLOAD_BYTES, &payload.place, report);
+    if payload.value.is_empty() {
+        let message = "is empty: name the field that holds the record, or leave it out";
+        report.add(ErrorKind::InvalidValue, &payload.place, message);
+    }
+    format.payload = Some(payload.value.to_owned());
 }
 
 fn read_limits(table: &Table<'_>, format: &mut Format, report: &mut Report<'_>) {

@@ -1,0 +1,141 @@
+//! Avro: blocks become lines of JSON objects, one a datum, which then go the way of all NDJSON. So there is one grammar of
+//! values, and quarantine shows a readable record.
+//!
+//! What JSON lacks is written so that nothing is altered silently: bytes as base64 (as text where a string column takes
+//! them and they are UTF-8), decimals with all their digits, dates and instants in ISO 8601 and UTC, numbers that are none
+//! as words. A block that lies about its records or is damaged gives those before the damage, and one refused record for
+//! the rest.
+//!
+//! Hand-written, because the reader for it has to stand any bytes within a budget: a schema may be recursive, an array may
+//! say that it holds 2^60 nulls, and a block may unpack without end.
+
+mod codec;
+mod datum;
+mod schema;
+
+use std::sync::Arc;
+
+use weir_contract::DataType;
+
+use crate::columns::Target;
+use crate::fields::Fields;
+use codec::Codec;
+use datum::{Cursor, Envelope, Lines};
+use schema::{Record, Schemas};
+
+const MORE: &str = "the Avro block holds more than the records that it says it has";
+
+/// A file's schema, made ready: which field is text, which holds the record.
+#[derive(Debug, Clone)]
+pub struct AvroLayout {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    schemas: Schemas,
+    codec: Codec,
+    /// Fields of the datum that string columns take.
+    texts: Vec<bool>,
+    envelope: Option<Envelope>,
+    max_record_bytes: usize,
+}
+
+/// Part of a block's records.
+#[derive(Debug, PartialEq, Eq)]
+pub enum AvroChunk {
+    /// One JSON object a line, for [`crate::Transform::ndjson`].
+    Lines(Vec<u8>),
+    /// One record that stands for what cannot be read.
+    Refused(String),
+}
+
+/// The records of one block, some at a time.
+#[derive(Debug)]
+pub struct AvroBlock {
+    shared: Arc<Shared>,
+    data: Vec<u8>,
+    at: usize,
+    left: u64,
+    refused: Option<String>,
+}
+
+impl AvroLayout {
+    /// # Errors
+    /// Why no record of the file can be read: the reason to refuse it with.
+    pub(crate) fn new(
+        schema: &str,
+        codec: &str,
+        targets: &[Target],
+        fields: &Fields,
+        payload: Option<&str>,
+        max_record_bytes: usize,
+    ) -> Result<Self, String> {
+        let codec = Codec::named(codec).ok_or("the Avro codec is none of null, deflate, snappy and zstandard")?;
+        let schemas = Schemas::parse(schema)?;
+        let top = schemas.top();
+        let column = |name: &str| fields.column(name).map(|column| &targets[column]);
+        let is_text = |name: &str| column(name).is_some_and(|target| target.data_type == DataType::String);
+        let texts = top.fields.iter().map(|field| is_text(&field.name)).collect();
+        let envelope = payload.map(|payload| envelope(top, payload, |name| column(name).is_some())).transpose()?;
+        Ok(Self { shared: Arc::new(Shared { schemas, codec, texts, envelope, max_record_bytes }) })
+    }
+
+    /// Unpacks a block, which says that it has `count` records.
+    pub fn block(&self, count: u64, data: &[u8]) -> AvroBlock {
+        let shared = Arc::clone(&self.shared);
+        let (data, mut refused) = match shared.codec.unpack(data) {
+            Ok(data) => (data, None),
+            Err(reason) => (Vec::new(), Some(reason.to_owned())),
+        };
+        let mut left = count;
+        // A datum without any byte is possible, but a million of them is not meant.
+        if refused.is_none() && count > data.len() as u64 + 1 {
+            refused = Some("the Avro block says that it has more records than bytes".to_owned());
+        }
+        if refused.is_none() && count == 0 && !data.is_empty() {
+            refused = Some(MORE.to_owned());
+        }
+        if refused.is_some() {
+            left = 0;
+        }
+        AvroBlock { shared, data, at: 0, left, refused }
+    }
+}
+
+fn envelope(top: &Record, payload: &str, is_column: impl Fn(&str) -> bool) -> Result<Envelope, String> {
+    let Some(body) = top.fields.iter().position(|field| field.name == payload) else {
+        return Err(format!("the Avro file has no field `{payload}`, which `[format] payload` names"));
+    };
+    if !top.fields[body].schema.holds_bytes() {
+        return Err(format!("the Avro file's field `{payload}` holds neither bytes nor a string"));
+    }
+    let wanted = top.fields.iter().map(|field| field.name != payload && is_column(&field.name)).collect();
+    Ok(Envelope { body, wanted })
+}
+
+impl AvroBlock {
+    /// Further records, until their lines have `enough` bytes; `None` at the end.
+    pub fn next(&mut self, enough: usize) -> Option<AvroChunk> {
+        let shared = Arc::clone(&self.shared);
+        let mut lines = Lines::new(shared.max_record_bytes);
+        while self.left > 0 && lines.len() < enough {
+            let mut cursor = Cursor::new(&self.data[self.at..]);
+            let read = lines.datum(&mut cursor, &shared.schemas, &shared.texts, shared.envelope.as_ref());
+            if read.is_err() {
+                self.refused = Some(format!("the Avro block is damaged: {} of its records cannot be read", self.left));
+                self.left = 0;
+                break;
+            }
+            self.at += cursor.position();
+            self.left -= 1;
+            if self.left == 0 && self.at < self.data.len() {
+                self.refused = Some(MORE.to_owned());
+            }
+        }
+        if lines.len() > 0 {
+            return Some(AvroChunk::Lines(lines.into_bytes()));
+        }
+        self.refused.take().map(AvroChunk::Refused)
+    }
+}
