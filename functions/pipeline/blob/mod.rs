@@ -79,7 +79,7 @@ struct Opened<'a> {
 }
 
 enum Look<'a> {
-    Fresh(Opened<'a>),
+    Fresh(Box<Opened<'a>>),
     Settled,
     /// Deleted, or overwritten by a version that has an event of its own.
     Dead(Outcome),
@@ -190,7 +190,7 @@ impl<'a> Job<'a> {
         }
         let dead = match self.open().await {
             Ok(blob) if claim.is_settled(blob.etag()) => return Ok(Look::Settled),
-            Ok(blob) => return Ok(Look::Fresh(Opened { claim, blob })),
+            Ok(blob) => return Ok(Look::Fresh(Box::new(Opened { claim, blob }))),
             Err(AppError::Intake(error)) if error.kind() == ErrorKind::Gone => Outcome::Gone,
             Err(AppError::Intake(error)) if error.kind() == ErrorKind::Changed => Outcome::Overwritten,
             Err(error) => return Err(error),

@@ -116,7 +116,7 @@ impl Blob {
         const TAIL_BYTES: u64 = 8;
         const MAX_FOOTER_BYTES: u64 = 64 * 1024 * 1024;
         let tail = self.read(self.size.saturating_sub(TAIL_BYTES)..self.size).await?;
-        let Some(([a, b, c, d], b"PAR1")) = tail.split_first_chunk().map(|(length, magic)| (length, magic)) else {
+        let Some(([a, b, c, d], b"PAR1")) = tail.split_first_chunk() else {
             let encrypted = tail.ends_with(b"PARE");
             let problem =
                 if encrypted { "its footer is encrypted" } else { "it has no footer at its end; is it truncated?" };

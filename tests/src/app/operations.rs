@@ -54,7 +54,7 @@ pub(super) fn returned(reports: &mut Receiver<Arc<InvocationReport>>, function: 
 }
 
 /// What maintenance did for a dataset.
-fn maintained<'d>(done: &'d [Value], dataset: &str) -> &'d Value {
+pub(super) fn maintained<'d>(done: &'d [Value], dataset: &str) -> &'d Value {
     done.iter().find(|report| report["dataset"] == dataset && report["filesRemoved"].is_u64()).unwrap()
 }
 
@@ -147,7 +147,7 @@ async fn a_step_that_fails_hinders_no_other_and_gives_the_lease_up() {
     }
     assert!(host.run_timer("maintain").await.unwrap().ok);
     settle(&host).await;
-    assert_eq!(host.queue_len("tasks-poison").await.unwrap(), 1);
+    assert_eq!(status(&host).await["parkedCount"], 1);
     let quarantine = site.table("orders__quarantine").await.unwrap().snapshot().await.unwrap();
     assert_eq!(quarantine.files.len(), 1, "it was compacted");
     for table in ["orders", "orders__quarantine"] {
@@ -259,13 +259,14 @@ async fn requests_that_cannot_be_served_say_why_and_hand_out_no_task() {
 
 /// Poison: what fails again and again is parked, the rest goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_always_fails_ends_in_the_poison_queue() {
+async fn a_message_that_always_fails_is_parked_and_hinders_no_other() {
     let site = Site::new();
     let host = start(&site).await;
     host.enqueue("blob-events", b"not an event".to_vec()).await.unwrap();
     site.put("orders/a.csv", "id,amount,note\n1,1.00,a\n").await;
     settle(&host).await;
-    assert_eq!(host.queue_len("blob-events-poison").await.unwrap(), 1);
+    assert_eq!(host.queue_len("blob-events-poison").await.unwrap(), 0);
+    assert_eq!(status(&host).await["parkedCount"], 1);
     assert_eq!(site.rows("orders", &["id"]).await, ["1"]);
     host.shutdown().await;
 }

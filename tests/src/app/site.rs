@@ -317,7 +317,18 @@ impl Site {
         host["extensions"]["queues"]["visibilityTimeout"] = "00:00:00".into();
         host["extensions"]["eventHubs"]["minEventBatchSize"] = 1.into();
         write_json(&app.join("host.json"), &host);
-        for name in ["ingest_blob", "run_task", "maintain", "reprocess", "status"] {
+        const FUNCTIONS: [&str; 9] = [
+            "backfill",
+            "ingest_blob",
+            "maintain",
+            "park_blob_events",
+            "park_tasks",
+            "reprocess",
+            "retry",
+            "run_task",
+            "status",
+        ];
+        for name in FUNCTIONS {
             let manifest = read_json(&functions.join(name).join("function.json"));
             write_json(&app.join(name).join("function.json"), &manifest);
         }

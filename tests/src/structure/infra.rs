@@ -28,7 +28,8 @@ fn named(types: &[&str], key: &str) -> BTreeSet<String> {
 fn queues_are_made_with_their_poison_queues() {
     let names = text("infra/names.tf");
     let queues = named(&["queueTrigger", "queue"], "queueName");
-    let poison = queues.iter().map(|queue| format!("{queue}-poison"));
+    // The host makes no poison queue of a poison queue.
+    let poison = queues.iter().filter(|queue| !queue.ends_with("-poison")).map(|queue| format!("{queue}-poison"));
     let needed: BTreeSet<String> = queues.iter().cloned().chain(poison).collect();
     assert_eq!(local(&names, "queues"), needed);
     let events = local(&names, "blob_event_queue");
