@@ -103,9 +103,8 @@ impl<'a> Job<'a> {
     /// Writes one part, and commits the blob if that was the last. `None` when a table moved meanwhile.
     pub(super) async fn part(&self, part: &PartRef) -> Result<Option<Done>, AppError> {
         let opened = match self.look().await? {
-            super::Look::Fresh(opened) => opened,
-            super::Look::Settled => return self.done(Outcome::AlreadyCommitted).map(Some),
-            super::Look::Dead(outcome) => return self.done(outcome).map(Some),
+            Ok(opened) => opened,
+            Err(outcome) => return self.done(outcome).map(Some),
         };
         let etag = opened.blob.etag().to_owned();
         let (pieces, key) = self.pieces(&opened.claim.table, &etag);
@@ -129,9 +128,8 @@ impl<'a> Job<'a> {
         }
         // The claim was taken before the part was read, and much may have happened since.
         let opened = match self.look().await? {
-            super::Look::Fresh(opened) => opened,
-            super::Look::Settled => return self.done(Outcome::AlreadyCommitted).map(Some),
-            super::Look::Dead(outcome) => return self.done(outcome).map(Some),
+            Ok(opened) => opened,
+            Err(outcome) => return self.done(outcome).map(Some),
         };
         self.put_together(&opened, all, None).await
     }

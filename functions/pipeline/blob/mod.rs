@@ -78,13 +78,6 @@ struct Opened<'a> {
     blob: Blob,
 }
 
-enum Look<'a> {
-    Fresh(Box<Opened<'a>>),
-    Settled,
-    /// Deleted, or overwritten by a version that has an event of its own.
-    Dead(Outcome),
-}
-
 /// Ingests a blob once, or again for a request.
 pub(crate) async fn ingest(app: &App, dataset: &str, at: &BlobRef, cause: Cause<'_>) -> Result<Done, AppError> {
     let runtime = app.runtime().await?;
@@ -92,9 +85,8 @@ pub(crate) async fn ingest(app: &App, dataset: &str, at: &BlobRef, cause: Cause<
     let job = Job::new(app, runtime, dataset, at, cause);
     for _ in 0..ATTEMPTS {
         let opened = match job.look().await? {
-            Look::Fresh(opened) => opened,
-            Look::Settled => return job.done(Outcome::AlreadyCommitted),
-            Look::Dead(outcome) => return job.done(outcome),
+            Ok(opened) => opened,
+            Err(outcome) => return job.done(outcome),
         };
         match job.ingest_opened(&opened).await {
             Ok(Some(done)) => return Ok(done),
@@ -169,8 +161,9 @@ impl<'a> Job<'a> {
         Self { runtime, dataset, at, request, message, hand_on_at: Instant::now() + enough }
     }
 
-    /// Where the tables stand, and then the blob: in this order, which is what [`publish`] rests on.
-    async fn look(&self) -> Result<Look<'a>, AppError> {
+    /// Where the tables stand, and then the blob: in this order, which is what [`publish`] rests on. An outcome when there
+    /// is nothing to read: it is settled, or deleted, or overwritten by a version that has an event of its own.
+    async fn look(&self) -> Result<Result<Opened<'a>, Outcome>, AppError> {
         let known = match (&self.at.etag, self.dataset.contract.replaces_versions()) {
             (Some(etag), _) => Some(bare(etag).to_owned()),
             (None, true) => None,
@@ -178,7 +171,7 @@ impl<'a> Job<'a> {
             (None, false) => match self.open().await {
                 Ok(blob) => Some(blob.etag().to_owned()),
                 Err(AppError::Intake(error)) if error.kind() == ErrorKind::Gone => {
-                    return Ok(Look::Dead(Outcome::Gone));
+                    return Ok(Err(Outcome::Gone));
                 }
                 Err(error) => return Err(error),
             },
@@ -186,11 +179,11 @@ impl<'a> Job<'a> {
         let claim = Claim::take(self, source_of(self.dataset, self.at, known.as_deref().unwrap_or_default())).await?;
         // Answered before the blob is asked for: a redelivery may come when the blob is long gone.
         if known.as_ref().is_some_and(|etag| claim.is_settled(etag)) {
-            return Ok(Look::Settled);
+            return Ok(Err(Outcome::AlreadyCommitted));
         }
         let dead = match self.open().await {
-            Ok(blob) if claim.is_settled(blob.etag()) => return Ok(Look::Settled),
-            Ok(blob) => return Ok(Look::Fresh(Box::new(Opened { claim, blob }))),
+            Ok(blob) if claim.is_settled(blob.etag()) => return Ok(Err(Outcome::AlreadyCommitted)),
+            Ok(blob) => return Ok(Ok(Opened { claim, blob })),
             Err(AppError::Intake(error)) if error.kind() == ErrorKind::Gone => Outcome::Gone,
             Err(AppError::Intake(error)) if error.kind() == ErrorKind::Changed => Outcome::Overwritten,
             Err(error) => return Err(error),
@@ -198,7 +191,7 @@ impl<'a> Job<'a> {
         if let Some(etag) = &known {
             claim.clear_dead_version(etag).await?;
         }
-        Ok(Look::Dead(dead))
+        Ok(Err(dead))
     }
 
     async fn open(&self) -> Result<Blob, AppError> {

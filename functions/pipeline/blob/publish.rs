@@ -148,23 +148,10 @@ impl<'a> Claim<'a> {
     pub(super) async fn clear_dead_version(&self, etag: &str) -> Result<(), AppError> {
         let dead = stamp::holds(self.quarantine_at, etag) && !stamp::holds(self.table_at, etag);
         let (true, Some(quarantine)) = (dead, &self.quarantine) else { return Ok(()) };
-        let books = Books::default();
-        let replacement = Replacement {
-            source: self.source.clone(),
-            positions: None,
-            producer: self.successor(self.quarantine_at, stamp::REMOVED)?,
-            rows: quarantine.listed([])?,
-            books,
-        };
         // Moved: a newer version has come in, and took them out.
-        quarantine.replace_source_after(replacement, self.quarantine_at, Vec::new()).await?;
+        let nothing = quarantine.listed([])?;
+        self.put(quarantine, nothing, (self.quarantine_at, stamp::REMOVED), Books::default(), Vec::new()).await?;
         Ok(())
-    }
-
-    fn successor(&self, at: Option<i64>, etag: &str) -> Result<Producer, AppError> {
-        let id = self.source.clone();
-        let version = stamp::next(at, etag).ok_or_else(|| AppError::Overwritten { source_: id.clone() })?;
-        Ok(Producer { id, version, expires: !self.dataset.contract.replaces_versions() })
     }
 }
 
