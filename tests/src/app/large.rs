@@ -185,7 +185,10 @@ async fn a_stream_goes_on_where_a_kill_stopped_it() {
         };
         println!("{path}: {kills} kills, notes after each: {seen:?}");
         assert!(seen.windows(2).all(|pair| pair[0] <= pair[1] || pair[1] == 0), "work was thrown away: {seen:?}");
-        assert_eq!(books(&receipt), [u64::from(lines), u64::from(lines), 0, 0]);
+        // A kill may come between the commit and the answer: who follows finds it done.
+        if kills == 0 || receipt["outcome"] != "alreadyCommitted" {
+            assert_eq!(books(&receipt), [u64::from(lines), u64::from(lines), 0, 0]);
+        }
         assert_eq!(site.rows("orders", &["_source_position"]).await.len() as u32, lines);
         assert_eq!(site.each_place_once("orders").await as u32, lines);
         assert_eq!(site.log("orders").len(), 2, "one commit");

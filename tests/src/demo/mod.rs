@@ -53,9 +53,12 @@ fn balances_for_itself_and_for_an_independent_reader() {
         assert_eq!(count("table_rows"), count("committed"), "{name}");
         assert_eq!(count("distinct_positions"), count("table_rows"), "{name}");
         assert_eq!(count("warehouse_rows"), count("table_rows"), "{name}");
-        assert!(count("files_before_compaction") > count("files_after_compaction"), "{line:?}");
+        // Where blobs shared their commits there may be too few files to be worth one.
+        assert!(count("files_before_compaction") >= count("files_after_compaction"), "{line:?}");
         assert!(count("files_after_compaction") > 0, "{line:?}");
     }
+    let files = |key: &str| books.iter().map(|line| line[key].as_u64().unwrap()).sum::<u64>();
+    assert!(files("files_before_compaction") > files("files_after_compaction"), "{books:?}");
     assert!(books.iter().any(|line| line["already_committed"] != 0), "nothing was delivered twice");
     delta_agrees(&dir.join("lake"), &books);
     sqlite_agrees(&dir.join("warehouse.db"), &books);
