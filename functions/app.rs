@@ -14,6 +14,7 @@ use weir_transform::{PseudonymKey, Transform, TransformError};
 use weir_warehouse::Warehouse;
 
 use crate::error::AppError;
+use crate::hubs::Hubs;
 
 const TRANSACTION_RETENTION: &str = "delta.setTransactionRetentionDuration";
 
@@ -31,6 +32,7 @@ pub(crate) struct Runtime {
     pub(crate) lake: Lake,
     pub(crate) landing: Option<Landing>,
     pub(crate) warehouse: Option<Box<dyn Warehouse>>,
+    pub(crate) hubs: Option<Hubs>,
     pub(crate) budget: Budget,
     datasets: HashMap<String, Arc<Dataset>>,
 }
@@ -78,6 +80,7 @@ impl Runtime {
             lake: Lake::new(root.store, root.path, lake_options(settings)),
             landing: settings.landing_url.is_some().then(|| Landing::open(settings)).transpose()?,
             warehouse,
+            hubs: Hubs::open(settings)?,
             budget: Budget::new(settings.memory_budget_bytes),
             datasets: datasets.clone(),
         })

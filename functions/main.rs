@@ -5,6 +5,7 @@ mod app_root;
 mod backfill;
 mod commands;
 mod error;
+mod hubs;
 mod ingest_blob;
 mod ingest_events;
 mod maintain;

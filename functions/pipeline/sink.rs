@@ -127,6 +127,7 @@ impl<'a> Sink<'a> {
                 books,
                 version: Some(version),
                 rules: self.report.rules,
+                gap: None,
             })),
             Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => Ok(Settled::Moved),
         }

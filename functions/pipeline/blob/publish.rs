@@ -100,6 +100,7 @@ impl<'a> Claim<'a> {
             books,
             version: Some(version),
             rules,
+            gap: None,
         }))
     }
 

@@ -8,6 +8,7 @@ mod contract_change;
 mod crash;
 mod drift;
 mod exactly_once;
+mod gaps;
 mod handler;
 mod landing;
 mod large;

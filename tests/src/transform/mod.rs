@@ -58,6 +58,7 @@ fn contract(columns: Vec<Column>) -> Contract {
         rules: Vec::new(),
         drift: Drift::default(),
         quality: Quality::default(),
+        dedupe: None,
         table: TableSpec::default(),
         warehouse: None,
     }
