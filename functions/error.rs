@@ -31,6 +31,13 @@ pub(crate) enum AppError {
     Note { message: String },
     #[error("`{source_}` was overwritten 16 million times; move the dataset to a new table")]
     Overwritten { source_: String },
+    #[error("EventHub or EventHub__fullyQualifiedNamespace is needed to read events from their hub")]
+    NoHub,
+    #[error(
+        "the table has events of a hub `{hub}` of more than one namespace; name the namespace with \
+         EventHub__fullyQualifiedNamespace"
+    )]
+    SeveralNamespaces { hub: String },
     #[error(
         "events of the namespace {given} cannot be read: the setting `EventHub` is for {own}; let it name the one that the \
          trigger listens to"
@@ -81,6 +88,8 @@ impl AppError {
             | Self::Task { .. }
             | Self::BlobEvent { .. }
             | Self::Overwritten { .. }
+            | Self::NoHub
+            | Self::SeveralNamespaces { .. }
             | Self::OtherNamespace { .. }
             | Self::ShortHub { .. }
             | Self::PartitionId { .. }

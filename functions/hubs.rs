@@ -49,6 +49,16 @@ impl Hubs {
         }
     }
 
+    /// The namespace's name as sources have it; `None` for a local service.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.connection.namespace().map(|name| name.split_once('.').map_or(name, |(short, _)| short))
+    }
+
+    /// The partitions of a hub.
+    pub(crate) async fn partitions(&self, hub: &str) -> Result<Vec<u32>, AppError> {
+        Ok(self.reader.partitions(hub, &self.group, self.limits).await?)
+    }
+
     /// Reads some of a partition. The permit is for the memory that the events take.
     pub(crate) async fn read(
         &self,

@@ -62,6 +62,8 @@ pub(crate) enum Outcome {
     Overwritten,
     /// The blob was deleted, and its rows with it.
     Removed,
+    /// There was nothing to be done.
+    Nothing,
     /// The blob was deleted and its rows stay, or it is there again.
     Kept,
 }

@@ -7,6 +7,7 @@
 //! quarantine as lost.
 
 mod gap;
+pub(crate) mod replay;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

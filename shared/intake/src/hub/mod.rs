@@ -129,6 +129,20 @@ impl HubReader {
         }
     }
 
+    /// The partitions that a hub has.
+    pub async fn partitions(&self, hub: &str, group: &str, limits: ReadLimits) -> Result<Vec<u32>, HubError> {
+        let place = || format!("{hub}/{group}");
+        let late = |_| HubError::Late { place: place(), events: 0 };
+        let sdk = |source| HubError::Sdk { place: place(), source: Box::new(source) };
+        let client = timeout(limits.silence, self.connection.consumer(hub, group)).await.map_err(late)?.map_err(sdk)?;
+        let asked = timeout(limits.silence, client.get_eventhub_properties()).await;
+        let _ = timeout(Duration::from_secs(2), client.close()).await;
+        let ids = asked.map_err(late)?.map_err(sdk)?.partition_ids;
+        // Event Hubs numbers them.
+        let numbers: Option<Vec<u32>> = ids.iter().map(|id| id.parse().ok()).collect();
+        numbers.ok_or_else(|| HubError::Unplaced { place: place() })
+    }
+
     async fn attempt(&self, hub: &str, group: &str, partition: u32, reading: &mut Reading) -> Result<(), HubError> {
         let opening = self.connection.consumer(hub, group);
         let client = reading.within(opening).await?.map_err(|source| reading.sdk(source))?;
