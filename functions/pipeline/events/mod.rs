@@ -6,6 +6,7 @@
 //! the host may have moved on without them, so they are read from the hub, and what the hub has no more stands in
 //! quarantine as lost.
 
+mod dedupe;
 mod gap;
 pub(crate) mod replay;
 
@@ -19,7 +20,10 @@ use weir_contract::{Gap, Source};
 use weir_intake::hub::{HubEvent, HubRange};
 use weir_transform::{Lineage, Output, TransformError};
 
+pub(crate) use dedupe::Memories;
 pub(crate) use gap::GapReport;
+
+use dedupe::{At, Remembered};
 
 use super::sink::{Settled, Sink};
 use super::{Receipt, compute};
@@ -126,12 +130,22 @@ impl<'a> Delivery<'a> {
                 .map(|until| self.placed.split_off(self.placed.partition_point(|(position, _)| *position <= until)));
             let Some((last, _)) = self.placed.last() else { break };
             let last = *last;
-            self.placed = transform(&dataset, std::mem::take(&mut self.placed), lineage.clone(), &mut sink).await?;
+            let (placed, mut outputs) = transform(&dataset, std::mem::take(&mut self.placed), lineage.clone()).await?;
+            self.placed = placed;
+            let remembered = self.take_out_duplicates(&sink, &lineage, &mut outputs).await?;
+            let duplicates = remembered.as_ref().map_or(0, Remembered::duplicates);
+            for output in outputs {
+                sink.take(output).await?;
+            }
             if !passed.lost.is_empty() {
                 sink.take(lost_records(&dataset, &passed.lost, &lineage)?).await?;
             }
-            match sink.commit(last, self.dropped).await? {
-                Settled::Done(done) => {
+            match sink.commit(last, self.dropped + duplicates).await? {
+                Settled::Done(mut done) => {
+                    done.duplicates = duplicates;
+                    if let Some(remembered) = remembered {
+                        remembered.committed(last).await;
+                    }
                     receipt = Some(match receipt {
                         Some(earlier) => earlier.followed_by(done),
                         None => done,
@@ -153,6 +167,22 @@ impl<'a> Delivery<'a> {
             return Err(AppError::Moved { producer: self.partition.source, attempts: ATTEMPTS });
         }
         Ok(self.settled(receipt))
+    }
+
+    /// Leaves out what the contract's `[dedupe]` says was sent twice.
+    async fn take_out_duplicates(
+        &self,
+        sink: &Sink<'_>,
+        lineage: &Lineage,
+        outputs: &mut [Output],
+    ) -> Result<Option<Remembered<'a>>, AppError> {
+        let Some(rule) = &self.dataset.contract.dedupe else { return Ok(None) };
+        let memories = &self.runtime.memories;
+        let memory = memories.of(&self.dataset.contract.name, &lineage.source).await;
+        let replays = sink.table.committed(&replay::producer_id(&lineage.source));
+        let at = At { after: sink.after, replays, now_us: lineage.ingested_at_us };
+        let remembered = Remembered::new(memories, memory, rule, at);
+        Ok(Some(remembered.take_out(&sink.table, &lineage.source, outputs).await?))
     }
 
     /// The whole delivery's receipt, once nothing is left to commit.
@@ -250,18 +280,14 @@ async fn transform(
     dataset: &Arc<Dataset>,
     placed: Placed,
     lineage: Lineage,
-    sink: &mut Sink<'_>,
-) -> Result<Placed, AppError> {
+) -> Result<(Placed, Vec<Output>), AppError> {
     let dataset = Arc::clone(dataset);
     let (placed, outputs) = compute(move || {
         let outputs = transform_placed(&dataset, &placed, &lineage);
         (placed, outputs)
     })
     .await?;
-    for output in outputs? {
-        sink.take(output).await?;
-    }
-    Ok(placed)
+    Ok((placed, outputs?))
 }
 
 fn transform_placed(

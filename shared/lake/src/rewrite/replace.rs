@@ -85,7 +85,8 @@ impl Rewrite for OfSource {
     }
 }
 
-fn may_hold(
+/// Whether a file may have rows of a source at these positions.
+pub(crate) fn may_hold(
     source: &Keys,
     positions: Option<&RangeInclusive<i64>>,
     partition: &BTreeMap<String, Option<String>>,
