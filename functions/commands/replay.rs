@@ -10,7 +10,8 @@ use weir_platform::Settings;
 
 use super::{instant, local, say};
 use crate::app::App;
-use crate::pipeline::events::replay::{self, Window};
+use crate::pipeline::events::replay;
+use crate::pipeline::events::window::Window;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {

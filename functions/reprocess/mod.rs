@@ -15,7 +15,8 @@ use weir_contract::Source;
 
 use crate::app::App;
 use crate::error::{AppError, ErrorKind};
-use crate::pipeline::events::replay::{self, Window};
+use crate::pipeline::events::replay;
+use crate::pipeline::events::window::Window;
 use crate::tasks::Task;
 
 /// Blobs of one request; more of them are asked for prefix by prefix.

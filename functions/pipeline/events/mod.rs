@@ -9,6 +9,7 @@
 mod dedupe;
 mod gap;
 pub(crate) mod replay;
+pub(crate) mod window;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

@@ -15,6 +15,7 @@ mod landing;
 mod large;
 mod operations;
 mod privacy;
+mod pure;
 mod replay;
 mod rules;
 mod serving;
