@@ -39,18 +39,17 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 pub(crate) const PARTITIONS: usize = 32;
 /// Batches of each partition before the clock starts.
 const WARM_UP: usize = 4;
-const PYTHON_BATCHES: usize = 200;
 
 const USAGE: &str = "\
 cargo bench --workspace --bench events -- [--only NAME] [--events N]
-  rate         events a second, against Polars alone and against Python (default 2,000,000 events)
+  rate         events a second, against Polars alone and against Python (default 1,000,000 events)
   latency      from the request to the answer at half of that rate
   memory       the peak of resident memory as events come (--events 10000000 for the long run)
   operations   requests to storage for each million events, on Azurite";
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let (mut only, mut events) = (None, 2_000_000_usize);
+    let (mut only, mut events) = (None, 1_000_000_usize);
     while let Some(argument) = arguments.next() {
         match (argument.as_str(), arguments.next()) {
             ("--only", Some(name)) => only = Some(name),
@@ -165,7 +164,7 @@ impl Bench {
     fn python(&self, site: &Path) -> Result<f64> {
         let (envelopes, table) = (site.join("envelopes"), site.join("python"));
         let mut file = std::io::BufWriter::new(std::fs::File::create(&envelopes)?);
-        for index in 0..PYTHON_BATCHES {
+        for index in 0..self.rounds * PARTITIONS {
             let first = (index / PARTITIONS * EVENTS_OF_A_BATCH) as i64;
             let batch = &self.batches[index % self.batches.len()];
             writeln!(file, "{}", batch.envelope(index % PARTITIONS, first))?;
