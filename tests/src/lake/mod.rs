@@ -28,6 +28,7 @@ mod schedules;
 mod sharing;
 mod simulation;
 mod skipping;
+mod staging;
 mod statistics;
 mod storm;
 mod upsert;
