@@ -19,12 +19,12 @@ use crate::error::AppError;
 
 /// One delivery of one producer on its way into the lake.
 pub(crate) struct Sink<'a> {
-    runtime: &'a Runtime,
     dataset: &'a Dataset,
     producer: String,
     /// Whether the producer's id may expire one day: a blob's may, a partition's never.
     expires: bool,
     pub(crate) table: Arc<Table>,
+    quarantine: Arc<Table>,
     /// What the table had of this producer when the sink was opened.
     pub(crate) after: Option<i64>,
     quarantine_after: Option<i64>,
@@ -45,32 +45,30 @@ pub(crate) enum Settled {
 
 impl<'a> Sink<'a> {
     pub(crate) async fn open(
-        runtime: &'a Runtime,
+        runtime: &Runtime,
         dataset: &'a Dataset,
         producer: String,
         expires: bool,
         lineage: &Lineage,
     ) -> Result<Self, AppError> {
         let table = runtime.lake.table(&dataset.table).await?;
-        table.refresh().await?;
-        let after = table.committed(&producer);
+        // It is made when it is not there: to find out each time that it still is not would cost more requests than it.
+        let quarantine = runtime.lake.table(&dataset.quarantine).await?;
+        let (ours, theirs) = tokio::join!(table.refresh(), quarantine.refresh());
+        (ours?, theirs?);
+        let (after, quarantine_after) = (table.committed(&producer), quarantine.committed(&producer));
         let mut settled = HashSet::new();
-        let mut quarantine_after = None;
-        if let Some(quarantine) = runtime.lake.existing(&dataset.quarantine).await? {
-            quarantine.refresh().await?;
-            quarantine_after = quarantine.committed(&producer);
-            if quarantine_after > after {
-                let from = after.filter(|_| !expires).map_or(i64::MIN, |after| after.saturating_add(1));
-                settled = positions(&quarantine, &lineage.source, from).await?;
-            }
+        if quarantine_after > after {
+            let from = after.filter(|_| !expires).map_or(i64::MIN, |after| after.saturating_add(1));
+            settled = positions(&quarantine, &lineage.source, from).await?;
         }
         Ok(Self {
             clean: table.write(),
-            runtime,
             dataset,
             producer,
             expires,
             table,
+            quarantine,
             after,
             quarantine_after,
             settled,
@@ -92,7 +90,7 @@ impl<'a> Sink<'a> {
         }
         self.newly_quarantined += quarantined.height() as u64;
         if self.quarantined.is_none() {
-            self.quarantined = Some(self.runtime.lake.table(&self.dataset.quarantine).await?.write());
+            self.quarantined = Some(self.quarantine.write());
         }
         if let Some(writer) = &mut self.quarantined {
             writer.write(quarantined).await?;
@@ -137,7 +135,7 @@ impl<'a> Sink<'a> {
 
     /// False when another delivery of this producer got in between.
     async fn commit_quarantine(&self, version: i64, refused: Staged) -> Result<bool, AppError> {
-        let quarantine = self.runtime.lake.table(&self.dataset.quarantine).await?;
+        let quarantine = &self.quarantine;
         // Looked at again just before: what the table settled meanwhile must not reach quarantine too.
         self.table.refresh().await?;
         if self.table.committed(&self.producer) != self.after {

@@ -20,4 +20,5 @@ mod replay;
 mod rules;
 mod serving;
 mod site;
+mod soak;
 mod versions;
