@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use polars::prelude::{BooleanChunked, DataFrame, PolarsResult};
-use weir_contract::SOURCE_POSITION;
+use weir_contract::{SOURCE_POSITION, sequence_of};
 use weir_lake::{Append, Books, Outcome, Producer, Staged, Table, TableWriter};
 use weir_transform::{Lineage, Output, QualityReport, TransformError};
 
@@ -60,7 +60,7 @@ impl<'a> Sink<'a> {
             quarantine_after = quarantine.committed(&producer);
             if quarantine_after > after {
                 settled = quarantine.positions(&lineage.source, &lineage.source_version).await?;
-                settled.retain(|position| after.is_none_or(|after| *position > after) || expires);
+                settled.retain(|position| after.is_none_or(|after| sequence_of(*position) > after) || expires);
             }
         }
         Ok(Self {
@@ -168,7 +168,9 @@ impl<'a> Sink<'a> {
         }
         let keep = |frame: &DataFrame| -> PolarsResult<DataFrame> {
             let positions = frame.column(SOURCE_POSITION)?.i64()?;
-            let fresh = positions.iter().map(|position| !position.is_some_and(|at| self.settled.contains(&at)));
+            // Also by its event: under another contract quarantine took that as one record.
+            let settled = |at: i64| self.settled.contains(&at) || self.settled.contains(&sequence_of(at));
+            let fresh = positions.iter().map(|position| !position.is_some_and(settled));
             frame.filter(&fresh.collect::<BooleanChunked>())
         };
         let both = keep(&clean).and_then(|clean| Ok((clean, keep(&quarantined)?)));

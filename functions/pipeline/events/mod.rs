@@ -15,14 +15,15 @@ use std::sync::Arc;
 use azure_functions_custom_handler::{Event, EventBatch};
 use sha2::{Digest, Sha256};
 use tokio::sync::SemaphorePermit;
-use weir_contract::{Gap, Source};
+use weir_contract::{FIRST_OF_SEVERAL, Gap, Source};
 use weir_intake::hub::{HubEvent, HubRange};
 use weir_transform::{Lineage, Output, TransformError};
 
 pub(crate) use gap::GapReport;
 
+use super::Receipt;
+use super::bodies::{Bodies, HubPlace, Placed};
 use super::sink::{Settled, Sink};
-use super::{Receipt, compute};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 use crate::hubs::Hubs;
@@ -64,7 +65,8 @@ impl Partition {
     /// `None` when the host left out what makes an event's place: it can then not be told from others.
     fn of(batch: &EventBatch) -> Option<(Self, Vec<i64>)> {
         let EventBatch { namespace, hub, consumer_group, partition, events, .. } = batch;
-        let positions = events.iter().map(|event| event.sequence_number).collect::<Option<_>>()?;
+        let number = |event: &Event| event.sequence_number.filter(|number| (0..FIRST_OF_SEVERAL).contains(number));
+        let positions = events.iter().map(number).collect::<Option<_>>()?;
         let (namespace, hub) = (namespace.clone()?, hub.clone()?);
         let short = namespace.split_once('.').map_or(&*namespace, |(name, _)| name);
         let (group, id) = (consumer_group.as_deref()?, partition.clone()?);
@@ -126,7 +128,9 @@ impl<'a> Delivery<'a> {
                 .map(|until| self.placed.split_off(self.placed.partition_point(|(position, _)| *position <= until)));
             let Some((last, _)) = self.placed.last() else { break };
             let last = *last;
-            self.placed = transform(&dataset, std::mem::take(&mut self.placed), lineage.clone(), &mut sink).await?;
+            let place = HubPlace { hub: self.partition.hub.clone(), partition: self.partition.id.clone() };
+            let placed = std::mem::take(&mut self.placed);
+            self.placed = transform(&dataset, place, placed, lineage.clone(), &mut sink).await?;
             if !passed.lost.is_empty() {
                 sink.take(lost_records(&dataset, &passed.lost, &lineage)?).await?;
             }
@@ -226,7 +230,7 @@ fn of_hub(event: HubEvent) -> Event {
         offset: Some(event.offset),
         enqueued_time: chrono::DateTime::from_timestamp_millis(event.enqueued_ms),
         partition_key: event.partition_key,
-        properties: serde_json::Map::new(),
+        properties: event.properties,
     }
 }
 
@@ -243,46 +247,19 @@ fn lost_records(dataset: &Dataset, runs: &[RangeInclusive<i64>], lineage: &Linea
     dataset.transform.quarantine_records(&records, lineage)
 }
 
-type Placed = Vec<(i64, Event)>;
-
 /// Gives the events back, for another attempt.
 async fn transform(
     dataset: &Arc<Dataset>,
+    place: HubPlace,
     placed: Placed,
     lineage: Lineage,
     sink: &mut Sink<'_>,
 ) -> Result<Placed, AppError> {
-    let dataset = Arc::clone(dataset);
-    let (placed, outputs) = compute(move || {
-        let outputs = transform_placed(&dataset, &placed, &lineage);
-        (placed, outputs)
-    })
-    .await?;
-    for output in outputs? {
+    let mut bodies = Bodies::new(Arc::clone(dataset), place, placed, lineage);
+    while let Some(output) = bodies.next().await? {
         sink.take(output).await?;
     }
-    Ok(placed)
-}
-
-fn transform_placed(
-    dataset: &Dataset,
-    placed: &[(i64, Event)],
-    lineage: &Lineage,
-) -> Result<Vec<Output>, TransformError> {
-    let (garbled, sound): (Vec<_>, Vec<_>) = placed.iter().partition(|(_, event)| event.body_encoding_error);
-    let bodies: Vec<&[u8]> = sound.iter().map(|(_, event)| &*event.body).collect();
-    let positions: Vec<i64> = sound.iter().map(|(position, _)| *position).collect();
-    let mut output = dataset.transform.events(&bodies, &positions, lineage)?;
-    if let Some(rule) = &output.held_back {
-        output = dataset.transform.hold_back(rule).events(&bodies, &positions, lineage)?;
-    }
-    let mut outputs = vec![output];
-    if !garbled.is_empty() {
-        let reason = || "the body is not base64".to_owned();
-        let records: Vec<_> = garbled.iter().map(|(position, event)| (&*event.body, *position, reason())).collect();
-        outputs.push(dataset.transform.quarantine_records(&records, lineage)?);
-    }
-    Ok(outputs)
+    Ok(bodies.into_placed())
 }
 
 /// Events without a place cannot be told from a second delivery of themselves, except by what they are: the batch's
@@ -310,7 +287,7 @@ async fn quarantine_unplaced(
     if sink.after.is_some() {
         return Ok(Receipt::already(&dataset.contract.name, count));
     }
-    let reason = || "the host gave no partition or sequence number".to_owned();
+    let reason = || "the host gave no partition or no sequence number, or one that no event has".to_owned();
     let records: Vec<_> =
         (1..).zip(&batch.events).map(|(position, event)| (&*event.body, position, reason())).collect();
     sink.take(dataset.transform.quarantine_records(&records, &lineage)?).await?;

@@ -14,12 +14,13 @@ use weir_intake::hub::{HubEvent, HubRange};
 use weir_lake::{Books, Outcome as Committed, Producer, Replacement, Staged, Table, TableWriter};
 use weir_transform::{Lineage, QualityReport};
 
-use super::{EVENT_VERSION, of_hub, transform_placed};
+use super::{EVENT_VERSION, of_hub};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 use crate::hubs::Hubs;
+use crate::pipeline::bodies::{Bodies, HubPlace};
 use crate::pipeline::events::GapReport;
-use crate::pipeline::{Done, Outcome, Receipt, compute};
+use crate::pipeline::{Done, Outcome, Receipt};
 use crate::tasks::Task;
 
 const ATTEMPTS: u32 = 5;
@@ -287,10 +288,10 @@ impl Round {
             }
             let taken = selection.take(read.events, read.next);
             events += taken.len() as u64;
-            let (dataset, lineage) = (Arc::clone(claim.dataset), lineage.clone());
             let placed: Vec<_> = taken.into_iter().map(|event| (event.sequence as i64, of_hub(event))).collect();
-            let outputs = compute(move || transform_placed(&dataset, &placed, &lineage)).await??;
-            for output in outputs {
+            let place = HubPlace { hub: hub.to_owned(), partition: partition.to_string() };
+            let mut bodies = Bodies::new(Arc::clone(claim.dataset), place, placed, lineage.clone());
+            while let Some(output) = bodies.next().await? {
                 records += output.records;
                 report.merge(output.report);
                 writer.clean.write(output.clean).await?;
@@ -411,7 +412,14 @@ mod tests {
     use super::*;
 
     fn event(sequence: u64) -> HubEvent {
-        HubEvent { sequence, offset: String::new(), enqueued_ms: sequence as i64 * 10, partition_key: None, body: None }
+        HubEvent {
+            sequence,
+            offset: String::new(),
+            enqueued_ms: sequence as i64 * 10,
+            partition_key: None,
+            properties: serde_json::Map::new(),
+            body: None,
+        }
     }
 
     /// What a hub with these events, reads of `most` of them and commits of `reads` reads make of a window: the covers.
