@@ -15,6 +15,7 @@ use weir_warehouse::Warehouse;
 
 use crate::error::AppError;
 use crate::hubs::Hubs;
+use crate::pipeline::events::Memories;
 
 const TRANSACTION_RETENTION: &str = "delta.setTransactionRetentionDuration";
 
@@ -33,6 +34,7 @@ pub(crate) struct Runtime {
     pub(crate) landing: Option<Landing>,
     pub(crate) warehouse: Option<Box<dyn Warehouse>>,
     pub(crate) hubs: Option<Hubs>,
+    pub(crate) memories: Memories,
     pub(crate) budget: Budget,
     datasets: HashMap<String, Arc<Dataset>>,
 }
@@ -81,6 +83,7 @@ impl Runtime {
             landing: settings.landing_url.is_some().then(|| Landing::open(settings)).transpose()?,
             warehouse,
             hubs: Hubs::open(settings)?,
+            memories: Memories::new(settings.memory_budget_bytes),
             budget: Budget::new(settings.memory_budget_bytes),
             datasets: datasets.clone(),
         })

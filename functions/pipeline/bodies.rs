@@ -10,7 +10,7 @@ use std::sync::Arc;
 use azure_functions_custom_handler::Event;
 use bytes::Bytes;
 use weir_contract::{RuleAction, position_of};
-use weir_intake::{AvroBody, Body, MAX_BODY_BYTES};
+use weir_intake::{AvroBody, Body, MAX_BODY_BYTES, Magic};
 use weir_transform::{AvroChunk, AvroLayout, EventMeta, EventRecord, Lineage, Output, Transform, TransformError};
 
 use super::compute;
@@ -19,6 +19,8 @@ use crate::error::AppError;
 
 /// Records of one round; an event that unpacks to more is a round.
 const ROUND_BYTES: usize = 16 * 1024 * 1024;
+/// Bodies that are packed mostly give less than so many times their own size.
+const EXPANSION: u64 = 20;
 /// Lines that an Avro block gives at a time.
 const LINES_BYTES: usize = 1024 * 1024;
 
@@ -35,6 +37,14 @@ pub(crate) type Placed = Vec<(i64, Event)>;
 pub(crate) struct HubPlace {
     pub(crate) hub: String,
     pub(crate) partition: String,
+}
+
+/// What the records of events weigh, about, at most in one round.
+pub(crate) fn weight(events: &[Event]) -> u64 {
+    let is_packed = |event: &&Event| matches!(Magic::of(&event.body), Magic::Gzip | Magic::Zstd | Magic::Avro);
+    let packed: usize = events.iter().filter(is_packed).map(|event| event.body.len()).sum();
+    let all: usize = events.iter().map(|event| event.body.len()).sum();
+    all as u64 + (EXPANSION * packed as u64).min((ROUND_BYTES + MAX_BODY_BYTES) as u64)
 }
 
 /// Events on their way to be frames.

@@ -36,6 +36,9 @@ pub(crate) struct Receipt {
     /// The rules that were violated, and how often.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) rules: BTreeMap<String, RuleCount>,
+    /// Events that were left out by `[dedupe]`; among `alreadyCommitted`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) duplicates: u64,
     /// Events that the host did not deliver.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) gap: Option<GapReport>,
@@ -78,6 +81,11 @@ pub(crate) struct Done {
     pub(crate) tasks: Vec<Task>,
 }
 
+/// serde hands a reference over.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Receipt {
     pub(crate) fn nothing(dataset: &str, outcome: Outcome) -> Self {
         Self {
@@ -86,6 +94,7 @@ impl Receipt {
             books: Books::default(),
             version: None,
             rules: BTreeMap::new(),
+            duplicates: 0,
             gap: None,
         }
     }
@@ -98,6 +107,7 @@ impl Receipt {
     /// Two commits of one delivery, as one.
     pub(crate) fn followed_by(mut self, later: Self) -> Self {
         self.books += later.books;
+        self.duplicates += later.duplicates;
         self.version = later.version.or(self.version);
         for (rule, RuleCount { action, violations }) in later.rules {
             self.rules.entry(rule).or_insert(RuleCount { action, violations: 0 }).violations += violations;

@@ -5,11 +5,12 @@
 //! record is in `table ∪ quarantine` once even if the contract changed in between.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use polars::prelude::{BooleanChunked, DataFrame, PolarsResult};
 use weir_contract::{SOURCE_POSITION, sequence_of};
-use weir_lake::{Append, Books, Outcome, Producer, Staged, Table, TableWriter};
+use weir_lake::{Append, Books, Outcome, Producer, SourceRows, Staged, Table, TableWriter};
 use weir_transform::{Lineage, Output, QualityReport, TransformError};
 
 use super::Receipt;
@@ -23,7 +24,7 @@ pub(crate) struct Sink<'a> {
     producer: String,
     /// Whether the producer's id may expire one day: a blob's may, a partition's never.
     expires: bool,
-    table: Arc<Table>,
+    pub(crate) table: Arc<Table>,
     /// What the table had of this producer when the sink was opened.
     pub(crate) after: Option<i64>,
     quarantine_after: Option<i64>,
@@ -59,8 +60,8 @@ impl<'a> Sink<'a> {
             quarantine.refresh().await?;
             quarantine_after = quarantine.committed(&producer);
             if quarantine_after > after {
-                settled = quarantine.positions(&lineage.source, &lineage.source_version).await?;
-                settled.retain(|position| after.is_none_or(|after| sequence_of(*position) > after) || expires);
+                let from = after.filter(|_| !expires).map_or(i64::MIN, |after| after.saturating_add(1));
+                settled = positions(&quarantine, &lineage.source, from).await?;
             }
         }
         Ok(Self {
@@ -127,6 +128,7 @@ impl<'a> Sink<'a> {
                 books,
                 version: Some(version),
                 rules: self.report.rules,
+                duplicates: 0,
                 gap: None,
             })),
             Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => Ok(Settled::Moved),
@@ -176,4 +178,16 @@ impl<'a> Sink<'a> {
         let both = keep(&clean).and_then(|clean| Ok((clean, keep(&quarantined)?)));
         both.map_err(|error| AppError::Transform(TransformError::from(error)))
     }
+}
+
+/// Positions that a source has in a table, of events from `from` on.
+async fn positions(table: &Table, source: &str, from: i64) -> Result<HashSet<i64>, AppError> {
+    let mut found = HashSet::new();
+    let rows = SourceRows { source, positions: from..=i64::MAX, since_us: None };
+    let each = |frame: DataFrame| {
+        found.extend(frame.column(SOURCE_POSITION)?.i64()?.iter().flatten());
+        Ok(ControlFlow::Continue(()))
+    };
+    table.rows_of(rows, &[SOURCE_POSITION], each).await?;
+    Ok(found)
 }

@@ -6,6 +6,7 @@
 //! the host may have moved on without them, so they are read from the hub, and what the hub has no more stands in
 //! quarantine as lost.
 
+mod dedupe;
 mod gap;
 pub(crate) mod replay;
 
@@ -19,10 +20,13 @@ use weir_contract::{FIRST_OF_SEVERAL, Gap, Source};
 use weir_intake::hub::{HubEvent, HubRange};
 use weir_transform::{Lineage, Output, TransformError};
 
+pub(crate) use dedupe::Memories;
 pub(crate) use gap::GapReport;
 
+use dedupe::{At, Remembered};
+
 use super::Receipt;
-use super::bodies::{Bodies, HubPlace, Placed};
+use super::bodies::{self, Bodies, HubPlace, Placed};
 use super::sink::{Settled, Sink};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
@@ -36,9 +40,8 @@ const EVENT_VERSION: &str = "1";
 pub(crate) async fn ingest(app: &App, dataset: &str, batch: EventBatch) -> Result<Receipt, AppError> {
     let runtime = app.runtime().await?;
     let dataset = Arc::clone(runtime.dataset(dataset)?);
-    let bytes: usize = batch.events.iter().map(|event| event.body.len()).sum();
     // The bodies are in memory already; what is asked for is what their frames and files will take.
-    let _permit = runtime.budget.take(4 * bytes as u64).await;
+    let _permit = runtime.budget.take(4 * bodies::weight(&batch.events)).await;
     if batch.events.is_empty() {
         return Ok(Receipt::already(&dataset.contract.name, 0));
     }
@@ -128,14 +131,18 @@ impl<'a> Delivery<'a> {
                 .map(|until| self.placed.split_off(self.placed.partition_point(|(position, _)| *position <= until)));
             let Some((last, _)) = self.placed.last() else { break };
             let last = *last;
-            let place = HubPlace { hub: self.partition.hub.clone(), partition: self.partition.id.clone() };
-            let placed = std::mem::take(&mut self.placed);
-            self.placed = transform(&dataset, place, placed, lineage.clone(), &mut sink).await?;
+            let mut remembered = self.remembered(&sink, &lineage).await;
+            self.placed = self.transform(&lineage, remembered.as_mut(), &mut sink).await?;
+            let duplicates = remembered.as_ref().map_or(0, Remembered::duplicates);
             if !passed.lost.is_empty() {
                 sink.take(lost_records(&dataset, &passed.lost, &lineage)?).await?;
             }
-            match sink.commit(last, self.dropped).await? {
-                Settled::Done(done) => {
+            match sink.commit(last, self.dropped + duplicates).await? {
+                Settled::Done(mut done) => {
+                    done.duplicates = duplicates;
+                    if let Some(remembered) = remembered {
+                        remembered.committed(last).await;
+                    }
                     receipt = Some(match receipt {
                         Some(earlier) => earlier.followed_by(done),
                         None => done,
@@ -157,6 +164,36 @@ impl<'a> Delivery<'a> {
             return Err(AppError::Moved { producer: self.partition.source, attempts: ATTEMPTS });
         }
         Ok(self.settled(receipt))
+    }
+
+    /// What the contract's `[dedupe]` leaves out.
+    async fn remembered(&self, sink: &Sink<'_>, lineage: &Lineage) -> Option<Remembered<'a>> {
+        let rule = self.dataset.contract.dedupe.as_ref()?;
+        let memories = &self.runtime.memories;
+        let memory = memories.of(&self.dataset.contract.name, &lineage.source).await;
+        let replays = sink.table.committed(&replay::producer_id(&lineage.source));
+        let at = At { after: sink.after, replays, now_us: lineage.ingested_at_us };
+        Some(Remembered::new(memories, memory, rule, at))
+    }
+
+    /// Gives the events back, for another attempt.
+    async fn transform(
+        &mut self,
+        lineage: &Lineage,
+        mut remembered: Option<&mut Remembered<'a>>,
+        sink: &mut Sink<'_>,
+    ) -> Result<Placed, AppError> {
+        let Partition { hub, id, .. } = &self.partition;
+        let place = HubPlace { hub: hub.clone(), partition: id.clone() };
+        let placed = std::mem::take(&mut self.placed);
+        let mut bodies = Bodies::new(Arc::clone(&self.dataset), place, placed, lineage.clone());
+        while let Some(mut output) = bodies.next().await? {
+            if let Some(remembered) = &mut remembered {
+                remembered.take_out(&sink.table, &lineage.source, &mut output).await?;
+            }
+            sink.take(output).await?;
+        }
+        Ok(bodies.into_placed())
     }
 
     /// The whole delivery's receipt, once nothing is left to commit.
@@ -245,21 +282,6 @@ fn lost_records(dataset: &Dataset, runs: &[RangeInclusive<i64>], lineage: &Linea
     };
     let records: Vec<_> = runs.iter().map(|run| (&[][..], *run.start(), reason(run))).collect();
     dataset.transform.quarantine_records(&records, lineage)
-}
-
-/// Gives the events back, for another attempt.
-async fn transform(
-    dataset: &Arc<Dataset>,
-    place: HubPlace,
-    placed: Placed,
-    lineage: Lineage,
-    sink: &mut Sink<'_>,
-) -> Result<Placed, AppError> {
-    let mut bodies = Bodies::new(Arc::clone(dataset), place, placed, lineage);
-    while let Some(output) = bodies.next().await? {
-        sink.take(output).await?;
-    }
-    Ok(bodies.into_placed())
 }
 
 /// Events without a place cannot be told from a second delivery of themselves, except by what they are: the batch's

@@ -14,7 +14,7 @@ use weir_intake::hub::{HubEvent, HubRange};
 use weir_lake::{Books, Outcome as Committed, Producer, Replacement, Staged, Table, TableWriter};
 use weir_transform::{Lineage, QualityReport};
 
-use super::{EVENT_VERSION, of_hub};
+use super::{EVENT_VERSION, dedupe, of_hub};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 use crate::hubs::Hubs;
@@ -172,7 +172,7 @@ impl<'a> Claim<'a> {
 
     /// `None` when another replay came in between. Quarantine first, the table last, as ingestion does.
     async fn publish(&self, round: Round) -> Result<Option<Receipt>, AppError> {
-        let Round { clean, refused, events, records, report, cover, expired, .. } = round;
+        let Round { clean, refused, events, records, duplicates, report, cover, expired, .. } = round;
         let name = &self.dataset.contract.name;
         let gap = (expired > 0).then_some(GapReport { missing: expired, healed: 0, lost: expired });
         let Some(cover) = cover else {
@@ -197,7 +197,7 @@ impl<'a> Claim<'a> {
         let Committed::Committed { version } = outcome else { return Ok(None) };
         tracing::info!(source = self.source, events, "replayed");
         let receipt = Receipt::nothing(name, Outcome::Committed);
-        Ok(Some(Receipt { books, version: Some(version), rules: report.rules, gap, ..receipt }))
+        Ok(Some(Receipt { books, version: Some(version), rules: report.rules, duplicates, gap, ..receipt }))
     }
 
     async fn publish_refused(&self, refused: Staged, cover: RangeInclusive<i64>) -> Result<bool, AppError> {
@@ -229,7 +229,7 @@ impl<'a> Claim<'a> {
 }
 
 /// One id for all replays of a partition: each moves it on by one.
-fn producer_id(source: &str) -> String {
+pub(super) fn producer_id(source: &str) -> String {
     format!("replay:{source}")
 }
 
@@ -256,6 +256,7 @@ struct Round {
     refused: Staged,
     events: u64,
     records: u64,
+    duplicates: u64,
     report: QualityReport,
     /// Positions whose rows are replaced: all of these events were read.
     cover: Option<RangeInclusive<i64>>,
@@ -279,7 +280,8 @@ impl Round {
         };
         let mut writer = Writers { claim, clean: claim.table.write(), refused: None };
         let mut selection = Selection::new(window);
-        let (mut events, mut records, mut report, mut expired) = (0, 0, QualityReport::default(), 0);
+        let (mut events, mut records, mut duplicates, mut expired) = (0, 0, 0, 0);
+        let mut report = QualityReport::default();
         while let Some(range) = selection.range() {
             let (read, _turn) = hubs.read(hub, partition, range).await?;
             // Without a first number nobody asked for what is older than the hub.
@@ -290,14 +292,23 @@ impl Round {
             events += taken.len() as u64;
             let placed: Vec<_> = taken.into_iter().map(|event| (event.sequence as i64, of_hub(event))).collect();
             let place = HubPlace { hub: hub.to_owned(), partition: partition.to_string() };
+            let rule = claim.dataset.contract.dedupe.as_ref().zip(selection.cover());
+            let mut fresh = dedupe::Fresh::default();
             let mut bodies = Bodies::new(Arc::clone(claim.dataset), place, placed, lineage.clone());
-            while let Some(output) = bodies.next().await? {
+            while let Some(mut output) = bodies.next().await? {
+                if let Some((rule, cover)) = &rule {
+                    let (table, source, at) = (&claim.table, &claim.source, lineage.ingested_at_us);
+                    let cover = cover.clone();
+                    dedupe::take_out_of_replay(rule, table, source, cover, at, &mut fresh, &mut output).await?;
+                }
                 records += output.records;
                 report.merge(output.report);
                 writer.clean.write(output.clean).await?;
                 writer.refuse(output.quarantined).await?;
             }
-            if events >= MOST_EVENTS || Instant::now() >= until {
+            (duplicates, records) = (duplicates + fresh.duplicates, records + fresh.duplicates);
+            // What was sent twice is looked for in what was committed before.
+            if events >= MOST_EVENTS || Instant::now() >= until || claim.dataset.contract.dedupe.is_some() {
                 break;
             }
         }
@@ -306,7 +317,17 @@ impl Round {
             None => claim.table.listed([])?,
         };
         let (cover, rest) = (selection.cover(), selection.rest());
-        Ok(Self { clean: writer.clean.finish().await?, refused, events, records, report, cover, rest, expired })
+        Ok(Self {
+            clean: writer.clean.finish().await?,
+            refused,
+            events,
+            records,
+            duplicates,
+            report,
+            cover,
+            rest,
+            expired,
+        })
     }
 }
 

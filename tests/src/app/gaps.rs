@@ -22,7 +22,7 @@ impl Hub {
     }
 
     /// In both partitions `events` events, `{"n": <sequence number>}`.
-    async fn with(log: MemoryLog, events: usize) -> Self {
+    pub(super) async fn with(log: MemoryLog, events: usize) -> Self {
         weir_platform::install_crypto_provider();
         let log = Arc::new(log);
         let hub: Arc<dyn HubLog> = log.clone();
@@ -54,7 +54,7 @@ fn gap(receipt: &Value) -> [u64; 3] {
     ["missing", "healed", "lost"].map(|key| receipt["gap"][key].as_u64().unwrap_or(0))
 }
 
-async fn positions(site: &Site) -> Vec<i64> {
+pub(super) async fn positions(site: &Site) -> Vec<i64> {
     let rows = site.rows("clicks", &["_source_position"]).await;
     let mut positions: Vec<i64> = rows.iter().map(|position| position.parse().unwrap()).collect();
     positions.sort_unstable();

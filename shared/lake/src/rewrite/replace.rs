@@ -60,10 +60,7 @@ impl Rewrite for OfSource {
     fn select(&mut self, frame: &DataFrame) -> PolarsResult<Found> {
         let theirs = frame.column(SOURCE)?.str()?.equal(self.source.as_str());
         let Some(positions) = &self.positions else { return Ok(Found::of(theirs)) };
-        let position = frame.column(SOURCE_POSITION)?.i64()?;
-        let [one, several] =
-            positions_of(positions).map(|part| &position.gt_eq(*part.start()) & &position.lt_eq(*part.end()));
-        Ok(Found::of(&theirs & &(&one | &several)))
+        Ok(Found::of(&theirs & &of_events(frame.column(SOURCE_POSITION)?.i64()?, positions)))
     }
 
     async fn proposal(&self, _: &Arc<Table>, _: &Progress) -> Result<(Proposal, Vec<StagedFile>), LakeError> {
@@ -87,7 +84,15 @@ impl Rewrite for OfSource {
     }
 }
 
-fn may_hold(
+/// Whether a file may have rows of a source at these positions.
+/// Which positions are records of events with these sequence numbers.
+pub(crate) fn of_events(position: &Int64Chunked, sequences: &RangeInclusive<i64>) -> BooleanChunked {
+    let [one, several] =
+        positions_of(sequences).map(|part| &position.gt_eq(*part.start()) & &position.lt_eq(*part.end()));
+    &one | &several
+}
+
+pub(crate) fn may_hold(
     source: &Keys,
     positions: Option<&RangeInclusive<i64>>,
     partition: &BTreeMap<String, Option<String>>,
