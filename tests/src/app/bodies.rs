@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use weir_contract::{FIRST_OF_SEVERAL, position_of};
 use weir_intake::hub::HubConnection;
 
+use super::crash::take_back_last_commit;
 use super::gaps::{Hub, deliver};
 use super::handler::{Batch, Handler, books};
 use super::site::{CLICKS, Site};
@@ -275,6 +276,35 @@ async fn a_contract_that_learns_arrays_gets_those_that_it_refused() {
     assert_eq!(rows(&site).await, [(0, 0), (at(5, 0), 5)]);
     assert_eq!(site.each_place_once("clicks").await, 5);
     assert_eq!(handler.status().await["balanced"], true);
+}
+
+/// Quarantine was committed, the table was not, and the contract is another when the batch comes again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_between_two_contracts_leaves_each_place_once() {
+    let events = [(0, "{\"n\":0}"), (1, "[{\"n\":1},{\"n\":-1}]"), (2, "[{\"n\":2}]"), (3, "{\"n\":-3}")];
+    let one_by_one = CLICKS.to_owned();
+    // What quarantine took whole stays whole, and what it took of an event stays there.
+    let cases = [
+        (&one_by_one, &any_body(), vec![(0, 0)], vec![1, 2, 3]),
+        (&any_body(), &one_by_one, vec![(0, 0)], vec![1, 2, 3, at(1, 1)]),
+        (&any_body(), &any_body(), vec![(0, 0), (at(1, 0), 1), (at(2, 0), 2)], vec![3, at(1, 1)]),
+    ];
+    for (first, second, expected, refused) in cases {
+        let (site, handler) = started(first).await;
+        handler.events(&Batch::of(0, &events)).await.receipt();
+        handler.kill();
+        take_back_last_commit(&site, "clicks");
+        site.contract("clicks", second);
+        let handler = Handler::start(&site).await;
+        let [records_in, committed, quarantined, already] =
+            books(&handler.events(&Batch::of(0, &events)).await.receipt());
+        assert_eq!((records_in, already), (committed + quarantined, 0));
+        assert_eq!(rows(&site).await, expected);
+        let found = site.quarantined("clicks", SOURCE).await;
+        assert_eq!(found.iter().map(|record| record.position).collect::<Vec<_>>(), refused);
+        site.each_place_once("clicks").await;
+        assert_eq!(handler.status().await["balanced"], true);
+    }
 }
 
 /// Every part of an event as a column, some as text and some by their types.
