@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use memchr::{memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 use weir_contract::{Compression, Format, FormatKind, MAX_EVENT_RECORDS};
 
 use crate::avro;
@@ -121,6 +121,7 @@ fn blank(byte: u8) -> bool {
 /// The lines that are not blank, if the body is several objects, one a line: there are two or more, and the first or the
 /// last is a closed object by itself. An object that is written over several lines is one record, damaged or not.
 fn lines_of(text: &[u8]) -> Option<Vec<Range<usize>>> {
+    memchr(b'\n', text)?; // mostly there is none
     let ends = memchr_iter(b'\n', text).chain([text.len()]);
     let lines = ends.scan(0, |start, end| Some(std::mem::replace(start, end + 1)..end)).filter_map(|line| {
         let from = line.start + text[line.clone()].iter().take_while(|byte| blank(**byte)).count();
