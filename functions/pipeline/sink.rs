@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use polars::prelude::{BooleanChunked, DataFrame, PolarsResult};
-use weir_contract::SOURCE_POSITION;
+use weir_contract::{SOURCE_POSITION, sequence_of};
 use weir_lake::{Append, Books, Outcome, Producer, SourceRows, Staged, Table, TableWriter};
 use weir_transform::{Lineage, Output, QualityReport, TransformError};
 
@@ -168,7 +168,9 @@ impl<'a> Sink<'a> {
         }
         let keep = |frame: &DataFrame| -> PolarsResult<DataFrame> {
             let positions = frame.column(SOURCE_POSITION)?.i64()?;
-            let fresh = positions.iter().map(|position| !position.is_some_and(|at| self.settled.contains(&at)));
+            // Also by its event: under another contract quarantine took that as one record.
+            let settled = |at: i64| self.settled.contains(&at) || self.settled.contains(&sequence_of(at));
+            let fresh = positions.iter().map(|position| !position.is_some_and(settled));
             frame.filter(&fresh.collect::<BooleanChunked>())
         };
         let both = keep(&clean).and_then(|clean| Ok((clean, keep(&quarantined)?)));
@@ -176,7 +178,7 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// Positions from `from` on that a source has in a table.
+/// Positions that a source has in a table, of events from `from` on.
 async fn positions(table: &Table, source: &str, from: i64) -> Result<HashSet<i64>, AppError> {
     let mut found = HashSet::new();
     let rows = SourceRows { source, positions: from..=i64::MAX, since_us: None };

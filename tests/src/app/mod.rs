@@ -3,6 +3,7 @@
 
 mod azure_path;
 mod bad_input;
+mod bodies;
 mod command_line;
 mod contract_change;
 mod crash;
