@@ -121,7 +121,7 @@ fn each(values: &StringChunked, protect: impl Fn(&str, &mut Vec<u8>) + Sync) -> 
                 None => protected.append_null(),
                 Some(value) => {
                     protect(value, &mut text);
-                    let text = std::str::from_utf8(&text);
+                    let text = simdutf8::basic::from_utf8(&text);
                     protected.append_value(text.map_err(|_| TransformError::Argument("a protection gives text"))?);
                 }
             }
@@ -156,7 +156,7 @@ fn pseudonym(mac: &Hmac<Sha256>, prefix: &str, value: &str, out: &mut Vec<u8>) {
 /// keeps nothing.
 fn mask(value: &str, out: &mut Vec<u8>) {
     if value.is_ascii() {
-        out.extend(value.bytes().map(|byte| if is_kept(byte.into()) { byte } else { b'*' }));
+        out.extend(value.bytes().map(|byte| MASKED[usize::from(byte & 127)]));
         if let ([first, _, ..], [kept, ..]) = (value.as_bytes(), out.as_mut_slice()) {
             *kept = *first;
         }
@@ -169,7 +169,19 @@ fn mask(value: &str, out: &mut Vec<u8>) {
     }
 }
 
-#[inline]
-fn is_kept(letter: char) -> bool {
+const fn is_kept(letter: char) -> bool {
     letter.is_whitespace() || letter.is_ascii_punctuation()
 }
+
+/// What stands for each ASCII character that is not the first.
+const MASKED: [u8; 128] = {
+    let mut masked = [b'*'; 128];
+    let mut byte = 0;
+    while byte < 128 {
+        if is_kept(byte as char) {
+            masked[byte as usize] = byte;
+        }
+        byte += 1;
+    }
+    masked
+};
