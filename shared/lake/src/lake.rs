@@ -21,6 +21,8 @@ pub struct LakeOptions {
     pub random: fn() -> u64,
     /// A data file is closed when it has reached about this many bytes.
     pub target_file_bytes: usize,
+    /// A file that has become so large begins to be stored before it is closed, so many bytes at a time.
+    pub part_bytes: usize,
     /// A commit that is not done by then fails; the last attempt may end later. Zero is one attempt.
     pub commit_timeout: Duration,
     /// Until it is so old, what is known of a table is continued by the next commit; later that commit may have been
@@ -43,6 +45,7 @@ impl LakeOptions {
             now_ms,
             random: rand::random,
             target_file_bytes: 64 * 1024 * 1024,
+            part_bytes: 16 * 1024 * 1024,
             commit_timeout: Duration::from_secs(60),
             max_state_age: Duration::from_secs(15 * 60),
             linger: Duration::from_millis(20),

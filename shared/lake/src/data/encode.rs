@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use polars::io::parquet::write::BatchedWriter;
 use polars::prelude::*;
 use polars_parquet::write::{
@@ -89,6 +90,8 @@ pub(crate) fn split(frame: &DataFrame, layout: &Layout) -> PolarsResult<Vec<(Par
 pub(crate) struct OpenFile {
     writer: BatchedWriter<Buffer>,
     buffer: Buffer,
+    /// Bytes that have left the buffer.
+    taken: usize,
     statistics: FileStatistics,
 }
 
@@ -104,7 +107,7 @@ impl OpenFile {
         let buffer = Buffer::default();
         let writer = ParquetWriter::new(buffer.clone()).with_compression(ParquetCompression::Snappy);
         let writer = writer.batched(rows.schema())?;
-        Ok(Self { writer, buffer, statistics: FileStatistics::default() })
+        Ok(Self { writer, buffer, taken: 0, statistics: FileStatistics::default() })
     }
 
     /// One row group. Its columns are joined, looked at, encoded and compressed each by itself, on all cores: Polars' own
@@ -117,7 +120,11 @@ impl OpenFile {
             let columns = rows.into_columns().into_par_iter().zip(statistics).with_max_len(1);
             columns.map(|(column, statistics)| encoded(column, statistics)).collect()
         } else {
-            rows.into_columns().into_iter().zip(statistics).map(|(column, statistics)| encoded(column, statistics)).collect()
+            rows.into_columns()
+                .into_iter()
+                .zip(statistics)
+                .map(|(column, statistics)| encoded(column, statistics))
+                .collect()
         };
         let pages: Vec<Vec<CompressedPage>> = encoded?.into_iter().flatten().collect();
         if height == 0 {
@@ -126,14 +133,26 @@ impl OpenFile {
         self.writer.write_row_group(height as u64, &pages)
     }
 
+    /// Of the whole file so far.
     pub(crate) fn bytes(&self) -> usize {
-        self.buffer.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.taken + self.buffer.lock().len()
     }
 
+    /// What was not taken yet, if that is at least so much.
+    pub(crate) fn take_part(&mut self, least: usize) -> Option<Bytes> {
+        let mut buffer = self.buffer.lock();
+        if buffer.len() < least {
+            return None;
+        }
+        self.taken += buffer.len();
+        Some(std::mem::take(&mut *buffer).into())
+    }
+
+    /// Ends the file; what was not taken of it.
     pub(crate) fn finish(self) -> PolarsResult<(Vec<u8>, FileStatistics)> {
         self.writer.finish()?;
-        let bytes = std::mem::take(&mut *self.buffer.0.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok((bytes, self.statistics))
+        let rest = std::mem::take(&mut *self.buffer.lock());
+        Ok((rest, self.statistics))
     }
 }
 
@@ -141,7 +160,13 @@ impl OpenFile {
 fn encoded(column: Column, statistics: &mut ColumnStatistics) -> PolarsResult<Vec<Vec<CompressedPage>>> {
     // Snappy: Synapse's COPY INTO reads neither ZSTD nor LZ4.
     const OPTIONS: WriteOptions = WriteOptions {
-        statistics: StatisticsOptions { min_value: true, max_value: true, distinct_count: false, null_count: true, binary_statistics_truncate_length: None },
+        statistics: StatisticsOptions {
+            min_value: true,
+            max_value: true,
+            distinct_count: false,
+            null_count: true,
+            binary_statistics_truncate_length: None,
+        },
         version: Version::V1,
         compression: CompressionOptions::Snappy,
         data_page_size: None,
@@ -162,9 +187,15 @@ fn encoded(column: Column, statistics: &mut ColumnStatistics) -> PolarsResult<Ve
 #[derive(Debug, Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
 
+impl Buffer {
+    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Write for Buffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
