@@ -342,7 +342,7 @@ struct Field {
 }
 
 /// Finds the field at `at`: the only place that knows where fields and records end.
-#[inline]
+#[inline(always)]
 fn field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
     if dialect.quote.is_some() && bytes.get(at).copied() == dialect.quote {
         return quoted_field(bytes, at, dialect);
@@ -353,6 +353,7 @@ fn field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
     Field { start: at, end, quoted: false, escaped: false, last, next: (stop + 1).min(bytes.len()), fault: None }
 }
 
+#[inline(never)]
 fn quoted_field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
     let quote = bytes[at];
     let (start, mut from, mut escaped) = (at + 1, at + 1, false);
@@ -417,16 +418,18 @@ pub(crate) fn not_text(format: &Format) -> String {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn content<'t>(text: &'t str, field: &Field, dialect: &Dialect) -> Cow<'t, str> {
     let content = &text[field.start..field.end];
     match dialect.quote {
-        Some(quote) if field.escaped => {
-            let quote = char::from(quote);
-            Cow::Owned(content.replace(&format!("{quote}{quote}"), &quote.to_string()))
-        }
+        Some(quote) if field.escaped => Cow::Owned(unescaped(content, quote.into())),
         _ => Cow::Borrowed(content),
     }
+}
+
+#[cold]
+fn unescaped(content: &str, quote: char) -> String {
+    content.replace(&format!("{quote}{quote}"), &quote.to_string())
 }
 
 fn record_end(bytes: &[u8], mut at: usize, dialect: &Dialect) -> usize {

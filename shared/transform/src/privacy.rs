@@ -82,8 +82,7 @@ impl Protection {
         }
     }
 
-    /// The protected column, always of strings and in the column's Arrow chunks, which are worked on side by side; `None`
-    /// when nothing of it may reach the table. Nulls stay null.
+    /// The protected column, always of strings, made on all cores; `None` when nothing of it may reach the table. Nulls stay null.
     pub(crate) fn apply(&self, column: &Column) -> Result<Option<Column>> {
         match self {
             Self::Drop => Ok(None),
@@ -108,10 +107,20 @@ fn texts(column: &Column) -> Result<StringChunked> {
     }
 }
 
+/// Rows that are worth a hand-over to another thread.
+const PART_ROWS: usize = 8 * 1024;
+
 /// Applies `protect`, which writes what stands for a value into an empty buffer.
 fn each(values: &StringChunked, protect: impl Fn(&str, &mut Vec<u8>) + Sync) -> Result<Column> {
-    let chunks: Vec<StringChunked> =
-        values.downcast_iter().map(|chunk| StringChunked::with_chunk(values.name().clone(), chunk.clone())).collect();
+    let mut chunks = Vec::new();
+    for chunk in values.downcast_iter() {
+        let (parts, rows) = (chunk.len().div_ceil(PART_ROWS).max(1), chunk.len());
+        for part in 0..parts {
+            let (from, to) = (rows * part / parts, rows * (part + 1) / parts);
+            let slice = chunk.clone().sliced(from, to - from);
+            chunks.push(StringChunked::with_chunk(values.name().clone(), slice));
+        }
+    }
     let part = |values: StringChunked| {
         let mut protected = StringChunkedBuilder::new(values.name().clone(), values.len());
         let mut text = Vec::new();

@@ -128,13 +128,7 @@ impl ColumnStatistics {
 
 /// The least and the greatest text, in one pass: the first eight bytes, as a number, mostly decide.
 fn range(texts: &StringChunked) -> Option<(&str, &str)> {
-    let head = |text: &str| {
-        let mut head = [0; 8];
-        let length = text.len().min(8);
-        head[..length].copy_from_slice(&text.as_bytes()[..length]);
-        u64::from_be_bytes(head)
-    };
-    let mut texts = texts.iter().flatten().map(|text| (head(text), text));
+    let mut texts = texts.iter().flatten().map(|text| (head(text.as_bytes()), text));
     let first = texts.next()?;
     let (min, max) = texts.fold((first, first), |(min, max), text| {
         if text < min {
@@ -146,6 +140,15 @@ fn range(texts: &StringChunked) -> Option<(&str, &str)> {
         }
     });
     Some((min.1, max.1))
+}
+
+/// The first eight bytes; texts that are shorter end with zeros.
+#[inline]
+fn head(text: &[u8]) -> u64 {
+    match text.first_chunk() {
+        Some(head) => u64::from_be_bytes(*head),
+        None => text.iter().rev().fold(0, |head, byte| head >> 8 | u64::from(*byte) << 56),
+    }
 }
 
 impl Bound {
