@@ -97,7 +97,7 @@ async fn every_kind_of_body_gives_its_records() {
     ];
     let batch = Batch { partition: 0, events: (0..).zip(bodies).collect() };
     let receipt = handler.events(&batch).await.receipt();
-    assert_eq!(books(&receipt), [20, 11, 9, 0]);
+    assert_eq!(books(&receipt), [19, 10, 9, 0]);
     let one = [(0, 1), (3, 30)];
     let several = [
         (at(1, 0), 10),
@@ -247,7 +247,8 @@ async fn a_contract_that_learns_arrays_gets_those_that_it_refused() {
     hub.add(0, &["{\"n\":0}", "[{\"n\":1},{\"n\":-1}]", "[{\"n\":2},{\"n\":3}]", "{\"n\":-4}", "[]"]);
     site.contract("clicks", CLICKS);
     let handler = hub.handler(&site).await;
-    assert_eq!(books(&deliver(&handler, 4..=4).await), [5, 1, 4, 0]);
+    let receipt = handler.events(&Batch::of(0, &[(4, "[]")])).await.receipt();
+    assert_eq!(books(&receipt), [5, 1, 4, 0]);
     assert_eq!(rows(&site).await, [(0, 0)]);
     handler.kill();
 

@@ -145,7 +145,10 @@ const TABLE: &[Row] = &[
             "tenant": "a", "size": 12, "ratio": 0.1, "ok": true, "sent": "2026-01-05T10:00:00.12Z",
             "trace": "00000000-0000-0000-0000-000000000007", "raw": "AQID", "none": null,
         });
-        assert_eq!((&Value::from(batch.events[0].properties.clone()), batch.events[1].properties.len()), (&given, 0));
+        assert_eq!(
+            (&serde_json::Value::from(batch.events[0].properties.clone()), batch.events[1].properties.len()),
+            (&given, 0)
+        );
         assert_eq!(batch.events[1].partition_key.as_deref(), Some("k1"));
     }),
     ("event_hub_many_uneven_arrays", |body| {
