@@ -2,6 +2,7 @@
 //! SQL work is known only by the crates below.
 
 pub(crate) mod blob;
+mod bodies;
 pub(crate) mod books;
 pub(crate) mod events;
 pub(crate) mod maintain;

@@ -66,11 +66,12 @@ pub(super) struct Remembered<'a> {
     fresh: Fresh,
 }
 
+/// The keys of one delivery so far.
 #[derive(Debug, Default)]
-struct Fresh {
+pub(super) struct Fresh {
     keys: HashSet<Key>,
     /// Left out.
-    duplicates: u64,
+    pub(super) duplicates: u64,
 }
 
 impl Memories {
@@ -132,30 +133,25 @@ impl<'a> Remembered<'a> {
         self.at.now_us.saturating_sub(self.within_us)
     }
 
-    /// Takes out of the outputs, which come in the order of the events, every row whose key was there before.
-    pub(super) async fn take_out(
-        mut self,
-        table: &Table,
-        source: &str,
-        outputs: &mut [Output],
-    ) -> Result<Self, AppError> {
-        let frames = keys_of_outputs(outputs, &self.key)?;
+    /// Takes out of an output every row whose key was there before. Outputs come in the order of the events.
+    pub(super) async fn take_out(&mut self, table: &Table, source: &str, output: &mut Output) -> Result<(), AppError> {
+        let keys = keys_of(&output.clean, &self.key).map_err(frame)?;
         let since_us = self.since_us();
         let looked_up = match self.catch_up(table, source).await? {
             true => None,
             false => {
                 let positions = 0..=self.at.after.unwrap_or(-1);
                 let rows = SourceRows { source, positions, since_us: Some(since_us) };
-                let wanted: HashSet<Key> = frames.iter().flatten().copied().flatten().collect();
+                let wanted: HashSet<Key> = keys.iter().copied().flatten().collect();
                 Some(look_up(&self.key, table, rows, &wanted).await?)
             }
         };
+        let Self { memory, fresh, .. } = self;
         let known = |key: &Key| match &looked_up {
             Some(found) => found.contains(key),
-            None => self.memory.ingested.get(key).is_some_and(|ingested| *ingested >= since_us),
+            None => memory.ingested.get(key).is_some_and(|ingested| *ingested >= since_us),
         };
-        self.fresh = leave_out(outputs, &frames, known)?;
-        Ok(self)
+        leave_out(output, &keys, known, fresh)
     }
 
     /// Brings the memory up to what the table has. False when it is more than fits.
@@ -213,16 +209,16 @@ impl<'a> Remembered<'a> {
     }
 }
 
-/// Of events that are read again: leaves out each whose key an earlier one has, in these outputs or in the table. The
-/// window ends where these events were ingested first.
+/// Of events that are read again: leaves out each whose key an earlier one has, in `fresh` or in the table. The window ends where these events were ingested first.
 pub(super) async fn take_out_of_replay(
     rule: &Dedupe,
     table: &Table,
     source: &str,
     cover: RangeInclusive<i64>,
     now_us: i64,
-    outputs: &mut [Output],
-) -> Result<u64, AppError> {
+    fresh: &mut Fresh,
+    output: &mut Output,
+) -> Result<(), AppError> {
     let mut first_us = now_us;
     let each = |frame: DataFrame| {
         first_us = times(&frame)?.into_iter().flatten().fold(first_us, i64::min);
@@ -230,12 +226,12 @@ pub(super) async fn take_out_of_replay(
     };
     let own = SourceRows { source, positions: cover.clone(), since_us: None };
     table.rows_of(own, &columns(&[]), each).await?;
-    let frames = keys_of_outputs(outputs, &rule.key)?;
-    let wanted: HashSet<Key> = frames.iter().flatten().copied().flatten().collect();
+    let keys = keys_of(&output.clean, &rule.key).map_err(frame)?;
+    let wanted: HashSet<Key> = keys.iter().copied().flatten().collect();
     let since_us = first_us.saturating_sub(i64::try_from(rule.within.as_micros()).unwrap_or(i64::MAX));
     let earlier = SourceRows { source, positions: 0..=cover.start() - 1, since_us: Some(since_us) };
     let found = look_up(&rule.key, table, earlier, &wanted).await?;
-    Ok(leave_out(outputs, &frames, |key| found.contains(key))?.duplicates)
+    leave_out(output, &keys, |key| found.contains(key), fresh)
 }
 
 /// Which of `wanted` rows of the table have.
@@ -259,30 +255,23 @@ async fn look_up(
 
 /// Leaves out the rows whose key is known or came before.
 fn leave_out(
-    outputs: &mut [Output],
-    frames: &[Vec<Option<Key>>],
+    output: &mut Output,
+    keys: &[Option<Key>],
     known: impl Fn(&Key) -> bool,
-) -> Result<Fresh, AppError> {
-    let mut fresh = Fresh::default();
-    for (output, keys) in outputs.iter_mut().zip(frames) {
-        let keep: Vec<bool> =
-            keys.iter().map(|key| key.is_none_or(|key| !known(&key) && fresh.keys.insert(key))).collect();
-        let duplicates = keep.iter().filter(|keep| !**keep).count() as u64;
-        if duplicates > 0 {
-            output.clean = output.clean.filter(&keep.into_iter().collect::<BooleanChunked>()).map_err(frame)?;
-            output.records -= duplicates;
-            fresh.duplicates += duplicates;
-        }
+    fresh: &mut Fresh,
+) -> Result<(), AppError> {
+    let keep: Vec<bool> = keys.iter().map(|key| key.is_none_or(|key| !known(&key) && fresh.keys.insert(key))).collect();
+    let duplicates = keep.iter().filter(|keep| !**keep).count() as u64;
+    if duplicates > 0 {
+        output.clean = output.clean.filter(&keep.into_iter().collect::<BooleanChunked>()).map_err(frame)?;
+        output.records -= duplicates;
+        fresh.duplicates += duplicates;
     }
-    Ok(fresh)
+    Ok(())
 }
 
 fn columns(key: &[String]) -> Vec<&str> {
     key.iter().map(String::as_str).chain([INGESTED_AT]).collect()
-}
-
-fn keys_of_outputs(outputs: &[Output], key: &[String]) -> Result<Vec<Vec<Option<Key>>>, AppError> {
-    outputs.iter().map(|output| keys_of(&output.clean, key)).collect::<PolarsResult<_>>().map_err(frame)
 }
 
 fn frame(error: PolarsError) -> AppError {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use azure_functions_custom_handler::{Event, EventBatch};
 use sha2::{Digest, Sha256};
 use tokio::sync::SemaphorePermit;
-use weir_contract::{Gap, Source};
+use weir_contract::{FIRST_OF_SEVERAL, Gap, Source};
 use weir_intake::hub::{HubEvent, HubRange};
 use weir_transform::{Lineage, Output, TransformError};
 
@@ -26,8 +26,9 @@ pub(crate) use gap::GapReport;
 
 use dedupe::{At, Remembered};
 
+use super::Receipt;
+use super::bodies::{self, Bodies, HubPlace, Placed};
 use super::sink::{Settled, Sink};
-use super::{Receipt, compute};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 use crate::hubs::Hubs;
@@ -40,9 +41,8 @@ const EVENT_VERSION: &str = "1";
 pub(crate) async fn ingest(app: &App, dataset: &str, batch: EventBatch) -> Result<Receipt, AppError> {
     let runtime = app.runtime().await?;
     let dataset = Arc::clone(runtime.dataset(dataset)?);
-    let bytes: usize = batch.events.iter().map(|event| event.body.len()).sum();
     // The bodies are in memory already; what is asked for is what their frames and files will take.
-    let _permit = runtime.budget.take(4 * bytes as u64).await;
+    let _permit = runtime.budget.take(4 * bodies::weight(&batch.events)).await;
     if batch.events.is_empty() {
         return Ok(Receipt::already(&dataset.contract.name, 0));
     }
@@ -69,7 +69,8 @@ impl Partition {
     /// `None` when the host left out what makes an event's place: it can then not be told from others.
     fn of(batch: &EventBatch) -> Option<(Self, Vec<i64>)> {
         let EventBatch { namespace, hub, consumer_group, partition, events, .. } = batch;
-        let positions = events.iter().map(|event| event.sequence_number).collect::<Option<_>>()?;
+        let number = |event: &Event| event.sequence_number.filter(|number| (0..FIRST_OF_SEVERAL).contains(number));
+        let positions = events.iter().map(number).collect::<Option<_>>()?;
         let (namespace, hub) = (namespace.clone()?, hub.clone()?);
         let short = namespace.split_once('.').map_or(&*namespace, |(name, _)| name);
         let (group, id) = (consumer_group.as_deref()?, partition.clone()?);
@@ -131,13 +132,9 @@ impl<'a> Delivery<'a> {
                 .map(|until| self.placed.split_off(self.placed.partition_point(|(position, _)| *position <= until)));
             let Some((last, _)) = self.placed.last() else { break };
             let last = *last;
-            let (placed, mut outputs) = transform(&dataset, std::mem::take(&mut self.placed), lineage.clone()).await?;
-            self.placed = placed;
-            let remembered = self.take_out_duplicates(&sink, &lineage, &mut outputs).await?;
+            let mut remembered = self.remembered(&sink, &lineage).await;
+            self.placed = self.transform(&lineage, remembered.as_mut(), &mut sink).await?;
             let duplicates = remembered.as_ref().map_or(0, Remembered::duplicates);
-            for output in outputs {
-                sink.take(output).await?;
-            }
             if !passed.lost.is_empty() {
                 sink.take(lost_records(&dataset, &passed.lost, &lineage)?).await?;
             }
@@ -170,20 +167,34 @@ impl<'a> Delivery<'a> {
         Ok(self.settled(receipt))
     }
 
-    /// Leaves out what the contract's `[dedupe]` says was sent twice.
-    async fn take_out_duplicates(
-        &self,
-        sink: &Sink<'_>,
-        lineage: &Lineage,
-        outputs: &mut [Output],
-    ) -> Result<Option<Remembered<'a>>, AppError> {
-        let Some(rule) = &self.dataset.contract.dedupe else { return Ok(None) };
+    /// What the contract's `[dedupe]` leaves out.
+    async fn remembered(&self, sink: &Sink<'_>, lineage: &Lineage) -> Option<Remembered<'a>> {
+        let rule = self.dataset.contract.dedupe.as_ref()?;
         let memories = &self.runtime.memories;
         let memory = memories.of(&self.dataset.contract.name, &lineage.source).await;
         let replays = sink.table.committed(&replay::producer_id(&lineage.source));
         let at = At { after: sink.after, replays, now_us: lineage.ingested_at_us };
-        let remembered = Remembered::new(memories, memory, rule, at);
-        Ok(Some(remembered.take_out(&sink.table, &lineage.source, outputs).await?))
+        Some(Remembered::new(memories, memory, rule, at))
+    }
+
+    /// Gives the events back, for another attempt.
+    async fn transform(
+        &mut self,
+        lineage: &Lineage,
+        mut remembered: Option<&mut Remembered<'a>>,
+        sink: &mut Sink<'_>,
+    ) -> Result<Placed, AppError> {
+        let Partition { hub, id, .. } = &self.partition;
+        let place = HubPlace { hub: hub.clone(), partition: id.clone() };
+        let placed = std::mem::take(&mut self.placed);
+        let mut bodies = Bodies::new(Arc::clone(&self.dataset), place, placed, lineage.clone());
+        while let Some(mut output) = bodies.next().await? {
+            if let Some(remembered) = &mut remembered {
+                remembered.take_out(&sink.table, &lineage.source, &mut output).await?;
+            }
+            sink.take(output).await?;
+        }
+        Ok(bodies.into_placed())
     }
 
     /// The whole delivery's receipt, once nothing is left to commit.
@@ -257,7 +268,7 @@ fn of_hub(event: HubEvent) -> Event {
         offset: Some(event.offset),
         enqueued_time: chrono::DateTime::from_timestamp_millis(event.enqueued_ms),
         partition_key: event.partition_key,
-        properties: serde_json::Map::new(),
+        properties: event.properties,
     }
 }
 
@@ -272,44 +283,6 @@ fn lost_records(dataset: &Dataset, runs: &[RangeInclusive<i64>], lineage: &Linea
     };
     let records: Vec<_> = runs.iter().map(|run| (&[][..], *run.start(), reason(run))).collect();
     dataset.transform.quarantine_records(&records, lineage)
-}
-
-type Placed = Vec<(i64, Event)>;
-
-/// Gives the events back, for another attempt.
-async fn transform(
-    dataset: &Arc<Dataset>,
-    placed: Placed,
-    lineage: Lineage,
-) -> Result<(Placed, Vec<Output>), AppError> {
-    let dataset = Arc::clone(dataset);
-    let (placed, outputs) = compute(move || {
-        let outputs = transform_placed(&dataset, &placed, &lineage);
-        (placed, outputs)
-    })
-    .await?;
-    Ok((placed, outputs?))
-}
-
-fn transform_placed(
-    dataset: &Dataset,
-    placed: &[(i64, Event)],
-    lineage: &Lineage,
-) -> Result<Vec<Output>, TransformError> {
-    let (garbled, sound): (Vec<_>, Vec<_>) = placed.iter().partition(|(_, event)| event.body_encoding_error);
-    let bodies: Vec<&[u8]> = sound.iter().map(|(_, event)| &*event.body).collect();
-    let positions: Vec<i64> = sound.iter().map(|(position, _)| *position).collect();
-    let mut output = dataset.transform.events(&bodies, &positions, lineage)?;
-    if let Some(rule) = &output.held_back {
-        output = dataset.transform.hold_back(rule).events(&bodies, &positions, lineage)?;
-    }
-    let mut outputs = vec![output];
-    if !garbled.is_empty() {
-        let reason = || "the body is not base64".to_owned();
-        let records: Vec<_> = garbled.iter().map(|(position, event)| (&*event.body, *position, reason())).collect();
-        outputs.push(dataset.transform.quarantine_records(&records, lineage)?);
-    }
-    Ok(outputs)
 }
 
 /// Events without a place cannot be told from a second delivery of themselves, except by what they are: the batch's
@@ -337,7 +310,7 @@ async fn quarantine_unplaced(
     if sink.after.is_some() {
         return Ok(Receipt::already(&dataset.contract.name, count));
     }
-    let reason = || "the host gave no partition or sequence number".to_owned();
+    let reason = || "the host gave no partition or no sequence number, or one that no event has".to_owned();
     let records: Vec<_> =
         (1..).zip(&batch.events).map(|(position, event)| (&*event.body, position, reason())).collect();
     sink.take(dataset.transform.quarantine_records(&records, &lineage)?).await?;

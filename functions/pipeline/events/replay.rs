@@ -13,12 +13,13 @@ use weir_lake::{Books, Outcome as Committed, Producer, Replacement, Staged, Tabl
 use weir_transform::{Lineage, QualityReport};
 
 use super::window::{Selection, Window};
-use super::{EVENT_VERSION, dedupe, of_hub, transform_placed};
+use super::{EVENT_VERSION, dedupe, of_hub};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 use crate::hubs::Hubs;
+use crate::pipeline::bodies::{Bodies, HubPlace};
 use crate::pipeline::events::GapReport;
-use crate::pipeline::{Done, Outcome, Receipt, compute};
+use crate::pipeline::{Done, Outcome, Receipt};
 use crate::tasks::Task;
 
 const ATTEMPTS: u32 = 5;
@@ -272,22 +273,23 @@ impl Round {
             }
             let taken = selection.take(read.events, read.next);
             events += taken.len() as u64;
-            let (dataset, lineage) = (Arc::clone(claim.dataset), lineage.clone());
             let placed: Vec<_> = taken.into_iter().map(|event| (event.sequence as i64, of_hub(event))).collect();
-            let at = lineage.ingested_at_us;
-            let mut outputs = compute(move || transform_placed(&dataset, &placed, &lineage)).await??;
+            let place = HubPlace { hub: hub.to_owned(), partition: partition.to_string() };
             let rule = claim.dataset.contract.dedupe.as_ref().zip(selection.cover());
-            if let Some((rule, cover)) = rule {
-                let (table, source) = (&claim.table, &claim.source);
-                let taken = dedupe::take_out_of_replay(rule, table, source, cover, at, &mut outputs).await?;
-                (duplicates, records) = (duplicates + taken, records + taken);
-            }
-            for output in outputs {
+            let mut fresh = dedupe::Fresh::default();
+            let mut bodies = Bodies::new(Arc::clone(claim.dataset), place, placed, lineage.clone());
+            while let Some(mut output) = bodies.next().await? {
+                if let Some((rule, cover)) = &rule {
+                    let (table, source, at) = (&claim.table, &claim.source, lineage.ingested_at_us);
+                    let cover = cover.clone();
+                    dedupe::take_out_of_replay(rule, table, source, cover, at, &mut fresh, &mut output).await?;
+                }
                 records += output.records;
                 report.merge(output.report);
                 writer.clean.write(output.clean).await?;
                 writer.refuse(output.quarantined).await?;
             }
+            (duplicates, records) = (duplicates + fresh.duplicates, records + fresh.duplicates);
             // What was sent twice is looked for in what was committed before.
             if events >= MOST_EVENTS || Instant::now() >= until || claim.dataset.contract.dedupe.is_some() {
                 break;

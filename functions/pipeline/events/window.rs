@@ -101,7 +101,14 @@ mod tests {
     use super::*;
 
     fn event(sequence: u64) -> HubEvent {
-        HubEvent { sequence, offset: String::new(), enqueued_ms: sequence as i64 * 10, partition_key: None, body: None }
+        HubEvent {
+            sequence,
+            offset: String::new(),
+            enqueued_ms: sequence as i64 * 10,
+            partition_key: None,
+            properties: serde_json::Map::new(),
+            body: None,
+        }
     }
 
     /// What a hub with these events, reads of `most` of them and commits of `reads` reads make of a window: the covers.

@@ -146,14 +146,15 @@ pub const ENCODINGS: [&str; 37] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormatKind {
     Csv,
-    /// One JSON object a line; for events, one JSON object a body.
+    /// One JSON object a line.
     Ndjson,
-    /// One document a blob: an array of objects, or one object.
+    /// One document a blob or a body: an array of objects, or one object.
     Json,
     Parquet,
     /// Object container files, as Event Hubs Capture writes them.
     Avro,
-    /// By file extension: `.csv`, `.ndjson`, `.jsonl`, `.json`, `.parquet`, `.avro`, each also with `.gz` or `.zst`.
+    /// By file extension: `.csv`, `.ndjson`, `.jsonl`, `.json`, `.parquet`, `.avro`, each also with `.gz` or `.zst`. Of
+    /// events by what the body is.
     Auto,
 }
 
@@ -352,7 +353,8 @@ pub struct TableColumn {
 pub const SOURCE: &str = "_source";
 /// The blob's etag; `1` for events, which never change.
 pub const SOURCE_VERSION: &str = "_source_version";
-/// Row number in the blob (from 1) or sequence number in the partition.
+/// Row number in the blob (from 1) or sequence number in the partition; of events that hold several records see
+/// [`crate::position_of`].
 pub const SOURCE_POSITION: &str = "_source_position";
 pub const INGESTED_AT: &str = "_ingested_at";
 /// Unknown fields of the record, as a JSON object; null when there were none.

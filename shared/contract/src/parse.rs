@@ -73,6 +73,9 @@ fn read(top: &Table<'_>, report: &mut Report<'_>) -> Parsed {
     let description = description(top, report);
     let source = source::read(top, report);
     let columns = Columns::read(top, report);
+    if source.value.is_events() {
+        columns.check_event_fields(report);
+    }
     let format = format::read(top, source.value.is_events(), &columns, report);
     let rules = rules(top, report);
     let table = table::read(top, &columns, report);

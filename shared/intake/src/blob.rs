@@ -5,10 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 
 use crate::error::IntakeError;
+
+/// Ranges that are read side by side on their way into a local file.
+const SPILL_READS: usize = 3;
 
 /// A blob whose version is pinned: every read fails with [`crate::ErrorKind::Changed`] once it is overwritten.
 #[derive(Debug, Clone)]
@@ -77,12 +81,14 @@ impl Blob {
         Ok(bytes)
     }
 
-    /// Copies the whole blob into a local file, `range_bytes` at a time: for formats that need random access.
+    /// Copies the whole blob into a local file, `range_bytes` at a time and a few of them side by side: for formats that
+    /// need random access.
     pub async fn spill(&self, file: &mut std::fs::File, range_bytes: u64) -> Result<(), IntakeError> {
-        let (mut offset, range_bytes) = (0_u64, range_bytes.max(1));
-        while offset < self.size {
-            let bytes = self.read(offset..offset.saturating_add(range_bytes)).await?;
-            offset += bytes.len() as u64;
+        let range_bytes = range_bytes.max(1);
+        let starts = (0..self.size.div_ceil(range_bytes)).map(|range| range * range_bytes);
+        let reads = starts.map(|start| self.read(start..start.saturating_add(range_bytes)));
+        let mut reads = futures::stream::iter(reads).buffered(SPILL_READS);
+        while let Some(bytes) = reads.try_next().await? {
             file.write_all(&bytes).map_err(|source| IntakeError::Spill { path: self.path.clone(), source })?;
         }
         file.flush().map_err(|source| IntakeError::Spill { path: self.path.clone(), source })

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use object_store::ObjectStore;
@@ -21,6 +22,8 @@ pub struct LakeOptions {
     pub random: fn() -> u64,
     /// A data file is closed when it has reached about this many bytes.
     pub target_file_bytes: usize,
+    /// A file that has become so large begins to be stored before it is closed, so many bytes at a time.
+    pub part_bytes: usize,
     /// A commit that is not done by then fails; the last attempt may end later. Zero is one attempt.
     pub commit_timeout: Duration,
     /// Until it is so old, what is known of a table is continued by the next commit; later that commit may have been
@@ -43,6 +46,7 @@ impl LakeOptions {
             now_ms,
             random: rand::random,
             target_file_bytes: 64 * 1024 * 1024,
+            part_bytes: 16 * 1024 * 1024,
             commit_timeout: Duration::from_secs(60),
             max_state_age: Duration::from_secs(15 * 60),
             linger: Duration::from_millis(20),
@@ -74,12 +78,25 @@ pub struct Lake {
     root: Path,
     options: LakeOptions,
     tables: Mutex<HashMap<String, Arc<Table>>>,
+    /// Tables that were asked for and were not there.
+    missing: Mutex<HashMap<String, Arc<Looks>>>,
+}
+
+/// Who looks for a table that may not exist.
+#[derive(Debug, Default)]
+struct Looks {
+    /// Given to whoever asks and whoever looks, in this order.
+    tickets: AtomicU64,
+    /// Of the last look that found nothing.
+    absent: AtomicU64,
+    /// Whoever has it looks. Whether a listing has shown that there is no table.
+    turn: Mutex<bool>,
 }
 
 impl Lake {
     /// `store` and the folder in it that holds the tables.
     pub fn new(store: Arc<dyn ObjectStore>, root: Path, options: LakeOptions) -> Self {
-        Self { store, root, options, tables: Mutex::default() }
+        Self { store, root, options, tables: Mutex::default(), missing: Mutex::default() }
     }
 
     /// The table, created when it does not exist. A table that exists keeps its schema: a definition that does not
@@ -94,18 +111,44 @@ impl Lake {
         Ok(table)
     }
 
-    /// The table if it exists; never creates one.
+    /// The table if it exists; never creates one. What it says was so after it was called: callers that wait for the same
+    /// look share it.
     pub async fn existing(&self, definition: &TableDefinition) -> Result<Option<Arc<Table>>, LakeError> {
+        let name = &definition.name;
+        if let Some(table) = self.opened(name).await {
+            return Ok(Some(table));
+        }
+        let looks = Arc::clone(self.missing.lock().await.entry(name.clone()).or_default());
+        let asked = looks.tickets.fetch_add(1, Ordering::SeqCst);
+        let mut was_absent = looks.turn.lock().await;
+        if let Some(table) = self.opened(name).await {
+            return Ok(Some(table));
+        }
+        if looks.absent.load(Ordering::SeqCst) > asked {
+            return Ok(None);
+        }
+        let ticket = looks.tickets.fetch_add(1, Ordering::SeqCst);
+        // Blobs ask each time: a table that was not there once is looked for by name, which is cheaper than a listing.
+        if *was_absent && !self.at(name).is_there_now().await? {
+            looks.absent.store(ticket, Ordering::SeqCst);
+            return Ok(None);
+        }
         let mut tables = self.tables.lock().await;
-        if let Some(table) = tables.get(&definition.name) {
+        if let Some(table) = tables.get(name) {
             return Ok(Some(Arc::clone(table)));
         }
-        let Some(table) = Table::open(self.at(&definition.name), definition, &self.options).await? else {
+        let Some(table) = Table::open(self.at(name), definition, &self.options).await? else {
+            *was_absent = true;
+            looks.absent.store(ticket, Ordering::SeqCst);
             return Ok(None);
         };
         let table = Arc::new(table);
-        tables.insert(definition.name.clone(), Arc::clone(&table));
+        tables.insert(name.clone(), Arc::clone(&table));
         Ok(Some(table))
+    }
+
+    async fn opened(&self, name: &str) -> Option<Arc<Table>> {
+        self.tables.lock().await.get(name).map(Arc::clone)
     }
 
     fn at(&self, name: &str) -> Location {

@@ -18,7 +18,7 @@ use crate::error::LakeError;
 use crate::log::actions::Add;
 use crate::log::object_path;
 use crate::log::state::Read;
-use crate::rewrite::may_hold;
+use crate::rewrite::{may_hold, of_events};
 use crate::schema::Layout;
 use crate::table::Table;
 use crate::types::polars_type;
@@ -56,6 +56,7 @@ pub struct FileEntry {
 #[derive(Debug, Clone)]
 pub struct SourceRows<'a> {
     pub source: &'a str,
+    /// Sequence numbers, for a partition: all records of these events.
     pub positions: RangeInclusive<i64>,
     /// Ingested at or after; microseconds since 1970.
     pub since_us: Option<i64>,
@@ -188,7 +189,7 @@ fn select(
 ) -> PolarsResult<DataFrame> {
     let position = frame.column(SOURCE_POSITION)?.i64()?;
     let mut wanted = frame.column(SOURCE)?.str()?.equal(source);
-    wanted = &wanted & &(&position.gt_eq(*positions.start()) & &position.lt_eq(*positions.end()));
+    wanted = &wanted & &of_events(position, positions);
     if let Some(since) = since_us {
         let ingested = frame.column(INGESTED_AT)?.cast(&DataType::Int64)?;
         wanted = &wanted & &ingested.i64()?.gt_eq(since);

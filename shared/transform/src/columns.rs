@@ -14,6 +14,7 @@ use crate::added::Added;
 use crate::error::{Result, TransformError};
 use crate::faults::{Fault, Reason};
 use crate::fields::Fields;
+use crate::json;
 use crate::text::{self, Mismatch, Pattern};
 
 /// The Polars type of a contract's type: what the lake writes.
@@ -40,6 +41,8 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// The field's name in the source.
     pub(crate) field: String,
+    /// How JSON mostly writes that name, with its colon.
+    pub(crate) json_name: String,
     pub(crate) data_type: DataType,
     pub(crate) nullable: bool,
     /// It does not reach the table.
@@ -65,6 +68,7 @@ impl Target {
         Ok(Self {
             name: column.name.clone(),
             field: column.field().to_owned(),
+            json_name: json::quoted(column.field()) + ":",
             data_type: column.data_type,
             nullable: column.nullable,
             dropped: column.personal == Some(Treatment::Drop),

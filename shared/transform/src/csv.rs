@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 use rayon::prelude::*;
 use weir_contract::{DataType, Format, UnknownFields};
 
@@ -18,7 +18,7 @@ use crate::error::{Result, TransformError};
 use crate::faults::{Reason, UnknownNames};
 use crate::fields::Fields;
 use crate::json::quoted;
-use crate::parallel::parts;
+use crate::parallel::{line_estimate, parts};
 
 /// Which field of a record goes where: made once per blob, from its header record.
 #[derive(Debug, Clone)]
@@ -172,7 +172,7 @@ pub(crate) fn decode<'d>(
         .into_par_iter()
         .map(|part| {
             let bytes = &chunk[part];
-            let records = memchr_iter(b'\n', bytes).count().min(bytes.len() / targets.len().max(1)) + 1;
+            let records = line_estimate(bytes, targets.len());
             let mut added = Added::new(Form::Text);
             for name in &layout.added {
                 added.place(fields, name);
@@ -203,7 +203,7 @@ struct Decoder<'a, 'd> {
 
 impl<'d> Decoder<'_, 'd> {
     fn decode(mut self, bytes: &'d [u8]) -> Decoded<'d> {
-        let text = if memchr(0, bytes).is_none() { std::str::from_utf8(bytes).ok() } else { None };
+        let text = if memchr(0, bytes).is_none() { simdutf8::basic::from_utf8(bytes).ok() } else { None };
         let mut at = 0;
         while at < bytes.len() {
             at = match bytes[at..] {
@@ -342,7 +342,7 @@ struct Field {
 }
 
 /// Finds the field at `at`: the only place that knows where fields and records end.
-#[inline]
+#[inline(always)]
 fn field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
     if dialect.quote.is_some() && bytes.get(at).copied() == dialect.quote {
         return quoted_field(bytes, at, dialect);
@@ -353,6 +353,7 @@ fn field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
     Field { start: at, end, quoted: false, escaped: false, last, next: (stop + 1).min(bytes.len()), fault: None }
 }
 
+#[inline(never)]
 fn quoted_field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
     let quote = bytes[at];
     let (start, mut from, mut escaped) = (at + 1, at + 1, false);
@@ -417,16 +418,18 @@ pub(crate) fn not_text(format: &Format) -> String {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn content<'t>(text: &'t str, field: &Field, dialect: &Dialect) -> Cow<'t, str> {
     let content = &text[field.start..field.end];
     match dialect.quote {
-        Some(quote) if field.escaped => {
-            let quote = char::from(quote);
-            Cow::Owned(content.replace(&format!("{quote}{quote}"), &quote.to_string()))
-        }
+        Some(quote) if field.escaped => Cow::Owned(unescaped(content, quote.into())),
         _ => Cow::Borrowed(content),
     }
+}
+
+#[cold]
+fn unescaped(content: &str, quote: char) -> String {
+    content.replace(&format!("{quote}{quote}"), &quote.to_string())
 }
 
 fn record_end(bytes: &[u8], mut at: usize, dialect: &Dialect) -> usize {

@@ -6,8 +6,9 @@
 mod scan;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 use rayon::prelude::*;
 use weir_contract::{DataType, UnknownFields};
 
@@ -16,7 +17,7 @@ use crate::columns::{Batch, Decoded, Target};
 use crate::error::Result;
 use crate::faults::{Reason, UnknownNames};
 use crate::fields::Fields;
-use crate::parallel::{part_count, parts};
+use crate::parallel::{line_estimate, part_count, parts};
 use crate::text::Mismatch;
 use scan::{Malformed, Scan, Token};
 
@@ -32,18 +33,60 @@ pub(crate) fn decode_lines<'d>(
         .into_par_iter()
         .map(|part| {
             let bytes = &chunk[part];
-            // Mostly all of it is UTF-8; else each record is looked at by itself.
-            let text = std::str::from_utf8(bytes).ok();
-            let ends = memchr_iter(b'\n', bytes).chain(std::iter::once(bytes.len()));
-            let starts = std::iter::once(0).chain(memchr_iter(b'\n', bytes).map(|at| at + 1));
-            let records = starts.zip(ends).filter_map(|(start, end)| {
-                let line = bytes[start..end].strip_suffix(b"\r").unwrap_or(&bytes[start..end]);
-                (!blank(line)).then(|| (line, text.and_then(|text| text.get(start..start + line.len()))))
-            });
-            decode(targets, fields, max_record_bytes, memchr_iter(b'\n', bytes).count() + 1, records)
+            decode(targets, fields, max_record_bytes, line_estimate(bytes, targets.len()), Lines::new(bytes))
         })
         .collect();
     Decoded::join(fields, decoded)
+}
+
+/// The non-blank lines of a chunk; as text, where they are.
+struct Lines<'d> {
+    bytes: &'d [u8],
+    at: usize,
+    /// Lines that are looked at together, so that they are still in the cache when they are read.
+    block: Range<usize>,
+    /// Mostly all of it is UTF-8; else each record is looked at by itself.
+    text: Option<&'d str>,
+}
+
+impl<'d> Lines<'d> {
+    const BLOCK_BYTES: usize = 128 * 1024;
+
+    fn new(bytes: &'d [u8]) -> Self {
+        Self { bytes, at: 0, block: 0..0, text: None }
+    }
+
+    fn next_block(&mut self) {
+        let (start, length) = (self.at, self.bytes.len());
+        let about = length.min(start + Self::BLOCK_BYTES);
+        let end = memchr(b'\n', &self.bytes[about..]).map_or(length, |at| about + at + 1);
+        self.block = start..end;
+        self.text = simdutf8::basic::from_utf8(&self.bytes[start..end]).ok();
+    }
+}
+
+impl<'d> Iterator for Lines<'d> {
+    type Item = (&'d [u8], Option<&'d str>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.at == self.block.end {
+                if self.at == self.bytes.len() {
+                    return None;
+                }
+                self.next_block();
+            }
+            let (start, rest) = (self.at, &self.bytes[self.at..self.block.end]);
+            let line = &rest[..memchr(b'\n', rest).unwrap_or(rest.len())];
+            self.at = self.block.end.min(start + line.len() + 1);
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if !blank(line) {
+                let from = start - self.block.start;
+                return Some((line, self.text.and_then(|text| text.get(from..from + line.len()))));
+            }
+        }
+    }
 }
 
 /// Decodes one object per body.
@@ -104,7 +147,7 @@ impl<'a, 'd> Decoder<'a, 'd> {
         self.next = 0;
         self.rescued.clear();
         self.unknown.take();
-        let problem = match text.or_else(|| std::str::from_utf8(record).ok()) {
+        let problem = match text.or_else(|| simdutf8::basic::from_utf8(record).ok()) {
             None => Some("not UTF-8"),
             Some(text) => {
                 let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -142,7 +185,15 @@ impl<'a, 'd> Decoder<'a, 'd> {
 
     fn object(&mut self, text: &str) -> std::result::Result<(), Malformed> {
         let mut scan = Scan::object(text)?;
-        while let Some(name) = scan.name()? {
+        loop {
+            if let Some(target) = self.batch.targets.get(self.next)
+                && scan.skip_name(&target.json_name)
+            {
+                let value = scan.value()?;
+                self.known(self.next, value);
+                continue;
+            }
+            let Some(name) = scan.name()? else { return Ok(()) };
             let name = match name.content() {
                 Some(name) => Cow::Borrowed(name),
                 None => Cow::Owned(serde_json::from_str::<String>(name.text).map_err(|_| Malformed)?),
@@ -153,7 +204,6 @@ impl<'a, 'd> Decoder<'a, 'd> {
                 None => self.unknown(&name, value.text),
             }
         }
-        Ok(())
     }
 
     fn known(&mut self, column: usize, value: Token<'_>) {

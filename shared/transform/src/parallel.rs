@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use memchr::memchr_iter;
+
 /// Below this a part is not worth a hand-over to another thread.
 const LEAST_BYTES: usize = 256 * 1024;
 
@@ -26,4 +28,18 @@ pub(crate) fn parts(length: usize, mut next_record: impl FnMut(usize) -> Option<
         ranges.push(start..length);
     }
     ranges
+}
+
+/// About how many lines there are, by the first of them; a little more, so that builders mostly need not grow, and never so
+/// many that empty builders for all columns take more than a few times the bytes.
+pub(crate) fn line_estimate(bytes: &[u8], columns: usize) -> usize {
+    const SAMPLE_BYTES: usize = 64 * 1024;
+    let sample = &bytes[..bytes.len().min(SAMPLE_BYTES)];
+    let lines = memchr_iter(b'\n', sample).count() + 1;
+    if sample.len() == bytes.len() {
+        return lines;
+    }
+    let (sampled, all) = (sample.len() as u64, bytes.len() as u64);
+    let estimate = usize::try_from(lines as u64 * all / sampled).unwrap_or(usize::MAX);
+    (estimate + estimate / 16).min(bytes.len() / columns.max(1)) + 1
 }

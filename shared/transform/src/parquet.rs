@@ -1,10 +1,12 @@
-//! A Parquet file, read a few rows at a time, so that its size does not matter; whole, or only some of its row groups.
+//! A Parquet file, read a few rows at a time, so that its size does not matter; whole, or only some of its row groups. The
+//! next rows are decoded while those before them are in work.
 //!
 //! For a part the local file holds the footer and the part's own bytes at their places, and nothing between them: a row
 //! group is never read that is not asked for.
 
 use std::fs::File;
 use std::ops::Range;
+use std::thread::JoinHandle;
 
 use polars::prelude::{DataFrame, ParquetReader, SerReader};
 
@@ -24,6 +26,14 @@ pub struct ParquetRows {
     /// Where reading ends.
     end: usize,
     next: usize,
+    ahead: Option<Ahead>,
+}
+
+/// Rows that are being decoded: from, count.
+#[derive(Debug)]
+struct Ahead {
+    rows: (usize, usize),
+    decoding: JoinHandle<Result<DataFrame, String>>,
 }
 
 impl ParquetRows {
@@ -31,7 +41,7 @@ impl ParquetRows {
     /// When the file is not Parquet, or its footer is damaged.
     pub fn open(file: File) -> Result<Self, String> {
         let rows = reader(&file)?.num_rows().map_err(|_| NOT_PARQUET.to_owned())?;
-        Ok(Self { file, end: rows, next: 0 })
+        Ok(Self { file, end: rows, next: 0, ahead: None })
     }
 
     /// The rows of one part; the file holds the footer and the part's bytes.
@@ -62,14 +72,31 @@ impl ParquetRows {
         if count == 0 {
             return Ok(None);
         }
-        let slice = Some((self.next, count));
-        let frame = reader(&self.file).and_then(|reader| {
-            let read = reader.with_slice(slice).finish();
-            read.map_err(|_| "a page of the Parquet file cannot be read".to_owned())
-        });
+        let ahead = match self.ahead.take() {
+            Some(Ahead { rows, decoding }) => {
+                let decoded = decoding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                (rows == (self.next, count)).then_some(decoded)
+            }
+            None => None,
+        };
+        let frame = ahead.unwrap_or_else(|| decode(&self.file, self.next, count));
         self.next = if frame.is_ok() { self.next + count } else { self.end };
+        let following = count.min(self.end - self.next);
+        if following > 0
+            && let Ok(file) = self.file.try_clone()
+        {
+            // Nobody else reads of the file, whose position the clone shares, before this has ended.
+            let from = self.next;
+            let decoding = std::thread::spawn(move || decode(&file, from, following));
+            self.ahead = Some(Ahead { rows: (from, following), decoding });
+        }
         frame.map(Some)
     }
+}
+
+fn decode(file: &File, from: usize, count: usize) -> Result<DataFrame, String> {
+    let read = reader(file)?.with_slice(Some((from, count))).finish();
+    read.map_err(|_| "a page of the Parquet file cannot be read".to_owned())
 }
 
 /// The file's row groups, joined to parts of about `split_bytes`; from a file that holds the footer at its place. At least

@@ -5,12 +5,12 @@
 //! always gives the same pseudonym; the version says which key to rotate away from. Nobody without the key can go back,
 //! and columns cannot be joined by accident.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use data_encoding::{BASE32_NOPAD, BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use hmac::{Hmac, KeyInit, Mac};
 use polars::prelude::{Column, DataType, IntoColumn, StringChunked, StringChunkedBuilder};
+use rayon::prelude::*;
 use sha2::Sha256;
 use unicode_normalization::UnicodeNormalization;
 use weir_contract::Treatment;
@@ -82,13 +82,14 @@ impl Protection {
         }
     }
 
-    /// The protected column, always of strings; `None` when nothing of it may reach the table. Nulls stay null.
+    /// The protected column, always of strings, made on all cores; `None` when nothing of it may reach the table. Nulls stay null.
     pub(crate) fn apply(&self, column: &Column) -> Result<Option<Column>> {
         match self {
             Self::Drop => Ok(None),
-            Self::Mask => Ok(Some(each(&texts(column)?, mask))),
+            Self::Mask => Ok(Some(each(&texts(column)?, mask)?)),
             Self::Pseudonym { mac, version } => {
-                Ok(Some(each(&texts(column)?, |value| pseudonym(mac, *version, value))))
+                let prefix = format!("p{version}:");
+                Ok(Some(each(&texts(column)?, |value, out| pseudonym(mac, &prefix, value, out))?))
             }
         }
     }
@@ -106,34 +107,90 @@ fn texts(column: &Column) -> Result<StringChunked> {
     }
 }
 
-/// Applies `protect` to each distinct value once.
-fn each(values: &StringChunked, protect: impl Fn(&str) -> String) -> Column {
-    let mut known: HashMap<&str, String> = HashMap::new();
-    let mut protected = StringChunkedBuilder::new(values.name().clone(), values.len());
-    for value in values.iter() {
-        match value {
-            None => protected.append_null(),
-            Some(value) => protected.append_value(known.entry(value).or_insert_with(|| protect(value)).as_str()),
+/// Rows that are worth a hand-over to another thread.
+const PART_ROWS: usize = 8 * 1024;
+
+/// Applies `protect`, which writes what stands for a value into an empty buffer.
+fn each(values: &StringChunked, protect: impl Fn(&str, &mut Vec<u8>) + Sync) -> Result<Column> {
+    let mut chunks = Vec::new();
+    for chunk in values.downcast_iter() {
+        let (parts, rows) = (chunk.len().div_ceil(PART_ROWS).max(1), chunk.len());
+        for part in 0..parts {
+            let (from, to) = (rows * part / parts, rows * (part + 1) / parts);
+            let slice = chunk.clone().sliced(from, to - from);
+            chunks.push(StringChunked::with_chunk(values.name().clone(), slice));
         }
     }
-    protected.finish().into_column()
+    let part = |values: StringChunked| {
+        let mut protected = StringChunkedBuilder::new(values.name().clone(), values.len());
+        let mut text = Vec::new();
+        for value in values.iter() {
+            text.clear();
+            match value {
+                None => protected.append_null(),
+                Some(value) => {
+                    protect(value, &mut text);
+                    let text = simdutf8::basic::from_utf8(&text);
+                    protected.append_value(text.map_err(|_| TransformError::Argument("a protection gives text"))?);
+                }
+            }
+        }
+        Ok(protected.finish())
+    };
+    let mut parts = chunks.into_par_iter().map(part).collect::<Result<Vec<_>>>()?.into_iter();
+    let mut protected = parts.next().unwrap_or_default();
+    for part in parts {
+        protected.append_owned(part)?;
+    }
+    Ok(protected.into_column())
 }
 
-fn pseudonym(mac: &Hmac<Sha256>, version: u8, value: &str) -> String {
-    let normal: String = value.trim().nfkc().collect();
-    let mut mac = mac.clone();
-    mac.update(normal.as_bytes());
+fn pseudonym(mac: &Hmac<Sha256>, prefix: &str, value: &str, out: &mut Vec<u8>) {
+    let (mut mac, value) = (mac.clone(), value.trim());
+    if value.is_ascii() {
+        // It is its own normal form.
+        mac.update(value.as_bytes());
+    } else {
+        mac.update(value.nfkc().collect::<String>().as_bytes());
+    }
     let digest = mac.finalize().into_bytes();
-    format!("p{version}:{}", BASE32_NOPAD.encode(&digest[..16]).to_ascii_lowercase())
+    out.extend_from_slice(prefix.as_bytes());
+    let start = out.len();
+    out.resize(start + BASE32_NOPAD.encode_len(16), 0);
+    BASE32_NOPAD.encode_mut(&digest[..16], &mut out[start..]);
+    out[start..].make_ascii_lowercase();
 }
 
 /// Keeps the first character, spaces and ASCII punctuation; every other character becomes `*`. A value of one character
 /// keeps nothing.
-fn mask(value: &str) -> String {
+fn mask(value: &str, out: &mut Vec<u8>) {
+    if value.is_ascii() {
+        out.extend(value.bytes().map(|byte| MASKED[usize::from(byte & 127)]));
+        if let ([first, _, ..], [kept, ..]) = (value.as_bytes(), out.as_mut_slice()) {
+            *kept = *first;
+        }
+        return;
+    }
     let lone = value.chars().nth(1).is_none();
-    let shape = |(index, letter): (usize, char)| {
-        let kept = (index == 0 && !lone) || letter.is_whitespace() || letter.is_ascii_punctuation();
-        if kept { letter } else { '*' }
-    };
-    value.chars().enumerate().map(shape).collect()
+    for (index, letter) in value.chars().enumerate() {
+        let shown = if (index == 0 && !lone) || is_kept(letter) { letter } else { '*' };
+        out.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes());
+    }
 }
+
+const fn is_kept(letter: char) -> bool {
+    letter.is_whitespace() || letter.is_ascii_punctuation()
+}
+
+/// What stands for each ASCII character that is not the first.
+const MASKED: [u8; 128] = {
+    let mut masked = [b'*'; 128];
+    let mut byte = 0;
+    while byte < 128 {
+        if is_kept(byte as char) {
+            masked[byte as usize] = byte;
+        }
+        byte += 1;
+    }
+    masked
+};

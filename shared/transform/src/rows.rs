@@ -9,6 +9,7 @@ use polars::prelude::{
     AnyValue, Column, DataFrame, DataType as Dtype, Float32Chunked, Float64Chunked, IntoColumn, IntoSeries, Series,
     StringChunked, TimeUnit, TimeZone,
 };
+use rayon::prelude::*;
 use weir_contract::{DataType, UnknownFields};
 
 use crate::added::{Added, Form, member};
@@ -33,18 +34,23 @@ pub(crate) fn conform(targets: &[Target], fields: &Fields, frame: &DataFrame) ->
     let mut fault = |row: usize, reason: Reason| faults.entry(row).or_default().push(reason);
     let names: Vec<&str> = frame.columns().iter().map(|column| column.name().as_str()).collect();
     let found = fields.columns_of(&names);
-    let mut columns = Vec::with_capacity(targets.len());
-    for (index, target) in targets.iter().enumerate() {
+    let given = |index: usize| {
         let place = found.iter().position(|column| *column == Some(index));
-        let Some(given) = place.and_then(|place| frame.columns().get(place)) else {
+        place.and_then(|place| frame.columns().get(place)).map(Column::as_materialized_series)
+    };
+    let typed: Vec<Option<Series>> = (0..targets.len())
+        .into_par_iter()
+        .map(|index| given(index).map(|given| typed(&targets[index], given)).transpose())
+        .collect::<Result<_>>()?;
+    let mut columns = Vec::with_capacity(targets.len());
+    for ((index, target), typed) in targets.iter().enumerate().zip(typed) {
+        let (Some(given), Some(typed)) = (given(index), typed) else {
             if !target.nullable || fields.refuses_without(target) {
                 (0..height).for_each(|row| fault(row, Reason::Missing(index)));
             }
             columns.push(Column::full_null(target.name.as_str().into(), height, &dtype(target.data_type)));
             continue;
         };
-        let given = given.as_materialized_series();
-        let typed = typed(target, given)?;
         if typed.null_count() > given.null_count() || (!target.nullable && given.null_count() > 0) {
             let (was_null, is_null) = (given.is_null(), typed.is_null());
             for (row, (was_null, is_null)) in was_null.iter().zip(is_null.iter()).enumerate() {

@@ -147,7 +147,11 @@ fn plain_decimal(digits: &[u8], scale: u8) -> Option<i128> {
     }
     let places = point.map_or(0, |index| digits.len() - 1 - index);
     let missing = usize::from(scale).checked_sub(places)?;
-    i128::from(value).checked_mul(power_of_ten(u32::try_from(missing).ok()?)?)
+    let factor = *POWERS.get(missing)?;
+    match u64::try_from(factor).ok().and_then(|factor| value.checked_mul(factor)) {
+        Some(scaled) => Some(scaled.into()),
+        None => i128::from(value).checked_mul(factor),
+    }
 }
 
 /// `digits[.digits][e[+-]digits]`, with up to 38 significant digits.
@@ -189,9 +193,21 @@ fn exponent(text: &[u8]) -> Result<i64, Mismatch> {
     }
 }
 
+/// 10 to the power of the index. Up to 38 digits a decimal has.
+const POWERS: [i128; 39] = {
+    let mut powers = [1; 39];
+    let mut index = 1;
+    while index < powers.len() {
+        powers[index] = powers[index - 1] * 10;
+        index += 1;
+    }
+    powers
+};
+
 /// 10 to the `exponent`; `None` beyond 38 digits.
+#[inline]
 fn power_of_ten(exponent: u32) -> Option<i128> {
-    10_i128.checked_pow(exponent)
+    POWERS.get(exponent as usize).copied()
 }
 
 /// `true` or `false`, in any case.

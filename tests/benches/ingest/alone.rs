@@ -35,7 +35,8 @@ pub(crate) fn run(contract: &str, input: &Path, output: &Path) -> Result<()> {
     let text = std::fs::read_to_string(handler::datasets().join(&file))?;
     let contracts = Contracts::parse_all(vec![(file, text)]).map_err(|error| format!("{error}"))?;
     let contract = contracts.iter().next().ok_or("no contract")?;
-    let csv = input.extension().is_some_and(|extension| extension == "csv");
+    let is = |wanted: &str| input.extension().is_some_and(|extension| extension == wanted);
+    let csv = is("csv");
     let stored = |data_type| match dtype(data_type) {
         // Polars reads no decimals from JSON; doubles are less work, so the yardstick does not get easier.
         DataType::Decimal(..) if !csv => DataType::Float64,
@@ -46,6 +47,8 @@ pub(crate) fn run(contract: &str, input: &Path, output: &Path) -> Result<()> {
     let path = |path: &Path| PlRefPath::new(&*path.to_string_lossy());
     let frame = if csv {
         LazyCsvReader::new(path(input)).with_has_header(true).with_dtype_overwrite(Some(schema)).finish()?
+    } else if is("parquet") {
+        LazyFrame::scan_parquet(path(input), ScanArgsParquet::default())?
     } else {
         LazyJsonLineReader::new(path(input)).with_schema(Some(schema)).finish()?
     };

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use polars::prelude::*;
 use tpchgen::csv::LineItemCsv;
 use tpchgen::generators::{CustomerGenerator, LineItemGenerator};
 
@@ -74,6 +76,24 @@ pub(crate) fn customers_ndjson(folder: &Path, megabytes: u64) -> Result<Blob> {
         .to_string()
     });
     make(folder.join(format!("customer_{megabytes}mb.ndjson")), megabytes, None, lines)
+}
+
+/// The same customers as Parquet, as another system's export: Snappy, the balance as a decimal, row groups of Polars' size.
+pub(crate) fn customers_parquet(folder: &Path, ndjson_megabytes: u64) -> Result<Blob> {
+    let source = customers_ndjson(folder, ndjson_megabytes)?;
+    let path = source.path.with_extension("parquet");
+    if !path.exists() {
+        let half = path.with_extension("half");
+        let name = |path: &Path| PlRefPath::new(&*path.to_string_lossy());
+        let money = col("account_balance").cast(DataType::Decimal(12, 2));
+        let rows = LazyJsonLineReader::new(name(&source.path)).finish()?.with_columns([money]);
+        let options = ParquetWriteOptions { compression: ParquetCompression::Snappy, ..ParquetWriteOptions::default() };
+        let target = SinkDestination::File { target: SinkTarget::Path(name(&half)) };
+        let format = FileWriteFormat::Parquet(Arc::new(options));
+        rows.sink(target, format, UnifiedSinkArgs::default())?.collect_with_engine(Engine::Streaming)?;
+        std::fs::rename(half, &path)?;
+    }
+    Ok(Blob { bytes: std::fs::metadata(&path)?.len(), path, ..source })
 }
 
 fn make(path: PathBuf, megabytes: u64, header: Option<&str>, lines: impl Iterator<Item = String>) -> Result<Blob> {

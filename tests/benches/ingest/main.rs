@@ -1,13 +1,22 @@
-//! What Weir costs over Polars alone, in whole processes: `cargo bench --workspace --bench ingest`.
+//! What Weir costs over Polars alone, and over a Python function with `sink_delta`: `cargo bench --workspace --bench
+//! ingest`.
 //!
-//! A pair is the handler and Polars alone on the same file, one after the other, the order alternating; a ratio is that
-//! of the medians of one run, so that it holds on any machine. Linux tells the peak of resident memory, others do not.
+//! A pair is the handler and one of the others on the same file, one after the other, the order alternating; a ratio is
+//! that of the medians of one run, so that it holds on any machine. Linux tells the peak of resident memory, others do
+//! not.
 #![allow(clippy::print_stdout)] // the tables are the product
 
 mod alone;
+mod baseline;
 mod data;
 mod handler;
+#[allow(dead_code)] // the tests use the rest, and may panic
+#[path = "../../src/python.rs"]
+mod python;
 mod report;
+#[allow(dead_code, clippy::unwrap_used, clippy::panic)] // as above
+#[path = "../../src/support.rs"]
+mod support;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -20,9 +29,10 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const USAGE: &str = "\
 cargo bench --workspace --bench ingest -- [OPTIONS]
   --pairs N      pairs per comparison, at least 1 (default 3)
-  --only NAME    csv, ndjson, faulty_csv, faulty_ndjson or start (default: all)
+  --only NAME    csv, ndjson, parquet, python_csv, python_ndjson, python_parquet, faulty_csv, faulty_ndjson or start
+                 (default: all)
   --csv-mb N     size of the CSV blob (default 700)
-  --ndjson-mb N  size of the NDJSON blob (default 200)
+  --ndjson-mb N  size of the NDJSON blob (default 200), of which Parquet is made
   --json         JSON lines instead of tables";
 
 struct Options {
@@ -51,13 +61,19 @@ fn main() -> Result<()> {
     if wanted("start") {
         report.start(&handler::start_times(&weir, &folder, 20)?);
     }
-    if wanted("csv") {
-        let blob = data::sales_csv(&folder, options.csv_mb)?;
-        report.comparison(&compare("csv", "sales", &blob, &weir, &folder, options.pairs)?);
-    }
-    if wanted("ndjson") {
-        let blob = data::customers_ndjson(&folder, options.ndjson_mb)?;
-        report.comparison(&compare("ndjson", "customers", &blob, &weir, &folder, options.pairs)?);
+    let blob = |format: &str| match format {
+        "csv" => data::sales_csv(&folder, options.csv_mb),
+        "ndjson" => data::customers_ndjson(&folder, options.ndjson_mb),
+        _ => data::customers_parquet(&folder, options.ndjson_mb),
+    };
+    for (format, contract) in [("csv", "sales"), ("ndjson", "customers"), ("parquet", "customers")] {
+        for other in [Other::Alone, Other::Python] {
+            let name = other.name(format);
+            if wanted(&name) {
+                let race = Race { weir: &weir, folder: &folder, contract, pairs: options.pairs };
+                report.comparison(&race.compare(name, format, other, &blob(format)?)?);
+            }
+        }
     }
     if wanted("faulty_csv") {
         let blob = data::sales_csv(&folder, options.csv_mb)?;
@@ -90,37 +106,67 @@ fn parse(arguments: &[String]) -> Result<Option<Options>> {
     Ok(Some(options))
 }
 
-fn compare(
-    name: &'static str,
-    contract: &str,
-    blob: &data::Blob,
-    weir: &Path,
-    folder: &Path,
-    pairs: usize,
-) -> Result<Comparison> {
-    // Both find the file in the page cache: the first must not pay for the second.
-    std::io::copy(&mut std::fs::File::open(&blob.path)?, &mut std::io::sink())?;
-    let ratio_max = (name == "csv").then_some(report::CSV_RATIO_MAX);
-    let who = ["weir", "polars alone"];
-    let mut comparison =
-        Comparison { name, who, blob_bytes: blob.bytes, records: blob.records, ratio_max, pairs: Vec::new() };
-    for pair in 0..pairs {
-        let (ours, theirs);
-        if pair % 2 == 0 {
-            ours = through_weir(weir, folder, contract, blob)?;
-            theirs = alone::measure(folder, contract, blob)?;
-        } else {
-            theirs = alone::measure(folder, contract, blob)?;
-            ours = through_weir(weir, folder, contract, blob)?;
+/// Who runs beside Weir.
+#[derive(Debug, Clone, Copy)]
+enum Other {
+    Alone,
+    Python,
+}
+
+impl Other {
+    fn name(self, format: &str) -> String {
+        match self {
+            Self::Alone => format.to_owned(),
+            Self::Python => format!("python_{format}"),
         }
-        comparison.pairs.push((ours, theirs));
     }
-    Ok(comparison)
+
+    /// Issue 4's targets.
+    fn ratio_max(self, format: &str) -> f64 {
+        match (self, format) {
+            (Self::Alone, "parquet") => 1.0 / 0.8,
+            (Self::Alone, _) => 1.0 / 0.9,
+            (Self::Python, _) => 1.0 / 1.2,
+        }
+    }
+}
+
+struct Race<'a> {
+    weir: &'a Path,
+    folder: &'a Path,
+    contract: &'a str,
+    pairs: usize,
+}
+
+impl Race<'_> {
+    fn compare(&self, name: String, format: &str, other: Other, blob: &data::Blob) -> Result<Comparison> {
+        let Self { weir, folder, contract, pairs } = *self;
+        // Both find the file in the page cache: the first must not pay for the second.
+        std::io::copy(&mut std::fs::File::open(&blob.path)?, &mut std::io::sink())?;
+        let ours = || through_weir(weir, folder, contract, blob);
+        let theirs = || match other {
+            Other::Alone => alone::measure(folder, contract, blob),
+            Other::Python => baseline::measure(folder, blob),
+        };
+        let who = ["weir", if matches!(other, Other::Alone) { "polars alone" } else { "python" }];
+        let ratio_max = Some(other.ratio_max(format));
+        let mut comparison =
+            Comparison { name, who, blob_bytes: blob.bytes, records: blob.records, ratio_max, pairs: Vec::new() };
+        for pair in 0..pairs {
+            comparison.pairs.push(if pair % 2 == 0 {
+                (ours()?, theirs()?)
+            } else {
+                let first = theirs()?;
+                (ours()?, first)
+            });
+        }
+        Ok(comparison)
+    }
 }
 
 /// One faulty record in a hundred, beside none.
 fn compare_faulty(
-    name: &'static str,
+    name: &str,
     contract: &str,
     clean: &data::Blob,
     weir: &Path,
@@ -130,6 +176,7 @@ fn compare_faulty(
     let faulty = data::with_faults(clean)?;
     let ratio_max = Some(report::FAULTY_RATIO_MAX);
     let who = ["faulty", "clean"];
+    let name = name.to_owned();
     let mut comparison =
         Comparison { name, who, blob_bytes: faulty.bytes, records: faulty.records, ratio_max, pairs: Vec::new() };
     for blob in [&faulty, clean] {

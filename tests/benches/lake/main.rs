@@ -23,6 +23,7 @@ mod writers;
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Instant;
 
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -32,6 +33,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 const USAGE: &str = "\
 cargo bench --workspace --bench lake -- [--only NAME]
   depth     a commit at depth 10 and at depth 5,000 without a checkpoint
+  decode    1,000 bodies of 1 KB, made a frame
   events    500-event batches, one writer, against Python
   crowd     16 concurrent invocations of one process against one
   race      8 processes x 200 batches on one table, on Azurite
@@ -63,6 +65,9 @@ async fn all(wanted: impl Fn(&str) -> bool) -> Result<()> {
     if wanted("depth") {
         growth::depth().await?;
     }
+    if wanted("decode") {
+        decode()?;
+    }
     if wanted("events") {
         writers::events().await?;
     }
@@ -81,6 +86,24 @@ async fn all(wanted: impl Fn(&str) -> bool) -> Result<()> {
     if wanted("ids") {
         growth::transaction_ids().await?;
     }
+    Ok(())
+}
+
+/// What transform does of a batch, without a table.
+fn decode() -> Result<()> {
+    const EVENTS: usize = 1_000;
+    let (clicks, bodies) = (data::Clicks::new()?, data::bodies(1, EVENTS));
+    let bytes: usize = bodies.iter().map(Vec::len).sum();
+    let mut times = Vec::new();
+    for _ in 0..500 {
+        let began = Instant::now();
+        clicks.frame("eventhub:bench/clicks/weir/0", 1, &bodies)?;
+        times.push(began.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    let (p50, p99) = (percentile(&times, 0.5), percentile(&times, 0.99));
+    println!("decode: {EVENTS} bodies, {bytes} bytes, made a frame with its lineage");
+    println!("  p50 {:.3} ms   p99 {:.3} ms   {:.0} MB/s\n", p50 * 1e3, p99 * 1e3, bytes as f64 / p50 / 1e6);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 mod azure_path;
 mod bad_input;
+mod bodies;
 mod command_line;
 mod contract_change;
 mod crash;
@@ -20,4 +21,5 @@ mod replay;
 mod rules;
 mod serving;
 mod site;
+mod soak;
 mod versions;

@@ -230,3 +230,32 @@ const TOKENS: [&str; 44] = [
     "\"\\\"",
     "\"12345678\\\"9\"",
 ];
+
+/// Names in the contract's order are compared and not scanned, and what stands between them is looked at all the same.
+#[test]
+fn names_in_their_order_are_held_to_the_grammar() {
+    let sound = [
+        r#"{"id":1,"name":"a","price":1,"day":null}"#,
+        r#" { "id" :1 , "name": "a" ,"price" :1,"day":null } "#,
+        r#"{"name":"a","price":1,"id":1}"#,
+    ];
+    for text in sound {
+        assert_eq!(clean(&run_ndjson(&orders(), text.as_bytes())), ["1: 1|a|1.00|~"], "{text}");
+    }
+    let malformed = [
+        r#"{"id":1 "name":"a"}"#,
+        r#"{"id":1,,"name":"a"}"#,
+        r#"{,"id":1,"name":"a"}"#,
+        r#"{"id":1,"name":"a",}"#,
+        r#"{"id":1,"name"::"a"}"#,
+        r#"{"id":1,"name":}"#,
+        r#"{"id":"name":"a"}"#,
+        r#"{"id":1,"name":"a"},"price":1"#,
+        r#"{"id":1,"name":"a""price":1}"#,
+        r#""id":1,"name":"a"}"#,
+    ];
+    for text in malformed {
+        let output = run_ndjson(&orders(), text.as_bytes());
+        assert_eq!(quarantined(&output)[0].1, ["not one JSON object"], "{text}");
+    }
+}

@@ -6,6 +6,7 @@ mod corpus;
 mod csv;
 mod dialect;
 mod drift;
+mod events;
 mod json;
 mod parquet;
 mod privacy;

@@ -54,6 +54,28 @@ fn masks_keep_the_shape() {
     }
 }
 
+/// As the rule says, character by character; on more rows than one core takes.
+#[test]
+fn masks_follow_their_rule_for_every_character() {
+    let shape = |text: &str| -> String {
+        let lone = text.chars().count() == 1;
+        let kept = |at: usize, c: char| (at == 0 && !lone) || c.is_whitespace() || c.is_ascii_punctuation();
+        text.chars().enumerate().map(|(at, c)| if kept(at, c) { c } else { '*' }).collect()
+    };
+    let letters = (1_u8..128).map(char::from).chain("\u{e9}\u{85}\u{a0}\u{2003}\u{65e5}\u{1f680}".chars());
+    let letters: Vec<char> = letters.filter(|letter| !"\"\n\r".contains(*letter)).collect();
+    let texts: Vec<String> = (0..40_000)
+        .map(|row| (0..row % 5 + 1).map(|at| letters[(row * 7 + at * row) % letters.len()]).collect())
+        .collect();
+    let mut file = String::from("email,n\n");
+    texts.iter().for_each(|text| file.push_str(&format!("\"{text}\",1\n")));
+    let rows = clean(&run_csv(&personal(Treatment::Mask), file.as_bytes()));
+    assert_eq!(rows.len(), texts.len());
+    for (row, (shown, text)) in rows.iter().zip(&texts).enumerate() {
+        assert_eq!(*shown, format!("{}: {}|1", row + 1, shape(text)), "{text:?}");
+    }
+}
+
 #[test]
 fn dropped_columns_never_reach_the_table_but_are_still_checked() {
     let mut contract = personal(Treatment::Drop);

@@ -124,6 +124,48 @@ fn parts_of_a_big_chunk_agree_with_its_records() {
     }
 }
 
+/// Names in the contract's order and out of it, spelt plainly or not, between lines that are no text: each record gives
+/// alone what it gives among others, wherever blocks and parts of the chunk are cut.
+#[test]
+fn lines_of_a_big_chunk_agree_with_their_records() {
+    let (contract, transform) = (orders(), transform(&orders()));
+    let records: Vec<Vec<u8>> = (0..30_000)
+        .map(|id| match id % 1009 {
+            3 => b"{\"id\": 1".to_vec(),
+            4 => b"{\"id\":1,\"name\":\"\xff\"}".to_vec(),
+            5 => b" \t\r".to_vec(),
+            6 => b"{\"id\":7,\"name\":\"a\",\"price\":1,\"day\":null,\"id\":8}".to_vec(),
+            7 => b"{\"id\":7,,\"name\":\"a\"}".to_vec(),
+            _ => match id % 7 {
+                0 => format!("{{\"id\":{id},\"name\":\"n {id}\",\"price\":1.5,\"day\":\"2024-01-01\"}}\r"),
+                1 => format!("{{ \"id\" : {id} , \"name\" : \"n\" , \"price\" : \"1.5\" , \"day\" : null }}"),
+                2 => format!("{{\"day\":\"2024-01-01\",\"price\":2,\"name\":\"\\u00e9 \u{e9}\",\"id\":{id}}}"),
+                3 => format!("{{\"i\\u0064\":{id},\"NAME\":\"n\",\"price\":3,\"more\":{{\"a\":[1]}},\"day\":null}}"),
+                4 => format!("{{\"id\":{id},\"name\":null}}"),
+                5 => format!("{{\"id\": {id}, \"name\": \"n\", \"price\": 1e2, \"day\": \"2024-02-30\"}}"),
+                _ => format!("{{\"ids\":0,\"id\":{id},\"nam\":1,\"name\":\"n\",\"price\":1.234}}"),
+            }
+            .into_bytes(),
+        })
+        .collect();
+    let whole = transform.ndjson(&records.join(&b'\n'), 1, &lineage()).unwrap();
+    let whole = checked(&contract, whole);
+    let (mut rows, mut faults) = (clean(&whole).into_iter(), quarantined(&whole).into_iter());
+    let mut position = 0;
+    for record in &records {
+        if record.trim_ascii().is_empty() {
+            continue;
+        }
+        position += 1;
+        let alone = checked(&contract, transform.ndjson(record, position, &lineage()).unwrap());
+        match clean(&alone).into_iter().next() {
+            Some(row) => assert_eq!(rows.next(), Some(row)),
+            None => assert_eq!(faults.next(), quarantined(&alone).into_iter().next()),
+        }
+    }
+    assert_eq!((rows.next(), faults.next(), whole.records), (None, None, position as u64));
+}
+
 /// Polars' own reader is the judge of clean data.
 #[test]
 fn agrees_with_polars_on_clean_data() {

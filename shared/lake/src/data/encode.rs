@@ -2,13 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use polars::io::parquet::write::BatchedWriter;
 use polars::prelude::*;
+use polars_parquet::write::{
+    CompressedPage, CompressionOptions, Version, WriteOptions, array_to_columns, compress, get_dtype_encoding,
+    to_parquet_type,
+};
+use rayon::prelude::*;
 
 use super::partition::to_texts;
-use super::statistics::FileStatistics;
+use super::statistics::{ColumnStatistics, FileStatistics};
 use crate::schema::Layout;
 
 /// Bytes of rows below which waking other threads costs more than they save.
@@ -84,6 +90,8 @@ pub(crate) fn split(frame: &DataFrame, layout: &Layout) -> PolarsResult<Vec<(Par
 pub(crate) struct OpenFile {
     writer: BatchedWriter<Buffer>,
     buffer: Buffer,
+    /// Bytes that have left the buffer.
+    taken: usize,
     statistics: FileStatistics,
 }
 
@@ -97,40 +105,97 @@ impl OpenFile {
     /// A file for rows like these, which are not written yet.
     pub(crate) fn create(rows: &DataFrame) -> PolarsResult<Self> {
         let buffer = Buffer::default();
-        // Snappy: Synapse's COPY INTO reads neither ZSTD nor LZ4.
         let writer = ParquetWriter::new(buffer.clone()).with_compression(ParquetCompression::Snappy);
-        let writer = writer.set_parallel(rows.estimated_size() >= WORTH_THREADS).batched(rows.schema())?;
-        Ok(Self { writer, buffer, statistics: FileStatistics::default() })
+        let writer = writer.batched(rows.schema())?;
+        Ok(Self { writer, buffer, taken: 0, statistics: FileStatistics::default() })
     }
 
-    pub(crate) fn write(&mut self, mut rows: DataFrame) -> PolarsResult<()> {
-        if rows.estimated_size() >= WORTH_THREADS {
-            rows.rechunk_mut_par();
+    /// One row group. Its columns are joined, looked at, encoded and compressed each by itself, on all cores: Polars' own
+    /// `write_batch` compresses one after the other, which takes as long as all the rest.
+    pub(crate) fn write(&mut self, rows: DataFrame) -> PolarsResult<()> {
+        let height = rows.height();
+        let threads = rows.estimated_size() >= WORTH_THREADS;
+        let statistics = self.statistics.grow(&rows);
+        let encoded: PolarsResult<Vec<_>> = if threads {
+            let columns = rows.into_columns().into_par_iter().zip(statistics).with_max_len(1);
+            columns.map(|(column, statistics)| encoded(column, statistics)).collect()
         } else {
-            rows.rechunk_mut();
+            rows.into_columns()
+                .into_iter()
+                .zip(statistics)
+                .map(|(column, statistics)| encoded(column, statistics))
+                .collect()
+        };
+        let pages: Vec<Vec<CompressedPage>> = encoded?.into_iter().flatten().collect();
+        if height == 0 {
+            return Ok(());
         }
-        self.statistics.observe(&rows)?;
-        self.writer.write_batch(&rows)
+        self.writer.write_row_group(height as u64, &pages)
     }
 
+    /// Of the whole file so far.
     pub(crate) fn bytes(&self) -> usize {
-        self.buffer.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.taken + self.buffer.lock().len()
     }
 
+    /// What was not taken yet, if that is at least so much.
+    pub(crate) fn take_part(&mut self, least: usize) -> Option<Bytes> {
+        let mut buffer = self.buffer.lock();
+        if buffer.len() < least {
+            return None;
+        }
+        self.taken += buffer.len();
+        Some(std::mem::take(&mut *buffer).into())
+    }
+
+    /// Ends the file; what was not taken of it.
     pub(crate) fn finish(self) -> PolarsResult<(Vec<u8>, FileStatistics)> {
         self.writer.finish()?;
-        let bytes = std::mem::take(&mut *self.buffer.0.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok((bytes, self.statistics))
+        let rest = std::mem::take(&mut *self.buffer.lock());
+        Ok((rest, self.statistics))
     }
+}
+
+/// The pages of each of the column's leaves; of a plain type it is one.
+fn encoded(column: Column, statistics: &mut ColumnStatistics) -> PolarsResult<Vec<Vec<CompressedPage>>> {
+    // Snappy: Synapse's COPY INTO reads neither ZSTD nor LZ4.
+    const OPTIONS: WriteOptions = WriteOptions {
+        statistics: StatisticsOptions {
+            min_value: true,
+            max_value: true,
+            distinct_count: false,
+            null_count: true,
+            binary_statistics_truncate_length: None,
+        },
+        version: Version::V1,
+        compression: CompressionOptions::Snappy,
+        data_page_size: None,
+    };
+    let series = column.take_materialized_series().rechunk();
+    statistics.observe(&series)?;
+    let field = series.field().to_arrow(CompatLevel::newest());
+    let array = series.to_arrow(0, CompatLevel::newest());
+    drop(series);
+    let leaves = array_to_columns(array, to_parquet_type(&field)?, OPTIONS, &get_dtype_encoding(&field.dtype))?;
+    let compressed = leaves.into_iter().map(|pages| {
+        pages.map(|page| Ok(compress(page?, Vec::new(), OPTIONS.compression)?)).collect::<PolarsResult<Vec<_>>>()
+    });
+    compressed.collect()
 }
 
 /// Where the Parquet writer puts its bytes, and where they can be counted meanwhile.
 #[derive(Debug, Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
 
+impl Buffer {
+    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Write for Buffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

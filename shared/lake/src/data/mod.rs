@@ -6,4 +6,5 @@ pub(crate) mod encode;
 pub(crate) mod files;
 pub(crate) mod partition;
 pub(crate) mod statistics;
+pub(crate) mod upload;
 pub(crate) mod writer;

@@ -19,7 +19,7 @@ pub(crate) struct FileStatistics {
 }
 
 #[derive(Debug)]
-struct ColumnStatistics {
+pub(crate) struct ColumnStatistics {
     name: String,
     nulls: u64,
     /// Set when some value makes bounds impossible for the whole file.
@@ -40,16 +40,14 @@ pub(crate) enum Bound {
 }
 
 impl FileStatistics {
-    /// Adds the rows of one frame; every frame of a file has the same columns.
-    pub(crate) fn observe(&mut self, frame: &DataFrame) -> PolarsResult<()> {
+    /// Counts the rows of one frame; each of its columns is then to be shown to the statistics at its place. Every frame
+    /// of a file has the same columns.
+    pub(crate) fn grow(&mut self, frame: &DataFrame) -> &mut [ColumnStatistics] {
         self.rows += frame.height() as u64;
         if self.columns.is_empty() {
             self.columns = frame.columns().iter().map(|column| ColumnStatistics::new(column.name())).collect();
         }
-        for (statistics, column) in self.columns.iter_mut().zip(frame.columns()) {
-            statistics.observe(column)?;
-        }
-        Ok(())
+        &mut self.columns
     }
 
     pub(crate) fn to_json(&self) -> String {
@@ -88,7 +86,7 @@ impl ColumnStatistics {
         Self { name: name.to_owned(), nulls: 0, unbounded: name == weir_contract::RESCUED, range: None }
     }
 
-    fn observe(&mut self, column: &Column) -> PolarsResult<()> {
+    pub(crate) fn observe(&mut self, column: &Series) -> PolarsResult<()> {
         let nulls = column.null_count();
         self.nulls += nulls as u64;
         if self.unbounded || nulls == column.len() {
@@ -100,6 +98,12 @@ impl ColumnStatistics {
         }
         if matches!(column.dtype(), DataType::Boolean | DataType::Binary) {
             self.unbounded = true;
+            return Ok(());
+        }
+        if *column.dtype() == DataType::String {
+            if let Some((min, max)) = range(column.str()?) {
+                self.widen(Bound::Text(min.to_owned()), Bound::Text(max.to_owned()));
+            }
             return Ok(());
         }
         let (min, max) = (column.min_reduce()?, column.max_reduce()?);
@@ -119,6 +123,31 @@ impl ColumnStatistics {
 
     fn bounds(&self) -> Option<&(Bound, Bound)> {
         self.range.as_ref().filter(|_| !self.unbounded)
+    }
+}
+
+/// The least and the greatest text, in one pass: the first eight bytes, as a number, mostly decide.
+fn range(texts: &StringChunked) -> Option<(&str, &str)> {
+    let mut texts = texts.iter().flatten().map(|text| (head(text.as_bytes()), text));
+    let first = texts.next()?;
+    let (min, max) = texts.fold((first, first), |(min, max), text| {
+        if text < min {
+            (text, max)
+        } else if text > max {
+            (min, text)
+        } else {
+            (min, max)
+        }
+    });
+    Some((min.1, max.1))
+}
+
+/// The first eight bytes; texts that are shorter end with zeros.
+#[inline]
+fn head(text: &[u8]) -> u64 {
+    match text.first_chunk() {
+        Some(head) => u64::from_be_bytes(*head),
+        None => text.iter().rev().fold(0, |head, byte| head >> 8 | u64::from(*byte) << 56),
     }
 }
 

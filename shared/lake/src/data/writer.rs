@@ -9,19 +9,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload};
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::encode::{EncodedFile, OpenFile, Partition, concat, encode, split};
-use super::files::{data_file, to_log_path};
+use super::upload::{Begun, Whole, store};
 use crate::commit::writer::Writer;
-use crate::error::{LakeError, is_final};
-use crate::lake::LakeOptions;
+use crate::error::LakeError;
 use crate::log::actions::Add;
-use crate::log::{Location, object_path};
+use crate::log::object_path;
 use crate::schema::{Conformed, Layout};
 use crate::table::Table;
 
@@ -33,8 +32,6 @@ const MAX_OPEN_BYTES: usize = 128 * 1024 * 1024;
 const MAX_OPEN_FILES: usize = 256;
 /// Files of one commit that are stored at the same time.
 const PARALLEL_PUTS: usize = 8;
-/// Attempts at storing one file, each under a name of its own.
-const PUT_ATTEMPTS: usize = 3;
 
 /// A data file that is in the store and not (yet) in the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -235,7 +232,7 @@ pub(crate) struct FileWriter {
     /// Partition columns never change, so this may be of any version.
     layout: Arc<Layout>,
     schema: Option<SchemaRef>,
-    open: HashMap<Partition, OpenFile>,
+    open: HashMap<Partition, (OpenFile, Option<Begun>)>,
     /// One upload runs while the next rows are being encoded.
     upload: Option<JoinHandle<Result<StagedFile, LakeError>>>,
     staged: Vec<StagedFile>,
@@ -251,9 +248,9 @@ impl FileWriter {
         let parts = split(&frame, &self.layout).map_err(|source| self.writer.frame_error("partition", source))?;
         drop(frame);
         for (partition, rows) in parts {
-            let open = self.open.remove(&partition);
+            let (file, begun) = self.open.remove(&partition).unzip();
             let encoded = spawn_blocking(move || {
-                let mut file = match open {
+                let mut file = match file {
                     Some(file) => file,
                     None => OpenFile::create(&rows)?,
                 };
@@ -261,22 +258,38 @@ impl FileWriter {
                 PolarsResult::Ok(file)
             });
             let encoded = encoded.await.map_err(|_| self.writer.stopped())?;
-            let file = encoded.map_err(|source| self.writer.frame_error("encode", source))?;
+            let mut file = encoded.map_err(|source| self.writer.frame_error("encode", source))?;
+            let begun = self.begin(&partition, &mut file, begun.flatten())?;
             if file.bytes() >= self.writer.options.target_file_bytes {
-                self.close(partition, file).await?;
+                self.close(partition, file, begun).await?;
             } else {
-                self.open.insert(partition, file);
+                self.open.insert(partition, (file, begun));
             }
         }
         self.stay_in_budget().await
+    }
+
+    /// Sends off what there is of a file, once it is enough for a part.
+    fn begin(
+        &self,
+        partition: &Partition,
+        file: &mut OpenFile,
+        begun: Option<Begun>,
+    ) -> Result<Option<Begun>, LakeError> {
+        let Writer { at, options, .. } = &*self.writer;
+        let Some(part) = file.take_part(options.part_bytes) else { return Ok(begun) };
+        match begun {
+            Some(begun) => Ok(Some(begun.push(part))),
+            None => Begun::new(at, options, &self.layout, partition, part).map(Some),
+        }
     }
 
     /// Closes the open files, so that the rows that come next are in others.
     pub(crate) async fn close_all(&mut self) -> Result<(), LakeError> {
         let mut open: Vec<_> = self.open.drain().collect();
         open.sort_by(|left, right| left.0.cmp(&right.0));
-        for (partition, file) in open {
-            self.close(partition, file).await?;
+        for (partition, (file, begun)) in open {
+            self.close(partition, file, begun).await?;
         }
         Ok(())
     }
@@ -290,24 +303,30 @@ impl FileWriter {
 
     async fn stay_in_budget(&mut self) -> Result<(), LakeError> {
         while self.open.len() > MAX_OPEN_FILES
-            || self.open.values().map(OpenFile::bytes).sum::<usize>() > MAX_OPEN_BYTES
+            || self.open.values().map(|(file, _)| file.bytes()).sum::<usize>() > MAX_OPEN_BYTES
         {
-            let largest = self.open.iter().max_by_key(|(_, file)| file.bytes()).map(|(partition, _)| partition.clone());
-            let Some((partition, file)) = largest.and_then(|partition| self.open.remove_entry(&partition)) else {
+            let largest = self.open.iter().max_by_key(|(_, (file, _))| file.bytes());
+            let largest = largest.map(|(partition, _)| partition.clone());
+            let Some((partition, (file, begun))) = largest.and_then(|partition| self.open.remove_entry(&partition))
+            else {
                 break;
             };
-            self.close(partition, file).await?;
+            self.close(partition, file, begun).await?;
         }
         Ok(())
     }
 
-    async fn close(&mut self, partition: Partition, file: OpenFile) -> Result<(), LakeError> {
+    async fn close(&mut self, partition: Partition, file: OpenFile, begun: Option<Begun>) -> Result<(), LakeError> {
         self.await_upload().await?;
         let (writer, layout) = (Arc::clone(&self.writer), Arc::clone(&self.layout));
         self.upload = Some(tokio::spawn(async move {
             let encoded = spawn_blocking(move || file.finish()).await.map_err(|_| writer.stopped())?;
-            let (bytes, statistics) = encoded.map_err(|source| writer.frame_error("encode", source))?;
-            store(&writer.at, &writer.options, &layout, EncodedFile { partition, bytes, statistics }).await
+            let (rest, statistics) = encoded.map_err(|source| writer.frame_error("encode", source))?;
+            let (Writer { at, options, .. }, whole) = (&*writer, Whole { partition, statistics });
+            match begun {
+                Some(begun) => begun.finish(at, options, &layout, rest.into(), whole).await,
+                None => store(at, options, &layout, rest.into(), whole).await,
+            }
         }));
         Ok(())
     }
@@ -362,8 +381,10 @@ impl Writer {
         let encoded = spawn_blocking(move || encode(&of, frames)).await.map_err(|_| self.stopped())?;
         let encoded = encoded.map_err(|source| self.frame_error("encode", source))?;
         // Boxed, because the compiler cannot tell that a stream of borrowing futures is `Send`.
-        let stores: Vec<_> =
-            encoded.into_iter().map(|file| store(&self.at, &self.options, &layout, file).boxed()).collect();
+        let stores = encoded.into_iter().map(|EncodedFile { partition, bytes, statistics }| {
+            store(&self.at, &self.options, &layout, bytes.into(), Whole { partition, statistics }).boxed()
+        });
+        let stores: Vec<_> = stores.collect();
         futures::stream::iter(stores).buffered(PARALLEL_PUTS).try_collect().await
     }
 
@@ -385,36 +406,6 @@ impl Writer {
         for file in files {
             if let Err(error) = self.at.store.delete(&file.object).await {
                 tracing::debug!(table = self.at.name, %error, "left an unreferenced file to vacuum");
-            }
-        }
-    }
-}
-
-/// Stores one file. Every attempt has a name of its own: what an earlier one may still do cannot touch it.
-async fn store(
-    at: &Location,
-    options: &LakeOptions,
-    layout: &Layout,
-    EncodedFile { partition, bytes, statistics }: EncodedFile,
-) -> Result<StagedFile, LakeError> {
-    let size = bytes.len() as u64;
-    let payload = PutPayload::from(bytes);
-    let mut attempt = 1;
-    loop {
-        let log_path = to_log_path(&data_file(&partition, &layout.partition_by, &options.new_id()));
-        let object = object_path(&at.root, &log_path).map_err(|message| at.corrupt(&log_path, message))?;
-        match at.store.put(&object, payload.clone()).await {
-            Ok(_) => {
-                let (rows, stats) = (statistics.rows, statistics.to_json());
-                return Ok(StagedFile { log_path, object, partition_values: partition, size, rows, stats });
-            }
-            Err(error) => {
-                let final_ = is_final(&error);
-                let failed = at.store_error("write", &object, error);
-                if attempt == PUT_ATTEMPTS || final_ {
-                    return Err(failed);
-                }
-                attempt += 1;
             }
         }
     }

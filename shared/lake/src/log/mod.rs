@@ -93,6 +93,18 @@ impl Location {
         found.bytes().await.map(Some).map_err(|error| self.store_error("read", &path, error))
     }
 
+    /// Whether a table that was not there is there now: it has its first commit, or what that was cleaned up after.
+    pub(crate) async fn is_there_now(&self) -> Result<bool, LakeError> {
+        for path in [commit_path(&self.root, 0), log_folder(&self.root).join("_last_checkpoint")] {
+            match self.store.head(&path).await {
+                Ok(_) => return Ok(true),
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(self.store_error("look for", &path, error)),
+            }
+        }
+        Ok(false)
+    }
+
     pub(crate) fn decode(&self, version: i64, bytes: &[u8]) -> Result<Vec<Line>, LakeError> {
         actions::decode(bytes).map_err(|message| self.corrupt(commit_path(&self.root, version), message))
     }

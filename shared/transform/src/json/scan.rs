@@ -39,6 +39,30 @@ impl<'j> Scan<'j> {
         Ok(scan)
     }
 
+    /// Goes to the next field's value if its name is written as `name`, quotes and colon included. Else nothing happens.
+    #[inline]
+    pub(crate) fn skip_name(&mut self, name: &str) -> bool {
+        let bytes = self.text.as_bytes();
+        let behind_blanks = |mut at: usize| {
+            while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+                at += 1;
+            }
+            at
+        };
+        let mut at = behind_blanks(self.at);
+        if !self.first {
+            if bytes.get(at) != Some(&b',') {
+                return false;
+            }
+            at = behind_blanks(at + 1);
+        }
+        if !bytes.get(at..).is_some_and(|rest| rest.starts_with(name.as_bytes())) {
+            return false;
+        }
+        (self.first, self.at) = (false, behind_blanks(at + name.len()));
+        true
+    }
+
     /// The next field's name; `None` behind the last, when nothing else follows the object.
     #[inline]
     pub(crate) fn name(&mut self) -> Result<Option<Token<'j>>> {
