@@ -134,7 +134,7 @@ async fn a_refusal_is_not_asked_for_again() {
 }
 
 /// Appends that wait while a commit is in flight share the next one.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn concurrent_appends_share_commits() {
     let inner = memory();
     let store = Faulty::new(Arc::clone(&inner), 1, Weather { faults: 0.0, latency: Duration::from_millis(10) });

@@ -1,5 +1,7 @@
 //! Avro: values of every type, Event Hubs Capture's envelope, and blocks that lie.
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -278,5 +280,62 @@ fn a_bomb_is_not_unpacked() {
     for (codec, data, expected) in cases {
         let (_, refusals) = lines(&contract, &schema, codec, &[(1, data.into())], 1 << 20);
         assert_eq!(refusals, [expected], "{codec}");
+    }
+}
+
+/// Bytes, counts and schemas that somebody has tampered with: no panic, and what is no refusal is JSON.
+/// `WEIR_TEST_ROUNDS=100000` looks longer.
+#[test]
+fn whatever_was_tampered_with_gives_json_or_a_refusal() {
+    let from_environment = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
+    let seed = from_environment("WEIR_TEST_SEED").unwrap_or_else(rand::random);
+    println!("seed {seed}; WEIR_TEST_SEED sets another");
+    let mut random = StdRng::seed_from_u64(seed);
+    let (contract, mut read, mut layouts) = (orders(), 0, 0);
+    for codec in ["null", "deflate", "snappy", "zstandard"] {
+        let (header, blocks) = file(&format!("orders.{codec}.avro"));
+        for round in 0..from_environment("WEIR_TEST_ROUNDS").unwrap_or(400) {
+            let (count, data) = &blocks[random.random_range(0..blocks.len())];
+            let (mut data, mut schema) = (data.to_vec(), header.schema.clone().into_bytes());
+            if round % 4 == 0 {
+                tamper(&mut schema, &mut random);
+            } else {
+                tamper(&mut data, &mut random);
+            }
+            let count = if random.random_ratio(1, 8) { random.random() } else { *count };
+            let Ok(layout) = transform(&contract).avro_layout(&String::from_utf8_lossy(&schema), codec) else {
+                continue;
+            };
+            layouts += 1;
+            let mut block = layout.block(count, &data);
+            while let Some(chunk) = block.next(1_000) {
+                let AvroChunk::Lines(lines) = chunk else { continue };
+                for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                    let line = String::from_utf8_lossy(line);
+                    let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                    assert!(value.is_object(), "{line}");
+                    read += 1;
+                }
+            }
+        }
+    }
+    println!("{read} records of {layouts} files");
+    assert!(read > 0);
+}
+
+fn tamper(bytes: &mut Vec<u8>, random: &mut StdRng) {
+    for _ in 0..random.random_range(1..5) {
+        if bytes.is_empty() {
+            return;
+        }
+        let at = random.random_range(0..bytes.len());
+        let end = (at + random.random_range(1..20)).min(bytes.len());
+        match random.random_range(0..5) {
+            0 => bytes[at] ^= 1 << random.random_range(0..8),
+            1 => bytes[at] = [0, 0xff, 0x7f, 0x80, b'"', b'{'][random.random_range(0..6)],
+            2 => drop(bytes.drain(at..end)),
+            3 => bytes.extend_from_within(at..end),
+            _ => bytes.truncate(at),
+        }
     }
 }
