@@ -14,6 +14,8 @@ use weir_transform::{PseudonymKey, Transform, TransformError};
 use weir_warehouse::Warehouse;
 
 use crate::error::AppError;
+use crate::hubs::Hubs;
+use crate::pipeline::events::Memories;
 
 const TRANSACTION_RETENTION: &str = "delta.setTransactionRetentionDuration";
 
@@ -31,6 +33,8 @@ pub(crate) struct Runtime {
     pub(crate) lake: Lake,
     pub(crate) landing: Option<Landing>,
     pub(crate) warehouse: Option<Box<dyn Warehouse>>,
+    pub(crate) hubs: Option<Hubs>,
+    pub(crate) memories: Memories,
     pub(crate) budget: Budget,
     datasets: HashMap<String, Arc<Dataset>>,
 }
@@ -78,6 +82,8 @@ impl Runtime {
             lake: Lake::new(root.store, root.path, lake_options(settings)),
             landing: settings.landing_url.is_some().then(|| Landing::open(settings)).transpose()?,
             warehouse,
+            hubs: Hubs::open(settings)?,
+            memories: Memories::new(settings.memory_budget_bytes),
             budget: Budget::new(settings.memory_budget_bytes),
             datasets: datasets.clone(),
         })

@@ -52,7 +52,7 @@ pub(crate) fn assemble(folder: &Path, datasets: &[(String, String)], adjust: imp
         write(&folder.join(name).join("function.json"), manifest)?;
     }
     for contract in contracts.iter() {
-        let Source::Events { hub, consumer_group } = &contract.source else { continue };
+        let Source::Events { hub, consumer_group, .. } = &contract.source else { continue };
         let mut manifest: Value = serde_json::from_str(EVENT_TEMPLATE).context("function.json of event datasets")?;
         let trigger = &mut manifest["bindings"][0];
         trigger["eventHubName"] = hub.as_str().into();

@@ -31,6 +31,25 @@ pub(crate) enum AppError {
     Note { message: String },
     #[error("`{source_}` was overwritten 16 million times; move the dataset to a new table")]
     Overwritten { source_: String },
+    #[error("EventHub or EventHub__fullyQualifiedNamespace is needed to read events from their hub")]
+    NoHub,
+    #[error(
+        "the table has events of a hub `{hub}` of more than one namespace; name the namespace with \
+         EventHub__fullyQualifiedNamespace"
+    )]
+    SeveralNamespaces { hub: String },
+    #[error(
+        "events of the namespace {given} cannot be read: the setting `EventHub` is for {own}; let it name the one that the \
+         trigger listens to"
+    )]
+    OtherNamespace { own: String, given: String },
+    #[error(
+        "partition {partition} of the hub `{hub}` ends at event {end}, and later ones were delivered: the setting \
+         `EventHub` is for another hub of that name, or the hub was made anew"
+    )]
+    ShortHub { hub: String, partition: u32, end: u64 },
+    #[error("the hub `{hub}` has a partition whose id is no number; events that the host passed over cannot be read")]
+    PartitionId { hub: String },
     #[error("blob event: {message}")]
     BlobEvent { message: String },
     #[error(
@@ -41,6 +60,8 @@ pub(crate) enum AppError {
     Stopped,
     #[error(transparent)]
     Platform(#[from] weir_platform::PlatformError),
+    #[error("{0}; is the consumer group of WEIR_REPLAY_GROUP there, and may the app read it?")]
+    Hub(#[from] weir_intake::hub::HubError),
     #[error(transparent)]
     Intake(#[from] weir_intake::IntakeError),
     #[error(transparent)]
@@ -67,6 +88,11 @@ impl AppError {
             | Self::Task { .. }
             | Self::BlobEvent { .. }
             | Self::Overwritten { .. }
+            | Self::NoHub
+            | Self::SeveralNamespaces { .. }
+            | Self::OtherNamespace { .. }
+            | Self::ShortHub { .. }
+            | Self::PartitionId { .. }
             | Self::Transform(_) => ErrorKind::Configuration,
             Self::Platform(error) => match error.kind() {
                 weir_platform::ErrorKind::Configuration => ErrorKind::Configuration,
@@ -76,6 +102,7 @@ impl AppError {
                 weir_lake::ErrorKind::Retryable | weir_lake::ErrorKind::Conflict => ErrorKind::Retryable,
                 _ => ErrorKind::Configuration,
             },
+            Self::Hub(error) if error.kind() != weir_intake::hub::HubErrorKind::Retryable => ErrorKind::Configuration,
             Self::Warehouse(error) if !error.is_retryable() => ErrorKind::Configuration,
             _ => ErrorKind::Retryable,
         }

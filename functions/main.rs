@@ -5,6 +5,7 @@ mod app_root;
 mod backfill;
 mod commands;
 mod error;
+mod hubs;
 mod ingest_blob;
 mod ingest_events;
 mod maintain;
@@ -43,6 +44,8 @@ enum Command {
     Status(commands::status::Arguments),
     /// Bring in the blobs of a dataset that are not in its table yet, from this machine.
     Backfill(commands::backfill::Arguments),
+    /// Read events of a dataset from their hub again, from this machine, and put them in place of what they gave.
+    Replay(commands::replay::Arguments),
     /// List the messages that failed for good, and try them again.
     Parked(commands::parked::Arguments),
     /// Show the whole thing on one machine: files and events in, faults and a crash on the way, books at the end.
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => commands::check::run(&arguments, &settings),
         Command::Status(arguments) => runtime.block_on(commands::status::run(&arguments, settings)),
         Command::Backfill(arguments) => runtime.block_on(commands::backfill::run(&arguments, settings)),
+        Command::Replay(arguments) => runtime.block_on(commands::replay::run(&arguments, settings)),
         Command::Parked(arguments) => runtime.block_on(commands::parked::run(&arguments, settings)),
         Command::Demo(arguments) => runtime.block_on(commands::demo::run(arguments)),
         Command::Send(arguments) => runtime.block_on(commands::send::run(arguments, &settings)),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::AppError;
 use crate::pipeline::blob::PartRef;
+use crate::pipeline::events::window::Window;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "task", rename_all = "snake_case", deny_unknown_fields)]
@@ -42,6 +43,8 @@ pub(crate) enum Task {
         request: Option<String>,
         part: PartRef,
     },
+    /// Read events of a partition again and put them in place of what they gave. `request` as with a blob.
+    Replay { dataset: String, partition: u32, window: Window, request: String },
     /// Try a parked message once more. `handed_on`: it was, and what it handed on is in the queue; it is parked no
     /// longer.
     Retry {
@@ -71,7 +74,7 @@ impl Task {
             Self::IngestPart { container, path, etag, .. } => {
                 Some((format!("blob:{container}/{path}"), Some(etag.clone())))
             }
-            Self::Maintain { .. } | Self::Sweep { .. } | Self::Retry { .. } => None,
+            Self::Maintain { .. } | Self::Sweep { .. } | Self::Replay { .. } | Self::Retry { .. } => None,
         }
     }
 }

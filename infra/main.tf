@@ -51,6 +51,7 @@ module "ingest" {
   namespace_name        = local.names.event_hub_namespace
   event_hubs            = local.event_hubs
   reader_group          = local.event_hub_reader_group
+  replay_group          = local.event_hub_replay_group
   partitions            = var.event_hub_partitions
   throughput            = var.event_hub_throughput
 }

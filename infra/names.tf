@@ -26,6 +26,7 @@ locals {
   queues                 = ["blob-events", "blob-events-poison", "tasks", "tasks-poison"]
   event_hubs             = ["clickstream", "sensors"]
   event_hub_reader_group = "weir"
+  event_hub_replay_group = "weir-replay"
   pseudonym_secret       = "pseudonym-key"
 
   tags = merge({ app = "weir", environment = var.environment }, var.tags)

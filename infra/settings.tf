@@ -22,6 +22,7 @@ locals {
 
       WEIR_LAKE_URL         = "abfss://${local.lake_container}@${local.names.lake_account}.dfs.core.windows.net/tables"
       WEIR_LANDING_URL      = "https://${local.names.lake_account}.blob.core.windows.net/"
+      WEIR_REPLAY_GROUP     = local.event_hub_replay_group
       WEIR_MEMORY_BUDGET_MB = tostring(var.instance_memory_mb / 2)
       # No version in the reference: a rotated key arrives within a day, or at the next restart.
       WEIR_PSEUDONYM_KEY = "@Microsoft.KeyVault(SecretUri=${module.identity.key_vault.uri}secrets/${local.pseudonym_secret})"

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use weir_platform::Settings;
 
-use super::{local, say};
+use super::{instant, local, say};
 use crate::app::App;
 use crate::pipeline::sweep::{self, Window};
 
@@ -26,12 +26,6 @@ pub(crate) struct Arguments {
     /// Machine-readable output
     #[arg(long)]
     json: bool,
-}
-
-fn instant(text: &str) -> Result<DateTime<Utc>, String> {
-    let date = || Some(text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
-    let instant = DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).ok();
-    instant.or_else(date).ok_or_else(|| "neither a date (2026-01-31) nor an instant (2026-01-31T08:00:00Z)".to_owned())
 }
 
 /// Fails when a blob could not be ingested.

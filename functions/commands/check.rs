@@ -57,7 +57,7 @@ fn compile(contracts: &Contracts, contract: &Contract) -> Option<String> {
 fn describe(contract: &Contract) -> String {
     let source = match &contract.source {
         Source::Blob { container, paths, .. } => format!("blobs {container}/{{{}}}", paths.join(", ")),
-        Source::Events { hub, consumer_group } => format!("events of {hub} (consumer group {consumer_group})"),
+        Source::Events { hub, consumer_group, .. } => format!("events of {hub} (consumer group {consumer_group})"),
     };
     let personal = contract.columns.iter().filter(|column| column.personal.is_some()).count();
     let (name, columns, rules) = (&contract.name, contract.columns.len(), contract.rules.len());

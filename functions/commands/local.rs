@@ -8,10 +8,11 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use weir_lake::Books;
 
 use super::say;
 use crate::app::App;
-use crate::pipeline::work;
+use crate::pipeline::{Done, work};
 use crate::tasks::Task;
 
 /// Tasks at the same time; the memory budget holds them apart.
@@ -37,14 +38,24 @@ impl Show {
 pub(super) struct Ran {
     succeeded: usize,
     failed: usize,
+    /// Of the tasks that say so.
+    books: Books,
     /// The first of the reasons.
     errors: Vec<String>,
 }
 
 impl Ran {
+    pub(super) fn books(&self) -> String {
+        let Books { records_in, committed, quarantined, already_committed, .. } = self.books;
+        format!(
+            "{records_in} records in, {committed} committed, {quarantined} quarantined, {already_committed} already committed"
+        )
+    }
+
     pub(super) fn add(&mut self, other: Self) {
         self.succeeded += other.succeeded;
         self.failed += other.failed;
+        self.books += other.books;
         self.errors.extend(other.errors);
         self.errors.truncate(MAX_ERRORS);
     }
@@ -69,8 +80,10 @@ pub(super) async fn carry_out(app: &App, tasks: Vec<Task>, show: Show) -> Ran {
         let Some(outcome) = running.next().await else { break };
         bar.inc(1);
         match outcome {
-            Ok(more) => {
+            Ok(done) => {
                 ran.succeeded += 1;
+                ran.books += serde_json::from_value(done.value["books"].clone()).unwrap_or_default();
+                let more = done.tasks;
                 bar.inc_length(more.len() as u64);
                 waiting.extend(more);
             }
@@ -86,11 +99,11 @@ pub(super) async fn carry_out(app: &App, tasks: Vec<Task>, show: Show) -> Ran {
     ran
 }
 
-async fn attempt(app: &App, task: Task) -> Result<Vec<Task>, String> {
+async fn attempt(app: &App, task: Task) -> Result<Done, String> {
     let mut attempt = 1;
     loop {
         match work::task(app, task.clone(), None).await {
-            Ok(done) => return Ok(done.tasks),
+            Ok(done) => return Ok(done),
             Err(error) if attempt == ATTEMPTS => {
                 let blob = task.blob().map(|(blob, _)| format!("{blob}: ")).unwrap_or_default();
                 return Err(format!("{blob}{error}"));

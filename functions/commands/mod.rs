@@ -7,6 +7,7 @@ pub(crate) mod dev;
 mod local;
 pub(crate) mod package;
 pub(crate) mod parked;
+pub(crate) mod replay;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod status;
@@ -15,6 +16,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use azure_functions_custom_handler::exit;
+use chrono::{DateTime, NaiveDate, Utc};
 
 /// Prints a line to stdout. A closed pipe is no error: whoever reads has enough.
 pub(crate) fn say(line: impl std::fmt::Display) {
@@ -32,4 +34,11 @@ pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
     }
     let _ = writeln!(std::io::stderr().lock(), "{text}");
     ExitCode::from(exit::FAILURE)
+}
+
+/// A date or an instant among arguments.
+fn instant(text: &str) -> Result<DateTime<Utc>, String> {
+    let date = || Some(text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
+    let instant = DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).ok();
+    instant.or_else(date).ok_or_else(|| "neither a date (2026-01-31) nor an instant (2026-01-31T08:00:00Z)".to_owned())
 }

@@ -2,6 +2,7 @@
 //! SQL work is known only by the crates below.
 
 pub(crate) mod blob;
+mod bodies;
 pub(crate) mod books;
 pub(crate) mod events;
 pub(crate) mod maintain;
@@ -19,6 +20,7 @@ use weir_transform::RuleCount;
 
 use crate::error::AppError;
 use crate::tasks::Task;
+use events::GapReport;
 
 /// What one delivery came to. Given to the host as the return value, so that books can be kept from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,6 +36,12 @@ pub(crate) struct Receipt {
     /// The rules that were violated, and how often.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) rules: BTreeMap<String, RuleCount>,
+    /// Events that were left out by `[dedupe]`; among `alreadyCommitted`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) duplicates: u64,
+    /// Events that the host did not deliver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) gap: Option<GapReport>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -58,6 +66,8 @@ pub(crate) enum Outcome {
     Overwritten,
     /// The blob was deleted, and its rows with it.
     Removed,
+    /// There was nothing to be done.
+    Nothing,
     /// The blob was deleted and its rows stay, or it is there again.
     Kept,
 }
@@ -71,14 +81,38 @@ pub(crate) struct Done {
     pub(crate) tasks: Vec<Task>,
 }
 
+/// serde hands a reference over.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Receipt {
     pub(crate) fn nothing(dataset: &str, outcome: Outcome) -> Self {
-        Self { dataset: dataset.to_owned(), outcome, books: Books::default(), version: None, rules: BTreeMap::new() }
+        Self {
+            dataset: dataset.to_owned(),
+            outcome,
+            books: Books::default(),
+            version: None,
+            rules: BTreeMap::new(),
+            duplicates: 0,
+            gap: None,
+        }
     }
 
     pub(crate) fn already(dataset: &str, records: u64) -> Self {
         let books = Books { records_in: records, already_committed: records, ..Books::default() };
         Self { books, ..Self::nothing(dataset, Outcome::AlreadyCommitted) }
+    }
+
+    /// Two commits of one delivery, as one.
+    pub(crate) fn followed_by(mut self, later: Self) -> Self {
+        self.books += later.books;
+        self.duplicates += later.duplicates;
+        self.version = later.version.or(self.version);
+        for (rule, RuleCount { action, violations }) in later.rules {
+            self.rules.entry(rule).or_insert(RuleCount { action, violations: 0 }).violations += violations;
+        }
+        self
     }
 
     fn line(&self) -> String {

@@ -5,11 +5,12 @@
 //! record is in `table ∪ quarantine` once even if the contract changed in between.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use polars::prelude::{BooleanChunked, DataFrame, PolarsResult};
-use weir_contract::SOURCE_POSITION;
-use weir_lake::{Append, Books, Outcome, Producer, Staged, Table, TableWriter};
+use weir_contract::{SOURCE_POSITION, sequence_of};
+use weir_lake::{Append, Books, Outcome, Producer, SourceRows, Staged, Table, TableWriter};
 use weir_transform::{Lineage, Output, QualityReport, TransformError};
 
 use super::Receipt;
@@ -18,12 +19,12 @@ use crate::error::AppError;
 
 /// One delivery of one producer on its way into the lake.
 pub(crate) struct Sink<'a> {
-    runtime: &'a Runtime,
     dataset: &'a Dataset,
     producer: String,
     /// Whether the producer's id may expire one day: a blob's may, a partition's never.
     expires: bool,
-    table: Arc<Table>,
+    pub(crate) table: Arc<Table>,
+    quarantine: Arc<Table>,
     /// What the table had of this producer when the sink was opened.
     pub(crate) after: Option<i64>,
     quarantine_after: Option<i64>,
@@ -44,32 +45,30 @@ pub(crate) enum Settled {
 
 impl<'a> Sink<'a> {
     pub(crate) async fn open(
-        runtime: &'a Runtime,
+        runtime: &Runtime,
         dataset: &'a Dataset,
         producer: String,
         expires: bool,
         lineage: &Lineage,
     ) -> Result<Self, AppError> {
         let table = runtime.lake.table(&dataset.table).await?;
-        table.refresh().await?;
-        let after = table.committed(&producer);
+        // It is made when it is not there: to find out each time that it still is not would cost more requests than it.
+        let quarantine = runtime.lake.table(&dataset.quarantine).await?;
+        let (ours, theirs) = tokio::join!(table.refresh(), quarantine.refresh());
+        (ours?, theirs?);
+        let (after, quarantine_after) = (table.committed(&producer), quarantine.committed(&producer));
         let mut settled = HashSet::new();
-        let mut quarantine_after = None;
-        if let Some(quarantine) = runtime.lake.existing(&dataset.quarantine).await? {
-            quarantine.refresh().await?;
-            quarantine_after = quarantine.committed(&producer);
-            if quarantine_after > after {
-                settled = quarantine.positions(&lineage.source, &lineage.source_version).await?;
-                settled.retain(|position| after.is_none_or(|after| *position > after) || expires);
-            }
+        if quarantine_after > after {
+            let from = after.filter(|_| !expires).map_or(i64::MIN, |after| after.saturating_add(1));
+            settled = positions(&quarantine, &lineage.source, from).await?;
         }
         Ok(Self {
             clean: table.write(),
-            runtime,
             dataset,
             producer,
             expires,
             table,
+            quarantine,
             after,
             quarantine_after,
             settled,
@@ -91,7 +90,7 @@ impl<'a> Sink<'a> {
         }
         self.newly_quarantined += quarantined.height() as u64;
         if self.quarantined.is_none() {
-            self.quarantined = Some(self.runtime.lake.table(&self.dataset.quarantine).await?.write());
+            self.quarantined = Some(self.quarantine.write());
         }
         if let Some(writer) = &mut self.quarantined {
             writer.write(quarantined).await?;
@@ -127,6 +126,8 @@ impl<'a> Sink<'a> {
                 books,
                 version: Some(version),
                 rules: self.report.rules,
+                duplicates: 0,
+                gap: None,
             })),
             Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => Ok(Settled::Moved),
         }
@@ -134,7 +135,7 @@ impl<'a> Sink<'a> {
 
     /// False when another delivery of this producer got in between.
     async fn commit_quarantine(&self, version: i64, refused: Staged) -> Result<bool, AppError> {
-        let quarantine = self.runtime.lake.table(&self.dataset.quarantine).await?;
+        let quarantine = &self.quarantine;
         // Looked at again just before: what the table settled meanwhile must not reach quarantine too.
         self.table.refresh().await?;
         if self.table.committed(&self.producer) != self.after {
@@ -167,10 +168,24 @@ impl<'a> Sink<'a> {
         }
         let keep = |frame: &DataFrame| -> PolarsResult<DataFrame> {
             let positions = frame.column(SOURCE_POSITION)?.i64()?;
-            let fresh = positions.iter().map(|position| !position.is_some_and(|at| self.settled.contains(&at)));
+            // Also by its event: under another contract quarantine took that as one record.
+            let settled = |at: i64| self.settled.contains(&at) || self.settled.contains(&sequence_of(at));
+            let fresh = positions.iter().map(|position| !position.is_some_and(settled));
             frame.filter(&fresh.collect::<BooleanChunked>())
         };
         let both = keep(&clean).and_then(|clean| Ok((clean, keep(&quarantined)?)));
         both.map_err(|error| AppError::Transform(TransformError::from(error)))
     }
+}
+
+/// Positions that a source has in a table, of events from `from` on.
+async fn positions(table: &Table, source: &str, from: i64) -> Result<HashSet<i64>, AppError> {
+    let mut found = HashSet::new();
+    let rows = SourceRows { source, positions: from..=i64::MAX, since_us: None };
+    let each = |frame: DataFrame| {
+        found.extend(frame.column(SOURCE_POSITION)?.i64()?.iter().flatten());
+        Ok(ControlFlow::Continue(()))
+    };
+    table.rows_of(rows, &[SOURCE_POSITION], each).await?;
+    Ok(found)
 }

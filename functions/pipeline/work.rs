@@ -3,6 +3,7 @@
 use azure_functions_custom_handler::{BlobEvent, BlobEventKind};
 
 use super::blob::{self, BlobRef, Cause};
+use super::events::replay;
 use super::{Done, maintain, parked, sweep};
 use crate::app::App;
 use crate::error::AppError;
@@ -24,6 +25,9 @@ pub(crate) async fn task(app: &App, task: Task, message: Option<&str>) -> Result
         Task::IngestPart { dataset, container, path, etag, request, part } => {
             let at = BlobRef { container, path, etag: Some(etag) };
             blob::ingest_part(app, &dataset, &at, &part, Cause { request: request.as_deref(), message }).await
+        }
+        Task::Replay { dataset, partition, window, request } => {
+            replay::replay(app, &dataset, partition, window, &request).await
         }
         Task::Retry { parked, handed_on } => Box::pin(parked::retry(app, &parked, handed_on, message)).await,
     }

@@ -1,10 +1,12 @@
-//! `reprocess`: `POST /api/reprocess` with `{"dataset": …, "path": …}` or `{"dataset": …, "prefix": …}`. It answers
-//! 202 at once; the work goes to the queue `tasks`, one message a blob.
+//! `reprocess`: `POST /api/reprocess` with `{"dataset": …}` and which of it: `path` or `prefix` of blobs, `partition`,
+//! `from`, `to`, `since`, `until` of events. It answers 202 at once; the work goes to the queue `tasks`, one message a
+//! blob or a partition.
 
 use std::sync::Arc;
 
 use azure_functions_custom_handler::{HandlerError, HttpReply};
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use http::{Request, StatusCode};
 use serde::Deserialize;
@@ -13,6 +15,8 @@ use weir_contract::Source;
 
 use crate::app::App;
 use crate::error::{AppError, ErrorKind};
+use crate::pipeline::events::replay;
+use crate::pipeline::events::window::Window;
 use crate::tasks::Task;
 
 /// Blobs of one request; more of them are asked for prefix by prefix.
@@ -26,6 +30,14 @@ struct Body {
     path: Option<String>,
     /// All blobs of the contract whose names begin with it.
     prefix: Option<String>,
+    /// One partition of the contract's hub; all without it.
+    partition: Option<u32>,
+    /// First and last sequence number.
+    from: Option<i64>,
+    to: Option<i64>,
+    /// Enqueued at or after the first, before the second.
+    since: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
 }
 
 pub(crate) async fn run(app: Arc<App>, request_id: String, request: Request<Bytes>) -> Result<HttpReply, HandlerError> {
@@ -35,7 +47,7 @@ pub(crate) async fn run(app: Arc<App>, request_id: String, request: Request<Byte
     };
     match tasks(&app, &body, &request_id).await {
         Ok(tasks) => {
-            let answer = json!({ "request": request_id, "blobs": tasks.len() });
+            let answer = json!({ "request": request_id, "tasks": tasks.len() });
             Ok(HttpReply::json(StatusCode::ACCEPTED, &answer).output("tasks", tasks))
         }
         Err(error) if error.kind() == ErrorKind::Configuration => Ok(refuse(&error.to_string())),
@@ -50,26 +62,54 @@ fn refuse(message: &str) -> HttpReply {
 async fn tasks(app: &App, body: &Body, request_id: &str) -> Result<Vec<String>, AppError> {
     let unknown = || AppError::UnknownDataset { name: body.dataset.clone() };
     let contract = app.contracts.get(&body.dataset).ok_or_else(unknown)?;
-    let Source::Blob { container, .. } = &contract.source else {
-        let name = body.dataset.clone();
-        return Err(AppError::WrongSource { name, takes: "events", given: "blobs" });
+    let tasks = match &contract.source {
+        Source::Blob { container, .. } => blobs(app, body, container, &contract.source, request_id).await?,
+        Source::Events { .. } => events(app, body, request_id).await?,
     };
-    let paths = match (&body.path, &body.prefix) {
-        (Some(path), None) if contract.source.matches(container, path) => vec![path.clone()],
+    tasks.iter().map(Task::encode).collect()
+}
+
+async fn blobs(
+    app: &App,
+    body: &Body,
+    container: &str,
+    source: &Source,
+    request_id: &str,
+) -> Result<Vec<Task>, AppError> {
+    let Body { dataset, path, prefix, partition, from, to, since, until } = body;
+    if partition.is_some() || from.or(*to).is_some() || since.or(*until).is_some() {
+        return Err(AppError::WrongSource { name: dataset.clone(), takes: "blobs", given: "events" });
+    }
+    let paths = match (path, prefix) {
+        (Some(path), None) if source.matches(container, path) => vec![path.clone()],
         (Some(_), None) => {
             return Err(AppError::Task { message: "the contract's paths do not match this path".to_owned() });
         }
-        (None, Some(prefix)) => list(app, container, prefix, &contract.source).await?,
+        (None, Some(prefix)) => list(app, container, prefix, source).await?,
         _ => return Err(AppError::Task { message: "give either `path` or `prefix`".to_owned() }),
     };
     let task = |path| Task::IngestBlob {
-        dataset: body.dataset.clone(),
-        container: container.clone(),
+        dataset: dataset.clone(),
+        container: container.to_owned(),
         path,
         etag: None,
         request: Some(request_id.to_owned()),
     };
-    paths.into_iter().map(|path| task(path).encode()).collect()
+    Ok(paths.into_iter().map(task).collect())
+}
+
+async fn events(app: &App, body: &Body, request_id: &str) -> Result<Vec<Task>, AppError> {
+    let Body { dataset, path, prefix, partition, from, to, since, until } = body;
+    if path.is_some() || prefix.is_some() {
+        return Err(AppError::WrongSource { name: dataset.clone(), takes: "events", given: "blobs" });
+    }
+    let window = Window {
+        from: *from,
+        to: *to,
+        since_ms: since.map(|at| at.timestamp_millis()),
+        until_ms: until.map(|at| at.timestamp_millis()),
+    };
+    replay::tasks(app, dataset, *partition, window, request_id).await
 }
 
 async fn list(app: &App, container: &str, prefix: &str, source: &Source) -> Result<Vec<String>, AppError> {

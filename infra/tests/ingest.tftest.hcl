@@ -14,6 +14,7 @@ variables {
   namespace_name        = "hubs"
   event_hubs            = ["clickstream", "sensors"]
   reader_group          = "weir"
+  replay_group          = "weir-replay"
   partitions            = 4
   throughput            = { minimum = 1, maximum = 1 }
 }
@@ -89,6 +90,14 @@ run "event_hubs" {
       sensors     = "weir"
     }
     error_message = "Each hub needs the consumer group weir; $Default is shared."
+  }
+
+  assert {
+    condition = { for hub, group in azurerm_eventhub_consumer_group.replay : hub => group.name } == {
+      clickstream = "weir-replay"
+      sensors     = "weir-replay"
+    }
+    error_message = "Each hub needs the consumer group that gaps are healed in."
   }
 }
 

@@ -144,6 +144,6 @@ pub(crate) async fn reprocess(host: &Host, path: &str) -> Result<()> {
         .json(&json!({ "dataset": "sales", "path": path }));
     let response = request.send().await.context("ask to reprocess")?;
     let (status, answer) = (response.status(), response.json::<Value>().await.unwrap_or_default());
-    anyhow::ensure!(status.is_success() && answer["blobs"] == 1, "reprocess answered {status}: {answer}");
+    anyhow::ensure!(status.is_success() && answer["tasks"] == 1, "reprocess answered {status}: {answer}");
     settle(host).await
 }

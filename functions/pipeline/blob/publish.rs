@@ -100,6 +100,8 @@ impl<'a> Claim<'a> {
             books,
             version: Some(version),
             rules,
+            duplicates: 0,
+            gap: None,
         }))
     }
 

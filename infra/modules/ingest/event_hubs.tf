@@ -35,3 +35,13 @@ resource "azurerm_eventhub_consumer_group" "reader" {
   namespace_name      = azurerm_eventhub_namespace.weir.name
   eventhub_name       = each.value.name
 }
+
+# In which Weir itself reads: to heal gaps and to replay. The host is the only reader in its own group.
+resource "azurerm_eventhub_consumer_group" "replay" {
+  for_each = azurerm_eventhub.stream
+
+  name                = var.replay_group
+  resource_group_name = var.resource_group_name
+  namespace_name      = azurerm_eventhub_namespace.weir.name
+  eventhub_name       = each.value.name
+}

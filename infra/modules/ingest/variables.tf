@@ -62,6 +62,12 @@ variable "reader_group" {
   nullable    = false
 }
 
+variable "replay_group" {
+  description = "The consumer group on every hub in which Weir itself reads."
+  type        = string
+  nullable    = false
+}
+
 variable "partitions" {
   type     = number
   nullable = false

@@ -11,11 +11,23 @@ pub(crate) struct Section {
 
 pub(crate) const TOP: Section = Section {
     header: "",
-    keys: &["name", "description", "source", "format", "columns", "rules", "drift", "quality", "table", "warehouse"],
+    keys: &[
+        "name",
+        "description",
+        "source",
+        "format",
+        "columns",
+        "rules",
+        "drift",
+        "quality",
+        "dedupe",
+        "table",
+        "warehouse",
+    ],
 };
 pub(crate) const SOURCE: Section = Section {
     header: "[source]",
-    keys: &["kind", "container", "path", "on_overwrite", "on_delete", "hub", "consumer_group"],
+    keys: &["kind", "container", "path", "on_overwrite", "on_delete", "hub", "consumer_group", "gap"],
 };
 pub(crate) const FORMAT: Section = Section {
     header: "[format]",
@@ -40,12 +52,13 @@ pub(crate) const RULES: Section = Section { header: "[[rules]]", keys: &["name",
 pub(crate) const DRIFT: Section =
     Section { header: "[drift]", keys: &["unknown_fields", "max_added_columns", "missing_columns", "match_case"] };
 pub(crate) const QUALITY: Section = Section { header: "[quality]", keys: &["max_faulty", "min_records"] };
+pub(crate) const DEDUPE: Section = Section { header: "[dedupe]", keys: &["key", "within"] };
 pub(crate) const TABLE: Section =
     Section { header: "[table]", keys: &["partition_by", "cluster_by", "new_columns", "properties"] };
 pub(crate) const WAREHOUSE: Section = Section { header: "[warehouse]", keys: &["table", "distribution"] };
 
-pub(crate) const SECTIONS: [&Section; 9] =
-    [&TOP, &SOURCE, &FORMAT, &COLUMNS, &RULES, &DRIFT, &QUALITY, &TABLE, &WAREHOUSE];
+pub(crate) const SECTIONS: [&Section; 10] =
+    [&TOP, &SOURCE, &FORMAT, &COLUMNS, &RULES, &DRIFT, &QUALITY, &DEDUPE, &TABLE, &WAREHOUSE];
 
 impl Section {
     /// The key that `unknown` was meant to be: one that is spelt nearly so here, or exactly so in another table.

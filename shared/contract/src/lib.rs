@@ -9,6 +9,7 @@
 mod contracts;
 mod drift;
 mod error;
+mod event;
 mod format;
 mod glob;
 mod keys;
@@ -23,6 +24,7 @@ mod tests;
 pub use contracts::Contracts;
 pub use drift::{Drift, MissingColumns, Quality, Share, UnknownFields, is_column_name};
 pub use error::{ContractError, ContractErrors, ErrorKind};
+pub use event::{EventField, FIRST_OF_SEVERAL, MAX_EVENT_RECORDS, position_of, positions_of, sequence_of};
 pub use format::UnknownExtension;
 pub use model::*;
 pub use parse::MAX_FILE_BYTES;

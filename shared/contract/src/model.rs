@@ -2,6 +2,7 @@
 //! references resolve, types are ones that Delta, Polars and the warehouse share.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::drift::{Drift, Quality};
 
@@ -18,6 +19,8 @@ pub struct Contract {
     pub rules: Vec<Rule>,
     pub drift: Drift,
     pub quality: Quality,
+    /// Events only.
+    pub dedupe: Option<Dedupe>,
     pub table: TableSpec,
     pub warehouse: Option<WarehouseSpec>,
 }
@@ -28,7 +31,28 @@ pub enum Source {
     /// Files that land in a container. `paths` are globs: `*` within a folder, `**` across folders.
     Blob { container: String, paths: Vec<String>, on_overwrite: OnOverwrite, on_delete: OnDelete },
     /// Events of one hub, read through one consumer group.
-    Events { hub: String, consumer_group: String },
+    Events { hub: String, consumer_group: String, gap: Gap },
+}
+
+/// What happens when the host delivers events that do not follow the last ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Gap {
+    /// The events in between are read from the hub first.
+    #[default]
+    Heal,
+    /// They are lost, and quarantine says so.
+    Report,
+    /// Nothing: the hub is a compacted one, whose sequence numbers have holes.
+    Ignore,
+}
+
+/// Events that a producer sent twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dedupe {
+    /// Columns of the table that name an event.
+    pub key: Vec<String>,
+    /// How long after an event another one with its key is the same event.
+    pub within: Duration,
 }
 
 /// What a new version of a blob does to the rows of the one before.
@@ -122,14 +146,15 @@ pub const ENCODINGS: [&str; 37] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormatKind {
     Csv,
-    /// One JSON object a line; for events, one JSON object a body.
+    /// One JSON object a line.
     Ndjson,
-    /// One document a blob: an array of objects, or one object.
+    /// One document a blob or a body: an array of objects, or one object.
     Json,
     Parquet,
     /// Object container files, as Event Hubs Capture writes them.
     Avro,
-    /// By file extension: `.csv`, `.ndjson`, `.jsonl`, `.json`, `.parquet`, `.avro`, each also with `.gz` or `.zst`.
+    /// By file extension: `.csv`, `.ndjson`, `.jsonl`, `.json`, `.parquet`, `.avro`, each also with `.gz` or `.zst`. Of
+    /// events by what the body is.
     Auto,
 }
 
@@ -328,7 +353,8 @@ pub struct TableColumn {
 pub const SOURCE: &str = "_source";
 /// The blob's etag; `1` for events, which never change.
 pub const SOURCE_VERSION: &str = "_source_version";
-/// Row number in the blob (from 1) or sequence number in the partition.
+/// Row number in the blob (from 1) or sequence number in the partition; of events that hold several records see
+/// [`crate::position_of`].
 pub const SOURCE_POSITION: &str = "_source_position";
 pub const INGESTED_AT: &str = "_ingested_at";
 /// Unknown fields of the record, as a JSON object; null when there were none.

@@ -2,6 +2,7 @@
 //! one run finds every error; nothing with a stand-in in it ever leaves this module.
 
 mod columns;
+mod dedupe;
 mod drift;
 mod format;
 mod source;
@@ -72,11 +73,15 @@ fn read(top: &Table<'_>, report: &mut Report<'_>) -> Parsed {
     let description = description(top, report);
     let source = source::read(top, report);
     let columns = Columns::read(top, report);
+    if source.value.is_events() {
+        columns.check_event_fields(report);
+    }
     let format = format::read(top, source.value.is_events(), &columns, report);
     let rules = rules(top, report);
     let table = table::read(top, &columns, report);
     let drift = drift::read(top, &columns, &table, report);
     let quality = drift::read_quality(top, source.value.is_events(), report);
+    let dedupe = dedupe::read(top, source.value.is_events(), &columns, report);
     let warehouse = table::read_warehouse(top, &columns, report);
     Parsed {
         name: name.place,
@@ -91,6 +96,7 @@ fn read(top: &Table<'_>, report: &mut Report<'_>) -> Parsed {
             rules,
             drift,
             quality,
+            dedupe,
             table,
             warehouse: warehouse.map(|warehouse| warehouse.value),
         },

@@ -95,7 +95,7 @@ fn the_examples_of_the_reference_page_are_sound() {
     }
     for part in parts {
         let columns = if part.contains("[[columns]]") { "" } else { columns };
-        let source = if part.contains("[source]") { "" } else { source };
+        let source = if part.contains("[source]") || part.contains("source = ") { "" } else { source };
         let text = format!("{head}\n{source}\n{columns}\n{part}");
         Contract::parse(&text, "docs").unwrap_or_else(|errors| panic!("{text}\n{errors}"));
     }
@@ -157,8 +157,23 @@ fn a_minimal_contract_has_the_documented_defaults() {
     assert_eq!((contract.table, contract.warehouse, contract.rules), (TableSpec::default(), None, vec![]));
     let events = SMALL.replace(r#""blob", container = "landing", path = "a/*.csv""#, r#""events", hub = "h""#);
     let contract = Contract::parse(&events, "c.toml").expect("sound");
-    assert_eq!(contract.source, Source::Events { hub: "h".to_owned(), consumer_group: "$Default".to_owned() });
-    assert_eq!(contract.format.kind, FormatKind::Ndjson);
+    assert_eq!(
+        contract.source,
+        Source::Events { hub: "h".to_owned(), consumer_group: "$Default".to_owned(), gap: Gap::Heal }
+    );
+    assert_eq!(contract.format.kind, FormatKind::Auto);
+}
+
+#[test]
+fn a_column_takes_what_is_around_an_events_body() {
+    let text = SMALL.replace(r#""long""#, r#""long", from = "event:offset""#);
+    let blob = Contract::parse(&text, "c.toml").expect("sound");
+    assert_eq!(blob.event_field(&blob.columns[0]), None);
+    let text = text.replace(r#""blob", container = "landing", path = "a/*.csv""#, r#""events", hub = "h""#);
+    let events = Contract::parse(&text, "c.toml").expect("sound");
+    assert_eq!(events.event_field(&events.columns[0]), Some(EventField::Offset));
+    let property = Contract::parse(&text.replace("event:offset", "event:property:a b"), "c.toml").expect("sound");
+    assert_eq!(property.event_field(&property.columns[0]), Some(EventField::Property("a b".to_owned())));
 }
 
 #[test]

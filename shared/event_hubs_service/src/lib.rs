@@ -36,6 +36,7 @@ mod readers;
 mod sas;
 mod service;
 
+pub use amqp::properties::{Property, properties};
 pub use error::{ErrorKind, ServiceError};
 pub use faults::Faults;
 pub use limits::{MAX_MESSAGE, MAX_PARTITION_KEY};

@@ -5,6 +5,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chrono::{DateTime, SecondsFormat, Utc};
+use event_hubs_service::Property;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -129,7 +130,7 @@ pub(crate) fn events(
     array("OffsetStringArray", &|event| event.offset.to_string().into());
     array("SequenceNumberArray", &|event| event.sequence.into());
     array("EnqueuedTimeUtcArray", &|event| dotnet_time(event.enqueued).into());
-    array("PropertiesArray", &|_| json!({}));
+    array("PropertiesArray", &properties);
     array("SystemPropertiesArray", &system_properties);
     envelope(&trigger.binding, batch(trigger.binary, events), metadata)
 }
@@ -147,7 +148,7 @@ pub(crate) fn event(
     metadata.set("OffsetString", Net::Json(event.offset.to_string().into()));
     metadata.set("SequenceNumber", Net::Json(event.sequence.into()));
     metadata.set("EnqueuedTimeUtc", Net::Json(dotnet_time(event.enqueued).into()));
-    metadata.set("Properties", Net::Json(json!({})));
+    metadata.set("Properties", Net::Json(properties(event)));
     metadata.set("SystemProperties", Net::Json(system_properties(event)));
     let data = bytes_or_text(&event.body, trigger.binary, &mut metadata);
     envelope(&trigger.binding, data, metadata)
@@ -206,6 +207,32 @@ fn system_properties(event: &Event) -> Value {
         "PartitionKey": event.partition_key,
         "EnqueuedTimeUtc": dotnet_time(event.enqueued),
     })
+}
+
+/// As Newtonsoft writes .NET's values.
+fn properties(event: &Event) -> Value {
+    let value = |property| match property {
+        Property::Null => Value::Null,
+        Property::Boolean(value) => value.into(),
+        Property::Signed(value) => value.into(),
+        Property::Unsigned(value) => value.into(),
+        Property::Float(value) => double(value.to_string().parse().unwrap_or(f64::from(value))),
+        Property::Double(value) => double(value),
+        Property::Text(text) => text.into(),
+        Property::Binary(bytes) => BASE64.encode(bytes).into(),
+        Property::Time(ms) => DateTime::from_timestamp_millis(ms).map(|time| dotnet_time(time) + "Z").into(),
+        Property::Uuid(bytes) => uuid::Uuid::from_bytes(bytes).to_string().into(),
+    };
+    event_hubs_service::properties(&event.sections).into_iter().map(|(name, given)| (name, value(given))).collect()
+}
+
+fn double(value: f64) -> Value {
+    let name = match value {
+        _ if value.is_nan() => "NaN",
+        _ if value > 0.0 => "Infinity",
+        _ => "-Infinity",
+    };
+    serde_json::Number::from_f64(value).map_or_else(|| name.into(), Value::Number)
 }
 
 /// UTC without `Z`, and without the zeros at the end of the fraction.

@@ -220,6 +220,44 @@ impl AvroReader {
     }
 }
 
+/// The header of a file that is there as a whole, and where its blocks begin.
+pub(crate) fn whole_header(bytes: &[u8]) -> Result<(AvroHeader, usize), String> {
+    match header(bytes) {
+        Ok(header) => {
+            let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+            Ok((header, length))
+        }
+        Err(Broken::Damaged(reason)) => Err(format!("the Avro file's header is damaged: {reason}")),
+        Err(Broken::Short) => Err("the Avro file is truncated in its header".to_owned()),
+    }
+}
+
+/// A block of such a file.
+pub(crate) struct WholeBlock {
+    pub(crate) count: u64,
+    pub(crate) data: Range<usize>,
+    pub(crate) end: usize,
+}
+
+/// The block that begins here.
+pub(crate) fn whole_block(bytes: &[u8], at: usize, header: &AvroHeader) -> Result<WholeBlock, &'static str> {
+    const TRUNCATED: &str = "the Avro file is truncated";
+    const DAMAGED: &str = "the Avro block's head is damaged";
+    let mut rest = bytes.get(at..).ok_or(TRUNCATED)?;
+    let mut next = || match number(&mut rest) {
+        Ok(number) => usize::try_from(number).map_err(|_| DAMAGED),
+        Err(Broken::Short) => Err(TRUNCATED),
+        Err(Broken::Damaged(_)) => Err(DAMAGED),
+    };
+    let (count, length) = (next()?, next()?);
+    let start = bytes.len() - rest.len();
+    let marker = rest.get(length..).and_then(|behind| behind.get(..MARKER_BYTES)).ok_or(TRUNCATED)?;
+    if marker != header.marker {
+        return Err("the Avro block does not end with the file's sync marker");
+    }
+    Ok(WholeBlock { count: count as u64, data: start..start + length, end: start + length + MARKER_BYTES })
+}
+
 enum Broken {
     /// More bytes may mend it.
     Short,

@@ -11,6 +11,7 @@
 
 mod avro;
 mod blob;
+mod body;
 mod chunks;
 mod cutter;
 mod document;
@@ -27,6 +28,7 @@ mod unzstd;
 
 pub use avro::{AvroHeader, AvroOptions, AvroPiece, AvroReader};
 pub use blob::Blob;
+pub use body::{AvroBody, Body, MAX_BODY_BYTES};
 pub use chunks::{ChunkOptions, ChunkReader};
 pub use error::{ErrorKind, IntakeError};
 pub use magic::Magic;

@@ -43,6 +43,6 @@ pub use maintain::{
     CheckpointPolicy, LogCleanup, LogCleanupOptions, SizeClass, TableStatistics, VacuumOptions, VacuumReport,
 };
 pub use rewrite::{CompactOptions, CompactPlan, CompactReport, Deleted, Deletion, Replacement, Upsert, Upserted};
-pub use snapshot::{FileEntry, LogCommit, Snapshot};
+pub use snapshot::{FileEntry, LogCommit, Snapshot, SourceRows};
 pub use staging::{Note, Staging};
 pub use table::{Table, TableDefinition};

@@ -1,13 +1,14 @@
 //! Reading a table: its files at one version, and their rows.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::ops::{ControlFlow, RangeInclusive};
 
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use polars::prelude::*;
-use weir_contract::TableColumn;
+use weir_contract::{INGESTED_AT, SOURCE, SOURCE_POSITION, TableColumn};
 
 use crate::data::bounds::Keys;
 use crate::data::encode::WORTH_THREADS;
@@ -17,6 +18,7 @@ use crate::error::LakeError;
 use crate::log::actions::Add;
 use crate::log::object_path;
 use crate::log::state::Read;
+use crate::rewrite::{may_hold, of_events};
 use crate::schema::Layout;
 use crate::table::Table;
 use crate::types::polars_type;
@@ -48,6 +50,16 @@ pub struct FileEntry {
     pub rows: Option<u64>,
     /// The statistics' JSON, as the log has it.
     pub stats: Option<String>,
+}
+
+/// Rows of one source.
+#[derive(Debug, Clone)]
+pub struct SourceRows<'a> {
+    pub source: &'a str,
+    /// Sequence numbers, for a partition: all records of these events.
+    pub positions: RangeInclusive<i64>,
+    /// Ingested at or after; microseconds since 1970.
+    pub since_us: Option<i64>,
 }
 
 /// One commit of the log, raw: what the warehouse planner reads.
@@ -117,20 +129,35 @@ impl Table {
         Some(FileEntry { log_path, object, partition_values, size: 0, rows: None, stats: None })
     }
 
-    /// Positions that rows of `source` in `version` have in this table: what a crash between two tables left.
-    pub async fn positions(&self, source: &str, version: &str) -> Result<HashSet<i64>, LakeError> {
-        let failed = |source| LakeError::Frame { table: self.at.name.clone(), action: "read positions", source };
-        let keys = df!(weir_contract::SOURCE => [source], weir_contract::SOURCE_VERSION => [version]);
-        let keys = keys.and_then(|keys| Keys::of(&keys)).map_err(failed)?;
+    /// Some columns of the rows that a source has at some positions, file by file; `since_us` leaves out those that were
+    /// ingested before. Ends early when `each` breaks. Files that hold none, as their statistics say, are not read.
+    pub async fn rows_of(
+        &self,
+        SourceRows { source, positions, since_us }: SourceRows<'_>,
+        columns: &[&str],
+        mut each: impl FnMut(DataFrame) -> PolarsResult<ControlFlow<()>>,
+    ) -> Result<(), LakeError> {
+        let failed = |source| LakeError::Frame { table: self.at.name.clone(), action: "read rows of a source", source };
+        let keys = df!(SOURCE => [source]).and_then(|keys| Keys::of(&keys)).map_err(failed)?;
         let state = self.load_state(Read::Files).await?;
-        let mut found = HashSet::new();
+        let needed = [SOURCE, SOURCE_POSITION, INGESTED_AT];
+        let wanted = |column: &&TableColumn| columns.contains(&&*column.name) || needed.contains(&&*column.name);
+        let read: Vec<TableColumn> = state.layout.columns.iter().filter(wanted).cloned().collect();
         for file in state.files.values() {
-            if keys.may_be_in(&file.partition_values, file.stats.as_deref()) {
-                let frame = self.read_as(file, &state.layout).await?;
-                found.extend(positions_in(&frame, source, version).map_err(failed)?);
+            if !may_hold(&keys, Some(&positions), &file.partition_values, file.stats.as_deref())
+                || since_us.is_some_and(|since| !may_be_since(since, file.stats.as_deref()))
+            {
+                continue;
+            }
+            let frame = self.read_columns(file, read.clone()).await?;
+            let found =
+                select(&frame, source, &positions, since_us).and_then(|rows| rows.select(columns.iter().copied()));
+            let rows = found.map_err(failed)?;
+            if rows.height() > 0 && each(rows).map_err(failed)?.is_break() {
+                break;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// All rows of one file, in table column order, partition values filled in.
@@ -140,22 +167,45 @@ impl Table {
 
     /// [`Table::read`] with the columns of one version of the table.
     pub(crate) async fn read_as(&self, file: &FileEntry, layout: &Layout) -> Result<DataFrame, LakeError> {
+        self.read_columns(file, layout.columns.clone()).await
+    }
+
+    async fn read_columns(&self, file: &FileEntry, columns: Vec<TableColumn>) -> Result<DataFrame, LakeError> {
         let at = &self.at;
         let found = at.store.get(&file.object).await.map_err(|error| at.store_error("read", &file.object, error))?;
         let bytes = found.bytes().await.map_err(|error| at.store_error("read", &file.object, error))?;
-        let (columns, partition) = (layout.columns.clone(), file.partition_values.clone());
+        let partition = file.partition_values.clone();
         let decoded = tokio::task::spawn_blocking(move || decode(bytes, &columns, &partition)).await;
         let frame = decoded.map_err(|_| self.stopped())?;
         frame.map_err(|source| LakeError::Frame { table: at.name.clone(), action: "read a data file", source })
     }
 }
 
-fn positions_in(frame: &DataFrame, source: &str, version: &str) -> PolarsResult<Vec<i64>> {
-    let sources = frame.column(weir_contract::SOURCE)?.str()?;
-    let versions = frame.column(weir_contract::SOURCE_VERSION)?.str()?;
-    let positions = frame.column(weir_contract::SOURCE_POSITION)?.i64()?;
-    let rows = sources.iter().zip(versions.iter()).zip(positions.iter());
-    Ok(rows.filter(|(row, _)| *row == (Some(source), Some(version))).filter_map(|(_, position)| position).collect())
+fn select(
+    frame: &DataFrame,
+    source: &str,
+    positions: &RangeInclusive<i64>,
+    since_us: Option<i64>,
+) -> PolarsResult<DataFrame> {
+    let position = frame.column(SOURCE_POSITION)?.i64()?;
+    let mut wanted = frame.column(SOURCE)?.str()?.equal(source);
+    wanted = &wanted & &of_events(position, positions);
+    if let Some(since) = since_us {
+        let ingested = frame.column(INGESTED_AT)?.cast(&DataType::Int64)?;
+        wanted = &wanted & &ingested.i64()?.gt_eq(since);
+    }
+    frame.filter(&wanted)
+}
+
+/// Whether a file may hold rows that were ingested at or after a time.
+fn may_be_since(since_us: i64, stats: Option<&str>) -> bool {
+    let newest = || {
+        let stats: serde_json::Value = serde_json::from_str(stats?).ok()?;
+        let text = stats.get("maxValues")?.get(INGESTED_AT)?.as_str()?;
+        Some(chrono::DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros())
+    };
+    // Statistics are cut to milliseconds.
+    newest().is_none_or(|newest| newest.saturating_add(1_000) >= since_us)
 }
 
 fn decode(
@@ -164,7 +214,11 @@ fn decode(
     partition: &BTreeMap<String, Option<String>>,
 ) -> PolarsResult<DataFrame> {
     let parallel = if bytes.len() < WORTH_THREADS { ParallelStrategy::None } else { ParallelStrategy::Auto };
-    let mut frame = ParquetReader::new(Cursor::new(bytes)).read_parallel(parallel).finish()?;
+    let mut reader = ParquetReader::new(Cursor::new(bytes)).read_parallel(parallel);
+    let schema = reader.schema()?;
+    let there = columns.iter().map(|column| &column.name).filter(|name| schema.contains(name));
+    let there: Vec<String> = there.cloned().collect();
+    let mut frame = reader.with_columns(Some(there)).finish()?;
     let height = frame.height();
     let mut ordered = Vec::with_capacity(columns.len());
     for column in columns {

@@ -92,6 +92,13 @@ impl Table {
         self.writer.known().transactions.get(producer).map(|transaction| transaction.version)
     }
 
+    /// The producers whose ids are asked for, and their versions, as this process knows them.
+    pub fn producers(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, i64)> {
+        let known = self.writer.known();
+        let wanted = known.transactions.iter().filter(|(id, _)| is_wanted(id));
+        wanted.map(|(id, transaction)| (id.clone(), transaction.version)).collect()
+    }
+
     /// `metaData.id` and `metaData.schemaString`, as this process knows them.
     pub fn identity(&self) -> (String, String) {
         let metadata = Arc::clone(&self.writer.known().metadata);

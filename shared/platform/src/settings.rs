@@ -59,6 +59,11 @@ pub struct Settings {
     /// Where App Service and Functions hand out tokens; its presence means a managed identity.
     pub identity_endpoint: Option<String>,
     pub storage_account: Option<String>,
+    /// How the app itself reads hubs: a connection string, or the namespace's full name.
+    pub event_hub: Option<Secret>,
+    pub event_hub_namespace: Option<String>,
+    /// The consumer group for it: the host is the only reader in its own.
+    pub replay_group: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +80,11 @@ const PSEUDONYM_KEY: &str = "WEIR_PSEUDONYM_KEY";
 const MEMORY_BUDGET_MB: &str = "WEIR_MEMORY_BUDGET_MB";
 const DEADLINE_S: &str = "WEIR_DEADLINE_S";
 const LINGER_MS: &str = "WEIR_LINGER_MS";
+const REPLAY_GROUP: &str = "WEIR_REPLAY_GROUP";
 const LOG_FORMAT: &str = "WEIR_LOG_FORMAT";
 const LOG_FILTER: &str = "WEIR_LOG";
 
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     LAKE_URL,
     LANDING_URL,
     DATASETS,
@@ -87,6 +93,7 @@ const KNOWN: [&str; 10] = [
     MEMORY_BUDGET_MB,
     DEADLINE_S,
     LINGER_MS,
+    REPLAY_GROUP,
     LOG_FORMAT,
     LOG_FILTER,
 ];
@@ -131,6 +138,7 @@ impl Settings {
                 LINGER_MS => {
                     settings.linger = Some(Duration::from_millis(number(LINGER_MS, &value, 0, 60_000)?));
                 }
+                REPLAY_GROUP => settings.replay_group = value,
                 LOG_FORMAT => settings.log_format = log_format(&value)?,
                 LOG_FILTER => settings.log_filter = Some(value),
                 _ if key.starts_with(TEST_PREFIX) => {}
@@ -157,6 +165,8 @@ impl Settings {
             "AWS_LAMBDA_RUNTIME_API" => self.lambda = set.is_some(),
             "AZURE_CLIENT_ID" => self.client_id = set,
             "AZURE_STORAGE_ACCOUNT_NAME" => self.storage_account = set,
+            "EventHub" => self.event_hub = set.map(Secret::new),
+            "EventHub__fullyQualifiedNamespace" => self.event_hub_namespace = set,
             "IDENTITY_ENDPOINT" => self.identity_endpoint = set,
             _ => {}
         }
@@ -183,6 +193,9 @@ impl Default for Settings {
             client_id: None,
             identity_endpoint: None,
             storage_account: None,
+            event_hub: None,
+            event_hub_namespace: None,
+            replay_group: "weir-replay".to_owned(),
         }
     }
 }

@@ -22,10 +22,11 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    pub(crate) fn new(contract: &Contract, targets: &[Target]) -> Result<Self> {
+    /// Of the targets, the first `of_body` are those that records give.
+    pub(crate) fn new(contract: &Contract, targets: &[Target], of_body: usize) -> Result<Self> {
         let fold = |name: &str| if contract.drift.match_case { name.to_owned() } else { name.to_lowercase() };
         let (mut exact, mut folded) = (HashMap::new(), HashMap::new());
-        for (index, target) in targets.iter().enumerate() {
+        for (index, target) in targets.iter().enumerate().take(of_body) {
             if let Some(other) = folded.insert(fold(&target.field), index) {
                 let other: &Target = &targets[other];
                 let problem = format!("reads the same field as column `{}`; give one of them another", other.name);

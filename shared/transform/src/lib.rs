@@ -43,6 +43,7 @@ mod avro;
 mod columns;
 mod csv;
 mod error;
+mod events;
 mod faults;
 mod fields;
 mod json;
@@ -66,6 +67,7 @@ use weir_contract::Contract;
 pub use crate::avro::{AvroBlock, AvroChunk, AvroLayout};
 pub use crate::csv::CsvLayout;
 pub use crate::error::{ErrorKind, TransformError};
+pub use crate::events::{EventMeta, EventRecord};
 pub use crate::parquet::{ParquetPart, ParquetRows, parquet_parts};
 pub use crate::privacy::PseudonymKey;
 pub use crate::quality::{HeldBack, QualityReport, RuleCount};
@@ -173,7 +175,7 @@ impl Transform {
         AvroLayout::new(schema, codec, targets, fields, payload.as_deref(), *max_record_bytes)
     }
 
-    /// Transforms events, each body one JSON object with its own position.
+    /// Transforms events, each body one JSON object with its own position, and nothing known of what is around it.
     ///
     /// # Errors
     /// When there are not as many positions as bodies.
@@ -181,9 +183,39 @@ impl Transform {
         if bodies.len() != positions.len() {
             return Err(TransformError::Argument("every event needs exactly one position"));
         }
-        let Plan { targets, fields, max_record_bytes, .. } = &*self.plan;
-        let decoded = json::decode_bodies(targets, fields, *max_record_bytes, bodies)?;
-        self.finish(decoded, Positions::Each(positions), lineage)
+        let records: Vec<_> = bodies
+            .iter()
+            .zip(positions)
+            .map(|(body, position)| EventRecord { body, position: *position, event: 0 })
+            .collect();
+        self.event_records(&records, &[EventMeta::default()], lineage)
+    }
+
+    /// Transforms records of events, in order.
+    ///
+    /// # Errors
+    /// When a record's event is not among `events`.
+    pub fn event_records(
+        &self,
+        records: &[EventRecord<'_>],
+        events: &[EventMeta<'_>],
+        lineage: &Lineage,
+    ) -> Result<Output> {
+        if records.iter().any(|record| record.event >= events.len()) {
+            return Err(TransformError::Argument("every record needs its event"));
+        }
+        let plan = &*self.plan;
+        let bodies: Vec<&[u8]> = records.iter().map(|record| record.body).collect();
+        let positions: Vec<i64> = records.iter().map(|record| record.position).collect();
+        let mut decoded = json::decode_bodies(plan.of_body(), &plan.fields, plan.max_record_bytes, &bodies)?;
+        if !plan.event_fields.is_empty() {
+            let lengths: Vec<usize> = match decoded.columns.first() {
+                Some(column) if !records.is_empty() => column.chunk_lengths().collect(),
+                _ => vec![records.len()],
+            };
+            events::fill(plan, &mut decoded, &lengths, |row| events[records[row].event])?;
+        }
+        self.finish(decoded, Positions::Each(&positions), lineage)
     }
 
     /// Transforms a frame as read from Parquet, with the source's field names. In quarantine a row is a JSON object.

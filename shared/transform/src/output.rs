@@ -227,9 +227,9 @@ impl<'f> Texts<'f> {
 /// The table's columns, in order, protected; then the added ones that have a value.
 fn clean(plan: &Plan, frame: &DataFrame, added: &[PlSmallStr], lineage: &Lineage) -> Result<DataFrame> {
     let mut columns = Vec::with_capacity(plan.targets.len() + 6 + added.len());
-    for (target, protection) in plan.targets.iter().zip(&plan.protections) {
-        let column = frame.column(&target.name)?;
-        match protection {
+    for index in &plan.order {
+        let column = frame.column(&plan.targets[*index].name)?;
+        match &plan.protections[*index] {
             None => columns.push(column.clone()),
             Some(protection) => columns.extend(protection.apply(column)?),
         }

@@ -25,7 +25,7 @@ pub(crate) struct Actions {
     pub(crate) replaced: Option<Replaced>,
 }
 
-/// Weir's own note in `commitInfo`: the rows of this source (at these positions, both ends included) were replaced.
+/// Weir's own note in `commitInfo`: the rows of this source (of these sequence numbers, both ends included) were replaced.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Replaced {
     pub(crate) source: String,

@@ -67,8 +67,8 @@ pub enum Step {
     AddColumns(Vec<TableColumn>),
     /// Insert the rows of these files; a file that is loaded already is skipped.
     Append { files: Vec<DataFile> },
-    /// Delete the rows with this `_source` (and `_source_position` within these bounds, both included), then insert
-    /// the rows of `files`.
+    /// Delete the rows with this `_source` (of events with these sequence numbers, both included: where their rows are
+    /// says [`weir_contract::positions_of`]), then insert the rows of `files`.
     ReplaceSource { source: String, positions: Option<(i64, i64)>, files: Vec<DataFile> },
     /// The lake took these files out of the table, so a later `Append` of the same path is new. No rows change.
     Forget { paths: Vec<String> },

@@ -48,6 +48,11 @@ pub(crate) struct Handler {
 impl Handler {
     /// Starts it over the folders `landing` and `lake` in `site` and waits for its first answer.
     pub(crate) fn start(weir: &Path, site: &Path) -> Result<Self> {
+        Self::start_with(weir, site, &[])
+    }
+
+    /// `extra` settings win.
+    pub(crate) fn start_with(weir: &Path, site: &Path, extra: &[(&str, &str)]) -> Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let folder = |name: &str| -> Result<String> {
             let folder = site.join(name);
@@ -64,6 +69,7 @@ impl Handler {
             .env("WEIR_PSEUDONYM_KEY", BASE64.encode([7; 32]))
             .env("WEIR_DEADLINE_S", "3600")
             .env("WEIR_LOG", "warn")
+            .envs(extra.iter().copied())
             .stdout(Stdio::null());
         let began = Instant::now();
         let handler = Self { child: command.spawn()?, port, began };
@@ -88,6 +94,17 @@ impl Handler {
         let envelope = json!({"Data": {"event": message}, "Metadata": {"DequeueCount": "1", "Id": "\"bench\""}});
         let answer = self.call("POST /ingest_blob HTTP/1.1", &envelope.to_string())?;
         Ok(serde_json::from_str(&answer)?)
+    }
+
+    #[allow(dead_code)] // for the other bench
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Resident memory now; only Linux tells.
+    #[allow(dead_code)] // for the other bench
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
+        memory_of(&self.child.id().to_string(), "VmRSS:")
     }
 
     /// Seconds since the start of the process.
@@ -134,7 +151,11 @@ pub(crate) fn start_times(weir: &Path, folder: &Path, count: usize) -> Result<Ve
 
 /// The peak of resident memory so far; only Linux tells.
 pub(crate) fn peak_bytes_of(process: &str) -> Option<u64> {
+    memory_of(process, "VmHWM:")
+}
+
+fn memory_of(process: &str, which: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(which))?;
     Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
 }

@@ -109,8 +109,10 @@ fn requests() -> Vec<Case> {
 }
 
 fn events() -> Vec<Case> {
-    const UNPLACED: &[(i64, &str)] =
-        &[(1, "the host gave no partition or sequence number"), (2, "the host gave no partition or sequence number")];
+    const UNPLACED: &[(i64, &str)] = &[
+        (1, "the host gave no partition or no sequence number, or one that no event has"),
+        (2, "the host gave no partition or no sequence number, or one that no event has"),
+    ];
     let mut no_metadata = Batch::of(0, &[(1, r#"{"n":1}"#), (2, r#"{"n":2}"#)]).envelope();
     no_metadata["Metadata"] = json!({});
     // The events differ from batch to batch: equal ones are one delivery, repeated.

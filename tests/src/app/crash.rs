@@ -156,7 +156,7 @@ fn same(table: &str, found: Vec<String>, model: &BTreeSet<String>) {
 
 /// Takes back the newest commit of a table: as if the handler had been killed just before it, after the commit of the
 /// quarantine.
-fn take_back_last_commit(site: &Site, table: &str) {
+pub(super) fn take_back_last_commit(site: &Site, table: &str) {
     fs::remove_file(site.log(table).pop().unwrap()).unwrap();
 }
 

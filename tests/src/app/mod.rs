@@ -3,17 +3,23 @@
 
 mod azure_path;
 mod bad_input;
+mod bodies;
 mod command_line;
 mod contract_change;
 mod crash;
+mod dedupe;
 mod drift;
 mod exactly_once;
+mod gaps;
 mod handler;
 mod landing;
 mod large;
 mod operations;
 mod privacy;
+mod pure;
+mod replay;
 mod rules;
 mod serving;
 mod site;
+mod soak;
 mod versions;

@@ -180,7 +180,7 @@ async fn reprocessing_moves_what_a_corrected_contract_accepts() {
     assert_eq!(site.rows("orders", &["id"]).await.len(), 3, "a new contract alone changes nothing");
     let request = json!({ "dataset": "orders", "path": "orders/day1-a.csv" });
     let (code, answer) = reprocess(&host, &request).await;
-    assert_eq!((code, &answer["blobs"]), (202, &json!(1)), "{answer}");
+    assert_eq!((code, &answer["tasks"]), (202, &json!(1)), "{answer}");
     settle(&host).await;
     assert_eq!(site.rows("orders", &["id", "note"]).await, ["0|a", "0|b", "1|a", "2|a"]);
     let left = site.quarantined("orders", "blob:landing/orders/day1-a.csv").await;
@@ -207,7 +207,7 @@ async fn reprocessing_moves_what_a_corrected_contract_accepts() {
     assert_eq!(site.each_place_once("orders").await, 9);
 
     let (code, answer) = reprocess(&host, &json!({ "dataset": "orders", "prefix": "orders/d" })).await;
-    assert_eq!((code, &answer["blobs"]), (202, &json!(3)), "{answer}");
+    assert_eq!((code, &answer["tasks"]), (202, &json!(3)), "{answer}");
     settle(&host).await;
     assert_eq!(site.rows("orders", &["id", "note"]).await, ["0|a", "0|b", "1|a", "1|b", "2|a", "2|b"]);
     assert_eq!(site.each_place_once("orders").await, 9);
@@ -239,7 +239,7 @@ async fn requests_that_cannot_be_served_say_why_and_hand_out_no_task() {
         assert!(found == code && text.contains(message), "{body}: {found} {answer}");
     }
     let (code, answer) = reprocess(&host, &json!({ "dataset": "orders", "prefix": "orders/none" })).await;
-    assert_eq!((code, &answer["blobs"]), (202, &json!(0)));
+    assert_eq!((code, &answer["tasks"]), (202, &json!(0)));
     // A blob that is not there (any more) changes nothing.
     let mut reports = host.subscribe();
     assert_eq!(reprocess(&host, &json!({ "dataset": "orders", "path": "orders/gone.csv" })).await.0, 202);

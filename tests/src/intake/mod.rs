@@ -3,6 +3,7 @@
 
 mod avro;
 mod blob;
+mod bodies;
 mod document;
 mod encoding;
 mod foreign;

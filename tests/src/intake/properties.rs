@@ -119,6 +119,7 @@ fn contract(limit: usize) -> Contract {
         rules: Vec::new(),
         drift: Drift::default(),
         quality: Quality::default(),
+        dedupe: None,
         table: TableSpec::default(),
         warehouse: None,
     }

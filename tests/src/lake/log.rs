@@ -1,11 +1,14 @@
 //! Opening a table: from its whole log, from a checkpoint, and from what accidents leave of either.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use weir_lake::{CheckpointPolicy, CompactOptions, ErrorKind, Snapshot, Table};
+use polars::prelude::DataFrame;
+use weir_lake::{CheckpointPolicy, CompactOptions, ErrorKind, Snapshot, SourceRows, Table};
 
 use super::faulty::Faulty;
 use super::{append, commit_path, definition, lake, memory, model, open, partition, rows};
@@ -191,7 +194,19 @@ async fn a_snapshot_counts_what_is_there() {
     for file in &snapshot.files {
         assert_eq!(store.head(&file.object).await.unwrap().size, file.size);
     }
-    let positions = table.positions("hub/1", "1").await.unwrap();
+    let positions = positions_of(&table, "hub/1", 0..=i64::MAX).await;
     assert_eq!(positions, (1..=11).step_by(2).collect());
-    assert!(table.positions("hub/1", "2").await.unwrap().is_empty());
+    let positions = positions_of(&table, "hub/1", 2..=7).await;
+    assert_eq!(positions, [3, 5, 7].into());
+}
+
+async fn positions_of(table: &Table, source: &str, positions: std::ops::RangeInclusive<i64>) -> BTreeSet<i64> {
+    let mut found = BTreeSet::new();
+    let rows = SourceRows { source, positions, since_us: None };
+    let each = |frame: DataFrame| {
+        found.extend(frame.column("_source_position")?.i64()?.iter().flatten());
+        Ok(ControlFlow::Continue(()))
+    };
+    table.rows_of(rows, &["_source_position"], each).await.unwrap();
+    found
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use object_store::{ObjectStore, ObjectStoreExt};
 use polars::prelude::*;
 use serde_json::{Value, json};
-use weir_contract::DataType as Type;
+use weir_contract::{DataType as Type, position_of, sequence_of};
 use weir_lake::{Append, Outcome, Replacement, Table, TableDefinition};
 
 use super::{
@@ -72,6 +72,36 @@ async fn only_these_positions_are_replaced() {
         assert_eq!(rows(&table).await, expected, "{positions:?}");
         assert_eq!(books(&table).await.replaced, gone as u64);
         assert_eq!(orphans(&store).await, Vec::<String>::new());
+    }
+}
+
+/// Sequence numbers stand for the records of events that hold several, too: in whichever form the events came before.
+#[tokio::test]
+async fn a_range_of_events_has_all_of_their_records() {
+    // First to last; files that are read.
+    for (events, read) in [(3..=4, 2), (0..=2, 2), (11..=30, 2), (21..=30, 1), (31..=40, 0), (5..=5, 2), (0..=30, 4)] {
+        let store = memory();
+        let table = open(&store).await;
+        let several = |events: RangeInclusive<i64>| -> Vec<Row> {
+            let place = |at: i64| (0..3).map(move |index| ("hub".to_owned(), position_of(at, index).unwrap(), None));
+            events.flat_map(place).collect()
+        };
+        let files = [model("hub", 0..=10), several(0..=10), model("hub", 11..=20), several(21..=30)];
+        for (version, rows) in files.iter().enumerate() {
+            let producer = producer(&format!("file {version}"), 1);
+            let staged = table.stage(frame(rows)).await.unwrap();
+            table.append(Append { producer, rows: staged, books: counted(rows.len()) }, None).await.unwrap();
+        }
+        let (faulty, table) = process(&store, &definition()).await;
+        let new = several(events.clone());
+        let request = part(&table, "request", "hub", Some(events.clone()), &new).await;
+        assert_eq!(table.replace_source(request).await.unwrap(), Outcome::Committed { version: 5 });
+        let requests = faulty.take_requests();
+        assert!(requests.get("get data").copied().unwrap_or(0) <= read, "{events:?}: {requests:?}");
+        let stays = files.concat().into_iter().filter(|row| !events.contains(&sequence_of(row.1)));
+        let mut expected: Vec<Row> = stays.chain(new).collect();
+        expected.sort();
+        assert_eq!(rows(&table).await, expected, "{events:?}");
     }
 }
 

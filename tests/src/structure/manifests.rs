@@ -97,7 +97,7 @@ fn queues(kind: &str) -> BTreeSet<(String, String)> {
 fn event_functions_are_those_of_the_contracts() {
     let mut declared = BTreeSet::new();
     for contract in contracts().iter() {
-        if let Source::Events { hub, consumer_group } = &contract.source {
+        if let Source::Events { hub, consumer_group, .. } = &contract.source {
             declared.insert((format!("ingest_{}", contract.name), hub.clone(), consumer_group.clone()));
         }
     }

@@ -6,6 +6,7 @@ mod corpus;
 mod csv;
 mod dialect;
 mod drift;
+mod events;
 mod json;
 mod parquet;
 mod privacy;
@@ -58,6 +59,7 @@ fn contract(columns: Vec<Column>) -> Contract {
         rules: Vec::new(),
         drift: Drift::default(),
         quality: Quality::default(),
+        dedupe: None,
         table: TableSpec::default(),
         warehouse: None,
     }

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
+use weir_contract::{position_of, sequence_of};
 use weir_warehouse::{Limits, Plan, Warehouse};
 
 use super::lake::{Fault, Lake, Row, warehouse_rows};
@@ -41,13 +42,17 @@ fn source() -> impl Strategy<Value = String> {
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {
     let value = prop_oneof![Just(None), "\\PC{0,8}".prop_map(Some), Just(Some("'\"\0\u{1F600}\r\n,".to_owned()))];
-    prop::collection::vec((source(), 0..6_i64, value), 0..6)
+    // Records that are events, and records of events that hold several.
+    let position =
+        prop_oneof![3 => 0..6_i64, 1 => (0..6_i64, 0..3_usize).prop_map(|(at, n)| position_of(at, n).unwrap())];
+    prop::collection::vec((source(), position, value), 0..6)
 }
 
 fn event() -> impl Strategy<Value = Event> {
     let replaced = (source(), prop::option::of((0..6_i64, 0..6_i64)), rows()).prop_map(|(source, positions, rows)| {
         let positions = positions.map(|(a, b)| (a.min(b), a.max(b)));
-        let inside = |position: i64| positions.is_none_or(|(first, last)| (first..=last).contains(&position));
+        let inside =
+            |position: i64| positions.is_none_or(|(first, last)| (first..=last).contains(&sequence_of(position)));
         let rows = rows.into_iter().filter(|row| inside(row.1)).map(|row| (source.clone(), row.1, row.2)).collect();
         Event::Replace { source, positions, rows }
     });

@@ -154,7 +154,8 @@ impl Lake {
     }
 
     pub(super) fn replace(&mut self, source: &str, positions: Option<(i64, i64)>, rows: Vec<Row>) {
-        let hit = |row: &Row| row.0 == source && positions.is_none_or(|(first, last)| (first..=last).contains(&row.1));
+        let within = |(first, last): (i64, i64), row: &Row| (first..=last).contains(&weir_contract::sequence_of(row.1));
+        let hit = |row: &Row| row.0 == source && positions.is_none_or(|positions| within(positions, row));
         let removed: Vec<_> = self.active().into_iter().filter(|path| self.files[path].iter().any(hit)).collect();
         let survivors: Vec<_> =
             removed.iter().flat_map(|path| self.files[path].clone()).filter(|row| !hit(row)).collect();

@@ -138,6 +138,19 @@ const TABLE: &[Row] = &[
         check_partition(&batch);
         check_columns(&batch);
     }),
+    ("event_hub_many_properties", |body| {
+        // Of every type, as Newtonsoft writes them; and a key that only the system properties have.
+        let batch: EventBatch = decode(body);
+        let given = json!({
+            "tenant": "a", "size": 12, "ratio": 0.1, "ok": true, "sent": "2026-01-05T10:00:00.12Z",
+            "trace": "00000000-0000-0000-0000-000000000007", "raw": "AQID", "none": null,
+        });
+        assert_eq!(
+            (&serde_json::Value::from(batch.events[0].properties.clone()), batch.events[1].properties.len()),
+            (&given, 0)
+        );
+        assert_eq!(batch.events[1].partition_key.as_deref(), Some("k1"));
+    }),
     ("event_hub_many_uneven_arrays", |body| {
         let batch: EventBatch = decode(body);
         assert_eq!(batch.ignored_metadata, ["SequenceNumberArray", "PropertiesArray"]);

@@ -236,8 +236,10 @@ impl Columns {
             offsets,
             system: Vec::new(),
         };
-        let complete =
-            !columns.sequence_numbers.is_empty() && !columns.enqueued_times.is_empty() && !columns.offsets.is_empty();
+        let complete = !columns.sequence_numbers.is_empty()
+            && !columns.enqueued_times.is_empty()
+            && !columns.offsets.is_empty()
+            && !columns.partition_keys.is_empty();
         if !complete {
             columns.system = column(metadata, "SystemPropertiesArray", count, ignored, |raw| Some(raw.to_owned()));
         }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::description;
 use crate::drift::{MAX_COLUMN_NAME, is_column_name};
 use crate::error::ErrorKind;
+use crate::event::{EVENT_FIELDS, EVENT_PREFIX, EventField, PROPERTY_PREFIX};
 use crate::keys;
 use crate::model::{Column, DataType, Treatment};
 use crate::pattern;
@@ -119,6 +120,30 @@ impl<'a> Columns<'a> {
         }
     }
 
+    /// What columns take of an event beside its body has to be there, and of a type that holds it.
+    pub(super) fn check_event_fields(&self, report: &mut Report<'_>) {
+        for Draft { column, from, .. } in &self.0 {
+            let Some(from) = from.as_ref().filter(|from| from.value.starts_with(EVENT_PREFIX)) else { continue };
+            let Some(field) = EventField::named(from.value) else {
+                if from.value == PROPERTY_PREFIX {
+                    let message = "names no property: write `event:property:` and its name";
+                    report.add(ErrorKind::InvalidValue, &from.place, message);
+                } else {
+                    unknown_part(from, report);
+                }
+                continue;
+            };
+            let Some((types, holds)) = field.types() else { continue };
+            if !holds(column.data_type) {
+                let message = format!("{} is {types}, not {}", quoted(from.value), column.data_type);
+                report.add(ErrorKind::Conflict, &from.place, message);
+            } else if column.format.is_some() {
+                let message = format!("{} is a time already: leave `format` out", quoted(from.value));
+                report.add(ErrorKind::Conflict, &from.place, message);
+            }
+        }
+    }
+
     pub(super) fn into_model(self) -> Vec<Column> {
         self.0.into_iter().map(|draft| draft.column).collect()
     }
@@ -179,6 +204,19 @@ fn read_column<'a>(table: &Table<'a>, report: &mut Report<'_>) -> Draft<'a> {
         name,
         from,
     }
+}
+
+fn unknown_part(from: &At<&str>, report: &mut Report<'_>) {
+    let names = EVENT_FIELDS.map(|(name, _)| name);
+    // What all of them begin with does not make one near.
+    let ends = names.iter().filter_map(|name| name.strip_prefix(EVENT_PREFIX));
+    let nearest = keys::nearest(from.value.strip_prefix(EVENT_PREFIX).unwrap_or_default(), ends);
+    let suggestion = nearest.map(|end| format!("{EVENT_PREFIX}{end}"));
+    let mut message = format!("unknown part of an event {}", quoted(from.value));
+    if suggestion.is_none() {
+        message += &format!(": expected one of `{}`, `{PROPERTY_PREFIX}…`", names.join("`, `"));
+    }
+    report.add_with(ErrorKind::InvalidValue, &from.place, message, suggestion);
 }
 
 fn check_column_name(name: &At<&str>, report: &mut Report<'_>) {

@@ -19,7 +19,7 @@ const CSV_KEYS: [&str; 6] = ["delimiter", "quote", "quoted_newlines", "header", 
 
 pub(super) fn read(top: &Table<'_>, events: bool, columns: &Columns<'_>, report: &mut Report<'_>) -> Format {
     let mut format = Format {
-        kind: if events { FormatKind::Ndjson } else { FormatKind::Auto },
+        kind: FormatKind::Auto,
         compression: Compression::Auto,
         delimiter: b',',
         quote: Some(b'"'),
@@ -62,8 +62,9 @@ fn read_kind(table: &Table<'_>, events: bool, format: &mut Format, report: &mut 
     ];
     let kind = table.choice("type", "format", &KINDS, report);
     if let Some(kind) = &kind {
-        if events && kind.value != FormatKind::Ndjson {
-            report.add(ErrorKind::Conflict, &kind.place, "events are always `ndjson`: one JSON object a body");
+        if events && matches!(kind.value, FormatKind::Csv | FormatKind::Parquet) {
+            let message = "events hold JSON or Avro: `auto`, `ndjson`, `json` or `avro`";
+            report.add(ErrorKind::Conflict, &kind.place, message);
         }
         format.kind = kind.value;
     }
@@ -74,11 +75,12 @@ fn read_kind(table: &Table<'_>, events: bool, format: &mut Format, report: &mut 
     }
     if events {
         refuse(table, &["encoding", "split_bytes"], "belongs to `kind = \"blob\"`", report);
+        refuse(table, &CSV_KEYS, "belongs to `kind = \"blob\"`", report);
     }
     if kind.is_none() && table.key_place("type").is_some() {
         return; // it may have been meant for any of them
     }
-    if !matches!(format.kind, FormatKind::Csv | FormatKind::Auto) {
+    if !events && !matches!(format.kind, FormatKind::Csv | FormatKind::Auto) {
         refuse(table, &CSV_KEYS, "belongs to `type = \"csv\"` or `\"auto\"`", report);
     }
     if !matches!(format.kind, FormatKind::Avro | FormatKind::Auto) {

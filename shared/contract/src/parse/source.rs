@@ -3,7 +3,7 @@
 use crate::error::ErrorKind;
 use crate::glob::MAX_PATTERN_CHARS;
 use crate::keys;
-use crate::model::{OnDelete, OnOverwrite, Source};
+use crate::model::{Gap, OnDelete, OnOverwrite, Source};
 use crate::reader::{At, Place, Report, Table, quoted};
 
 const MAX_PATHS: usize = 32;
@@ -22,8 +22,10 @@ impl Source {
 }
 
 pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
-    let nothing =
-        || SourceAt { value: Source::Events { hub: String::new(), consumer_group: String::new() }, claims: Vec::new() };
+    let nothing = || SourceAt {
+        value: Source::Events { hub: String::new(), consumer_group: String::new(), gap: Gap::default() },
+        claims: Vec::new(),
+    };
     let Some(table) = top.table("source", &keys::SOURCE, report) else {
         if top.key_place("source").is_none() {
             top.missing("source", "missing: a contract needs a `[source]`", report);
@@ -38,7 +40,7 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
 }
 
 fn read_blob(table: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
-    refuse(table, &["hub", "consumer_group"], "belongs to `kind = \"events\"`", report);
+    refuse(table, &["hub", "consumer_group", "gap"], "belongs to `kind = \"events\"`", report);
     let container = table.required_text("container", report);
     if let Some(container) = container.as_ref().filter(|container| !is_container(container.value)) {
         let message = format!(
@@ -95,10 +97,13 @@ fn read_events(table: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
         );
         report.add(ErrorKind::InvalidValue, &group.place, message);
     }
+    let gaps = [("heal", Gap::Heal), ("report", Gap::Report), ("ignore", Gap::Ignore)];
+    let gap = table.choice("gap", "choice", &gaps, report);
     SourceAt {
         value: Source::Events {
             hub: hub.as_ref().map(|hub| hub.value.to_owned()).unwrap_or_default(),
             consumer_group: group.map_or(DEFAULT_CONSUMER_GROUP, |group| group.value).to_owned(),
+            gap: gap.map(|at| at.value).unwrap_or_default(),
         },
         claims: hub.into_iter().map(|hub| hub.place).collect(),
     }

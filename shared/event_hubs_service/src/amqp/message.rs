@@ -169,6 +169,11 @@ fn sections(message: &Bytes) -> Result<Vec<Section>, Malformed> {
     Ok(sections)
 }
 
+/// The value of one section of a message.
+pub(crate) fn section(message: &Bytes, code: u8) -> Option<Bytes> {
+    sections(message).ok()?.into_iter().find(|section| section.code == code).map(|section| section.value)
+}
+
 fn annotations(sections: &[Section]) -> Option<Bytes> {
     sections.iter().find(|section| section.code == code::MESSAGE_ANNOTATIONS).map(|section| section.value.clone())
 }

@@ -6,6 +6,7 @@ pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod frame;
 pub(crate) mod message;
+pub(crate) mod properties;
 
 /// What a peer sent cannot be read, or says something that the protocol does not allow. Never holds what it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

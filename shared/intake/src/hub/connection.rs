@@ -64,6 +64,19 @@ impl HubConnection {
         self.entity.as_deref()
     }
 
+    /// The namespace's full name; `None` for a local service, whose address says nothing.
+    pub fn namespace(&self) -> Option<&str> {
+        match (&self.access, &self.endpoint) {
+            (_, Some(_)) => None,
+            (Access::Identity { namespace, .. }, None) => Some(namespace),
+            (Access::Key(text), None) => {
+                let endpoint = text.split(';').filter_map(|part| part.trim().split_once('='));
+                let (_, url) = endpoint.into_iter().find(|(key, _)| key.eq_ignore_ascii_case("Endpoint"))?;
+                Some(url.split_once("://").map_or(url, |(_, host)| host).trim_end_matches('/'))
+            }
+        }
+    }
+
     /// A client that sends to a hub. Neither this nor anything that the client does has a limit of time.
     pub async fn producer(&self, hub: &str) -> Result<ProducerClient, EventHubsError> {
         let mut builder = ProducerClient::builder();

@@ -8,6 +8,7 @@
 
 mod connection;
 mod error;
+mod properties;
 
 use std::ops::RangeInclusive;
 use std::pin::pin;
@@ -19,6 +20,7 @@ use azure_messaging_eventhubs::models::ReceivedEventData;
 use azure_messaging_eventhubs::{ConsumerClient, OpenReceiverOptions, StartLocation, StartPosition};
 use bytes::Bytes;
 use futures::StreamExt;
+use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub use connection::HubConnection;
@@ -28,7 +30,7 @@ pub use error::{HubError, HubErrorKind};
 #[derive(Debug, Clone, Copy)]
 pub struct ReadLimits {
     pub events: usize,
-    /// Of bodies. One event is read even if it is larger.
+    /// Of bodies and properties. One event is read even if it is larger.
     pub bytes: usize,
     /// For all of it.
     pub time: Duration,
@@ -58,6 +60,8 @@ pub struct HubEvent {
     /// Milliseconds since 1970.
     pub enqueued_ms: i64,
     pub partition_key: Option<String>,
+    /// What the sender gave it, as the Functions host writes it.
+    pub properties: Map<String, Value>,
     /// None: the message's body is a sequence or a value that is no text.
     pub body: Option<Bytes>,
 }
@@ -127,6 +131,20 @@ impl HubReader {
             tracing::warn!(%error, partition, "reads the partition again from where it was");
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// The partitions that a hub has.
+    pub async fn partitions(&self, hub: &str, group: &str, limits: ReadLimits) -> Result<Vec<u32>, HubError> {
+        let place = || format!("{hub}/{group}");
+        let late = |_| HubError::Late { place: place(), events: 0 };
+        let sdk = |source| HubError::Sdk { place: place(), source: Box::new(source) };
+        let client = timeout(limits.silence, self.connection.consumer(hub, group)).await.map_err(late)?.map_err(sdk)?;
+        let asked = timeout(limits.silence, client.get_eventhub_properties()).await;
+        let _ = timeout(Duration::from_secs(2), client.close()).await;
+        let ids = asked.map_err(late)?.map_err(sdk)?.partition_ids;
+        // Event Hubs numbers them.
+        let numbers: Option<Vec<u32>> = ids.iter().map(|id| id.parse().ok()).collect();
+        numbers.ok_or_else(|| HubError::Unplaced { place: place() })
     }
 
     async fn attempt(&self, hub: &str, group: &str, partition: u32, reading: &mut Reading) -> Result<(), HubError> {
@@ -247,7 +265,9 @@ impl Reading {
             return Ok(true);
         }
         let body = body_of(event);
-        let size = body.as_ref().map_or(0, Bytes::len);
+        let given = event.raw_amqp_message().application_properties.as_ref();
+        let properties = given.map(|given| properties::properties(&given.0)).unwrap_or_default();
+        let size = body.as_ref().map_or(0, Bytes::len) + properties::weight(&properties);
         let full = self.found.events.len() >= self.limits.events || self.bytes + size > self.limits.bytes;
         if full && !self.found.events.is_empty() {
             self.found.next = Some(sequence);
@@ -260,6 +280,7 @@ impl Reading {
             offset: event.offset().clone().unwrap_or_default(),
             enqueued_ms,
             partition_key: event.partition_key().clone(),
+            properties,
             body,
         });
         Ok(sequence >= last)

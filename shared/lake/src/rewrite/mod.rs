@@ -18,6 +18,7 @@ pub use compact::CompactReport;
 pub use delete::{Deleted, Deletion};
 pub use plan::{CompactOptions, CompactPlan};
 pub use replace::Replacement;
+pub(crate) use replace::{may_hold, of_events};
 pub use upsert::{Upsert, Upserted};
 
 use std::collections::HashSet;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use polars::prelude::*;
 use serde_json::{Value, json};
-use weir_contract::{SOURCE, SOURCE_POSITION};
+use weir_contract::{SOURCE, SOURCE_POSITION, positions_of};
 
 use super::{Found, Progress, Rewrite};
 use crate::commit::{Books, Member, Outcome, Producer, Proposal, Verdict};
@@ -22,7 +22,8 @@ use crate::table::Table;
 pub struct Replacement {
     /// The rows with this `_source` go.
     pub source: String,
-    /// Only those with a `_source_position` in here; all without it.
+    /// Only those of events with these sequence numbers ([`positions_of`]), which for other sources are positions; all
+    /// without it.
     pub positions: Option<RangeInclusive<i64>>,
     /// Identifies the request: the same request commits once.
     pub producer: Producer,
@@ -59,9 +60,7 @@ impl Rewrite for OfSource {
     fn select(&mut self, frame: &DataFrame) -> PolarsResult<Found> {
         let theirs = frame.column(SOURCE)?.str()?.equal(self.source.as_str());
         let Some(positions) = &self.positions else { return Ok(Found::of(theirs)) };
-        let position = frame.column(SOURCE_POSITION)?.i64()?;
-        let within = &position.gt_eq(*positions.start()) & &position.lt_eq(*positions.end());
-        Ok(Found::of(&theirs & &within))
+        Ok(Found::of(&theirs & &of_events(frame.column(SOURCE_POSITION)?.i64()?, positions)))
     }
 
     async fn proposal(&self, _: &Arc<Table>, _: &Progress) -> Result<(Proposal, Vec<StagedFile>), LakeError> {
@@ -85,7 +84,15 @@ impl Rewrite for OfSource {
     }
 }
 
-fn may_hold(
+/// Whether a file may have rows of a source at these positions.
+/// Which positions are records of events with these sequence numbers.
+pub(crate) fn of_events(position: &Int64Chunked, sequences: &RangeInclusive<i64>) -> BooleanChunked {
+    let [one, several] =
+        positions_of(sequences).map(|part| &position.gt_eq(*part.start()) & &position.lt_eq(*part.end()));
+    &one | &several
+}
+
+pub(crate) fn may_hold(
     source: &Keys,
     positions: Option<&RangeInclusive<i64>>,
     partition: &BTreeMap<String, Option<String>>,
@@ -97,8 +104,10 @@ fn may_hold(
     let Some(positions) = positions else { return true };
     let stats = stats.and_then(|stats| serde_json::from_str::<Value>(stats).ok());
     let bound = |kind: &str| stats.as_ref()?.get(kind)?.get(SOURCE_POSITION)?.as_i64();
-    bound("minValues").is_none_or(|min| min <= *positions.end())
-        && bound("maxValues").is_none_or(|max| *positions.start() <= max)
+    let (min, max) = (bound("minValues"), bound("maxValues"));
+    positions_of(positions).iter().any(|part| {
+        !part.is_empty() && min.is_none_or(|min| min <= *part.end()) && max.is_none_or(|max| *part.start() <= max)
+    })
 }
 
 impl Table {

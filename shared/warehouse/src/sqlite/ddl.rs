@@ -75,9 +75,11 @@ pub(crate) fn insert(table: &str, columns: &[TableColumn]) -> Result<String, Err
     Ok(format!("INSERT INTO {} ({names}) VALUES ({places})", quoted("table", table)?))
 }
 
-/// Rows of one source (?1), all of them or those at positions ?2 to ?3.
+/// Rows of one source (?1), all of them or those at positions ?2 to ?3 and ?4 to ?5.
 pub(crate) fn delete_source(table: &str, by_position: bool) -> Result<String, Error> {
-    let bounds = if by_position { format!(r#" AND "{SOURCE_POSITION}" BETWEEN ?2 AND ?3"#) } else { String::new() };
+    let position = format!(r#""{SOURCE_POSITION}""#);
+    let bounds = format!(" AND ({position} BETWEEN ?2 AND ?3 OR {position} BETWEEN ?4 AND ?5)");
+    let bounds = if by_position { &*bounds } else { "" };
     Ok(format!(r#"DELETE FROM {} WHERE "{SOURCE}" = ?1{bounds}"#, quoted("table", table)?))
 }
 

@@ -3,7 +3,7 @@
 use polars::prelude::DataFrame;
 use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, params};
 use tokio::sync::mpsc;
-use weir_contract::{SOURCE, SOURCE_POSITION, TableColumn};
+use weir_contract::{SOURCE, SOURCE_POSITION, TableColumn, positions_of};
 
 use super::bind::{Cells, cells};
 use super::{at, ddl, object_kind, read_watermark};
@@ -162,7 +162,11 @@ impl<'a> Load<'a> {
     fn delete(&mut self, source: &str, positions: Option<(i64, i64)>) -> Result<u64, Error> {
         let sql = ddl::delete_source(self.into, positions.is_some())?;
         let deleted = match positions {
-            Some((first, last)) => self.transaction.execute(&sql, params![source, first, last]),
+            Some((first, last)) => {
+                let [one, several] = positions_of(&(first..=last));
+                let bounds = params![source, one.start(), one.end(), several.start(), several.end()];
+                self.transaction.execute(&sql, bounds)
+            }
             None => self.transaction.execute(&sql, params![source]),
         };
         deleted.map(|rows| rows as u64).map_err(at("deleting a replaced source"))

@@ -1,0 +1,337 @@
+//! Events of one partition, read from the hub again and put in place of what they gave, in both tables.
+//!
+//! It stays at or below what ingestion has committed, so the two never meet. Rows go only where their events are there
+//! again: what has expired in the hub keeps its rows. Replays of one partition go one after the other: each commit is
+//! made on condition that no other replay has come in since both tables were looked at.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use weir_contract::Source;
+use weir_lake::{Books, Outcome as Committed, Producer, Replacement, Staged, Table, TableWriter};
+use weir_transform::{Lineage, QualityReport};
+
+use super::window::{Selection, Window};
+use super::{EVENT_VERSION, dedupe, of_hub};
+use crate::app::{App, Dataset, Runtime};
+use crate::error::AppError;
+use crate::hubs::Hubs;
+use crate::pipeline::bodies::{Bodies, HubPlace};
+use crate::pipeline::events::GapReport;
+use crate::pipeline::{Done, Outcome, Receipt};
+use crate::tasks::Task;
+
+const ATTEMPTS: u32 = 5;
+/// Events of one commit; the rest is handed on.
+const MOST_EVENTS: u64 = 500_000;
+/// What the writers of two tables take, beside what is read.
+const FOOTPRINT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// One task a partition: of the one that is asked for, or of all that the hub has.
+pub(crate) async fn tasks(
+    app: &App,
+    dataset: &str,
+    partition: Option<u32>,
+    window: Window,
+    request: &str,
+) -> Result<Vec<Task>, AppError> {
+    let runtime = app.runtime().await?;
+    let contract = &runtime.dataset(dataset)?.contract;
+    let Source::Events { hub, .. } = &contract.source else {
+        return Err(AppError::WrongSource { name: contract.name.clone(), takes: "blobs", given: "events" });
+    };
+    if window.from.is_some_and(|from| from < 0) || window.from > window.to.or(Some(i64::MAX)) {
+        return Err(AppError::Task { message: "`from` has to be 0 or more and not above `to`".to_owned() });
+    }
+    if window.since_ms.is_some() && window.until_ms.is_some_and(|until| Some(until) <= window.since_ms) {
+        return Err(AppError::Task { message: "`since` has to be before `until`".to_owned() });
+    }
+    let partitions = runtime.hubs.as_ref().ok_or(AppError::NoHub)?.partitions(hub).await?;
+    let wanted = |id: &u32| partition.is_none_or(|partition| partition == *id);
+    let tasks: Vec<Task> = partitions
+        .into_iter()
+        .filter(wanted)
+        .map(|partition| Task::Replay { dataset: dataset.to_owned(), partition, window, request: request.to_owned() })
+        .collect();
+    if tasks.is_empty() {
+        return Err(AppError::Task { message: "the hub has no such partition".to_owned() });
+    }
+    Ok(tasks)
+}
+
+/// Replays some of a partition and hands on the rest. The same request is carried out once.
+pub(crate) async fn replay(
+    app: &App,
+    dataset: &str,
+    partition: u32,
+    window: Window,
+    request: &str,
+) -> Result<Done, AppError> {
+    let runtime = app.runtime().await?;
+    let dataset = runtime.dataset(dataset)?;
+    let name = &dataset.contract.name;
+    let Source::Events { hub, .. } = &dataset.contract.source else {
+        return Err(AppError::WrongSource { name: name.clone(), takes: "blobs", given: "events" });
+    };
+    let hubs = runtime.hubs.as_ref().ok_or(AppError::NoHub)?;
+    let until = Instant::now() + crate::app::deadline(&app.settings) / 2;
+    let _permit = runtime.budget.take(FOOTPRINT_BYTES).await;
+    for _ in 0..ATTEMPTS {
+        let Some(claim) = Claim::take(runtime, dataset, hubs, partition, request).await? else {
+            return Done::of(Receipt::nothing(name, Outcome::Nothing));
+        };
+        let Some(window) = claim.left(window) else {
+            return Done::of(Receipt::nothing(name, Outcome::AlreadyCommitted));
+        };
+        let round = Round::read(&claim, hubs, (hub, partition), window, until).await?;
+        let rest = round.rest;
+        let Some(receipt) = claim.publish(round).await? else {
+            tracing::info!(source = claim.source, "another replay of this partition got in between");
+            continue;
+        };
+        let rest = rest.map(|rest| Task::Replay {
+            dataset: name.clone(),
+            partition,
+            window: Window { from: Some(rest), ..window },
+            request: request.to_owned(),
+        });
+        return Ok(Done::of(receipt)?.with(rest.into_iter().collect()));
+    }
+    Err(AppError::Moved { producer: format!("replay of partition {partition} of {hub}"), attempts: ATTEMPTS })
+}
+
+/// Where both tables stand, before the hub is read.
+struct Claim<'a> {
+    runtime: &'a Runtime,
+    dataset: &'a Arc<Dataset>,
+    source: String,
+    /// The last event that ingestion has committed.
+    committed: i64,
+    table: Arc<Table>,
+    table_at: Option<i64>,
+    quarantine: Option<Arc<Table>>,
+    quarantine_at: Option<i64>,
+    request: String,
+}
+
+impl<'a> Claim<'a> {
+    /// `None`: nothing of the partition was ever committed.
+    async fn take(
+        runtime: &'a Runtime,
+        dataset: &'a Arc<Dataset>,
+        hubs: &Hubs,
+        partition: u32,
+        request: &str,
+    ) -> Result<Option<Self>, AppError> {
+        let table = runtime.lake.table(&dataset.table).await?;
+        table.refresh().await?;
+        let Some((source, committed)) = source_of(dataset, &table, hubs, partition)? else { return Ok(None) };
+        let quarantine = runtime.lake.existing(&dataset.quarantine).await?;
+        if let Some(quarantine) = &quarantine {
+            quarantine.refresh().await?;
+        }
+        let id = producer_id(&source);
+        Ok(Some(Self {
+            table_at: table.committed(&id),
+            quarantine_at: quarantine.as_ref().and_then(|quarantine| quarantine.committed(&id)),
+            request: format!("replay:{request}:{source}"),
+            runtime,
+            dataset,
+            source,
+            committed,
+            table,
+            quarantine,
+        }))
+    }
+
+    /// What of a window is to be read, for this request.
+    fn left(&self, window: Window) -> Option<Window> {
+        let done = self.table.committed(&self.request);
+        let from = window.from.max(done.map(|done| done.saturating_add(1)));
+        let to = window.to.unwrap_or(i64::MAX).min(self.committed);
+        (from.unwrap_or(0) <= to).then_some(Window { from, to: Some(to), ..window })
+    }
+
+    /// `None` when another replay came in between. Quarantine first, the table last, as ingestion does.
+    async fn publish(&self, round: Round) -> Result<Option<Receipt>, AppError> {
+        let Round { clean, refused, events, records, duplicates, report, cover, expired, .. } = round;
+        let name = &self.dataset.contract.name;
+        let gap = (expired > 0).then_some(GapReport { missing: expired, healed: 0, lost: expired });
+        let Some(cover) = cover else {
+            self.table.discard(clean).await;
+            return Ok(Some(Receipt { gap, ..Receipt::nothing(name, Outcome::Nothing) }));
+        };
+        let (committed, quarantined) = (clean.rows(), refused.rows());
+        if !self.publish_refused(refused, cover.clone()).await? {
+            self.table.discard(clean).await;
+            return Ok(None);
+        }
+        let books = Books {
+            records_in: records,
+            committed,
+            quarantined,
+            already_committed: records - committed - quarantined,
+            replaced: 0,
+        };
+        let request = Producer { id: self.request.clone(), version: *cover.end(), expires: true };
+        let replacement = self.replacement(clean, cover, books, self.table_at);
+        let outcome = self.table.replace_source_after(replacement, self.table_at, vec![request]).await?;
+        let Committed::Committed { version } = outcome else { return Ok(None) };
+        tracing::info!(source = self.source, events, "replayed");
+        let receipt = Receipt::nothing(name, Outcome::Committed);
+        Ok(Some(Receipt { books, version: Some(version), rules: report.rules, duplicates, gap, ..receipt }))
+    }
+
+    async fn publish_refused(&self, refused: Staged, cover: RangeInclusive<i64>) -> Result<bool, AppError> {
+        let quarantine = match &self.quarantine {
+            Some(quarantine) => Arc::clone(quarantine),
+            None if refused.rows() == 0 => return Ok(true),
+            None => self.runtime.lake.table(&self.dataset.quarantine).await?,
+        };
+        self.table.refresh().await?;
+        if self.table.committed(&producer_id(&self.source)) != self.table_at {
+            quarantine.discard(refused).await;
+            return Ok(false);
+        }
+        let rows = refused.rows();
+        let books = Books { records_in: rows, committed: rows, ..Books::default() };
+        let replacement = self.replacement(refused, cover, books, self.quarantine_at);
+        let outcome = quarantine.replace_source_after(replacement, self.quarantine_at, Vec::new()).await?;
+        Ok(matches!(outcome, Committed::Committed { .. }))
+    }
+
+    fn replacement(&self, rows: Staged, cover: RangeInclusive<i64>, books: Books, at: Option<i64>) -> Replacement {
+        let producer = Producer {
+            id: producer_id(&self.source),
+            version: at.map_or(1, |at| at.saturating_add(1)),
+            expires: false,
+        };
+        Replacement { source: self.source.clone(), positions: Some(cover), producer, rows, books }
+    }
+}
+
+/// One id for all replays of a partition: each moves it on by one.
+pub(super) fn producer_id(source: &str) -> String {
+    format!("replay:{source}")
+}
+
+/// `_source` of the partition's rows, and how far it is committed. It is among the table's ids, because a local service
+/// does not say what its namespace is called.
+fn source_of(dataset: &Dataset, table: &Table, hubs: &Hubs, partition: u32) -> Result<Option<(String, i64)>, AppError> {
+    let Source::Events { hub, consumer_group, .. } = &dataset.contract.source else { return Ok(None) };
+    let end = format!("/{hub}/{consumer_group}/{partition}");
+    let own = hubs.namespace().map(|namespace| format!("eventhub:{namespace}{end}"));
+    let is_it = |id: &str| match &own {
+        Some(own) => id == own,
+        None => id.starts_with("eventhub:") && id.ends_with(&end),
+    };
+    let mut found = table.producers(is_it);
+    match (found.pop(), found.pop()) {
+        (found, None) => Ok(found),
+        _ => Err(AppError::SeveralNamespaces { hub: hub.clone() }),
+    }
+}
+
+/// What one commit will hold.
+struct Round {
+    clean: Staged,
+    refused: Staged,
+    events: u64,
+    records: u64,
+    duplicates: u64,
+    report: QualityReport,
+    /// Positions whose rows are replaced: all of these events were read.
+    cover: Option<RangeInclusive<i64>>,
+    /// Where the next one begins.
+    rest: Option<i64>,
+    expired: u64,
+}
+
+impl Round {
+    async fn read(
+        claim: &Claim<'_>,
+        hubs: &Hubs,
+        (hub, partition): (&str, u32),
+        window: Window,
+        until: Instant,
+    ) -> Result<Self, AppError> {
+        let lineage = Lineage {
+            source: claim.source.clone(),
+            source_version: EVENT_VERSION.to_owned(),
+            ingested_at_us: chrono::Utc::now().timestamp_micros(),
+        };
+        let mut writer = Writers { claim, clean: claim.table.write(), refused: None };
+        let mut selection = Selection::new(window);
+        let (mut events, mut records, mut duplicates, mut expired) = (0, 0, 0, 0);
+        let mut report = QualityReport::default();
+        while let Some(range) = selection.range() {
+            let (read, _turn) = hubs.read(hub, partition, range).await?;
+            // Without a first number nobody asked for what is older than the hub.
+            if window.from.is_some() {
+                expired += read.expired.iter().map(|run| run.end() - run.start() + 1).sum::<u64>();
+            }
+            let taken = selection.take(read.events, read.next);
+            events += taken.len() as u64;
+            let placed: Vec<_> = taken.into_iter().map(|event| (event.sequence as i64, of_hub(event))).collect();
+            let place = HubPlace { hub: hub.to_owned(), partition: partition.to_string() };
+            let rule = claim.dataset.contract.dedupe.as_ref().zip(selection.cover());
+            let mut fresh = dedupe::Fresh::default();
+            let mut bodies = Bodies::new(Arc::clone(claim.dataset), place, placed, lineage.clone());
+            while let Some(mut output) = bodies.next().await? {
+                if let Some((rule, cover)) = &rule {
+                    let (table, source, at) = (&claim.table, &claim.source, lineage.ingested_at_us);
+                    let cover = cover.clone();
+                    dedupe::take_out_of_replay(rule, table, source, cover, at, &mut fresh, &mut output).await?;
+                }
+                records += output.records;
+                report.merge(output.report);
+                writer.clean.write(output.clean).await?;
+                writer.refuse(output.quarantined).await?;
+            }
+            (duplicates, records) = (duplicates + fresh.duplicates, records + fresh.duplicates);
+            // What was sent twice is looked for in what was committed before.
+            if events >= MOST_EVENTS || Instant::now() >= until || claim.dataset.contract.dedupe.is_some() {
+                break;
+            }
+        }
+        let refused = match writer.refused {
+            Some(refused) => refused.finish().await?,
+            None => claim.table.listed([])?,
+        };
+        let (cover, rest) = (selection.cover(), selection.rest());
+        Ok(Self {
+            clean: writer.clean.finish().await?,
+            refused,
+            events,
+            records,
+            duplicates,
+            report,
+            cover,
+            rest,
+            expired,
+        })
+    }
+}
+
+struct Writers<'a> {
+    claim: &'a Claim<'a>,
+    clean: TableWriter,
+    refused: Option<TableWriter>,
+}
+
+impl Writers<'_> {
+    async fn refuse(&mut self, frame: polars::prelude::DataFrame) -> Result<(), AppError> {
+        if frame.height() == 0 {
+            return Ok(());
+        }
+        let Claim { runtime, dataset, .. } = self.claim;
+        if self.refused.is_none() {
+            self.refused = Some(runtime.lake.table(&dataset.quarantine).await?.write());
+        }
+        if let Some(writer) = &mut self.refused {
+            writer.write(frame).await?;
+        }
+        Ok(())
+    }
+}
