@@ -108,15 +108,16 @@ impl<'a> Job<'a> {
         };
         let etag = opened.blob.etag().to_owned();
         let (pieces, key) = self.pieces(&opened.claim.table, &etag);
-        let written = pieces.written(now_ms()).await?;
+        let mut written = pieces.written(now_ms()).await?;
+        if key == part.key && !written.expired && !written.numbers.contains(&part.part) {
+            self.write_part(&opened, &pieces, part).await?;
+            // Others have gone on meanwhile.
+            written = pieces.written(now_ms()).await?;
+        }
         if key != part.key || written.expired {
             // The contract has changed since, or the others' work is too old: cut and hand out anew.
             return Ok(Some(self.done(Outcome::HandedOut)?.with(vec![self.again(&etag)])));
         }
-        if !written.numbers.contains(&part.part) {
-            self.write_part(&opened, &pieces, part).await?;
-        }
-        let written = pieces.written(now_ms()).await?;
         if (0..part.parts).any(|number| !written.numbers.contains(&number)) {
             return self.done(Outcome::PartWritten).map(Some);
         }

@@ -83,20 +83,7 @@ pub(crate) async fn ingest(app: &App, dataset: &str, at: &BlobRef, cause: Cause<
     let runtime = app.runtime().await?;
     let dataset = runtime.dataset(dataset)?;
     let job = Job::new(app, runtime, dataset, at, cause);
-    for _ in 0..ATTEMPTS {
-        let opened = match job.look().await? {
-            Ok(opened) => opened,
-            Err(outcome) => return job.done(outcome),
-        };
-        match job.ingest_opened(&opened).await {
-            Ok(Some(done)) => return Ok(done),
-            Ok(None) => tracing::info!(source = opened.claim.source, "another delivery of this blob got in between"),
-            // Looked at anew: the answer is the same as if it had come first.
-            Err(AppError::Intake(error)) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Gone) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(AppError::Moved { producer: format!("blob:{}/{}", at.container, at.path), attempts: ATTEMPTS })
+    job.until_settled(|| job.ingest()).await
 }
 
 /// One part of a large blob; whoever finishes the last one commits them all.
@@ -110,15 +97,7 @@ pub(crate) async fn ingest_part(
     let runtime = app.runtime().await?;
     let dataset = runtime.dataset(dataset)?;
     let job = Job::new(app, runtime, dataset, at, cause);
-    for _ in 0..ATTEMPTS {
-        match job.part(part).await {
-            Ok(Some(done)) => return Ok(done),
-            Ok(None) => {}
-            Err(AppError::Intake(error)) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Gone) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(AppError::Moved { producer: format!("blob:{}/{}", at.container, at.path), attempts: ATTEMPTS })
+    job.until_settled(|| job.part(part)).await
 }
 
 /// Takes out the rows of a blob that was deleted, if its contract says so and it has not come back.
@@ -130,23 +109,7 @@ pub(crate) async fn remove(app: &App, dataset: &str, at: &BlobRef) -> Result<Don
     if !dataset.contract.follows_deletions() {
         return job.done(Outcome::Kept);
     }
-    for _ in 0..ATTEMPTS {
-        let claim = Claim::take(&job, source_of(dataset, &at, stamp::REMOVED)).await?;
-        if !claim.has_rows() {
-            return job.done(Outcome::Gone);
-        }
-        match job.open().await {
-            Ok(_) => return job.done(Outcome::Kept),
-            Err(AppError::Intake(error)) if error.kind() == ErrorKind::Gone => {}
-            Err(error) => return Err(error),
-        }
-        let nothing =
-            Collector::new(runtime, dataset).await?.finish().await?.into_delivery(job.lineage(stamp::REMOVED)).await?;
-        if let Some(receipt) = claim.publish(stamp::REMOVED, nothing).await? {
-            return Done::of(Receipt { outcome: Outcome::Removed, ..receipt });
-        }
-    }
-    Err(AppError::Moved { producer: format!("blob:{}/{}", at.container, at.path), attempts: ATTEMPTS })
+    job.until_settled(|| job.remove()).await
 }
 
 /// Whether a table holds this version of a blob, as this process knows it.
@@ -159,6 +122,47 @@ impl<'a> Job<'a> {
         let Cause { request, message } = cause;
         let enough: Duration = crate::app::deadline(&app.settings) / 2;
         Self { runtime, dataset, at, request, message, hand_on_at: Instant::now() + enough }
+    }
+
+    /// Looks anew for each attempt: the answer is the same as if whoever got in between had come first. `None`, and a blob
+    /// that changed while it was read, say that somebody did.
+    async fn until_settled<F>(&self, attempt: impl Fn() -> F) -> Result<Done, AppError>
+    where
+        F: Future<Output = Result<Option<Done>, AppError>>,
+    {
+        for _ in 0..ATTEMPTS {
+            match attempt().await {
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) => tracing::info!(path = self.at.path, "another delivery of this blob got in between"),
+                Err(AppError::Intake(error)) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Gone) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let BlobRef { container, path, .. } = self.at;
+        Err(AppError::Moved { producer: format!("blob:{container}/{path}"), attempts: ATTEMPTS })
+    }
+
+    async fn ingest(&self) -> Result<Option<Done>, AppError> {
+        match self.look().await? {
+            Ok(opened) => self.ingest_opened(&opened).await,
+            Err(outcome) => self.done(outcome).map(Some),
+        }
+    }
+
+    async fn remove(&self) -> Result<Option<Done>, AppError> {
+        let claim = Claim::take(self, source_of(self.dataset, self.at, stamp::REMOVED)).await?;
+        if !claim.has_rows() {
+            return self.done(Outcome::Gone).map(Some);
+        }
+        match self.open().await {
+            Ok(_) => return self.done(Outcome::Kept).map(Some),
+            Err(AppError::Intake(error)) if error.kind() == ErrorKind::Gone => {}
+            Err(error) => return Err(error),
+        }
+        let nothing = Collector::new(self.runtime, self.dataset).await?.finish().await?;
+        let nothing = nothing.into_delivery(self.lineage(stamp::REMOVED)).await?;
+        let removed = claim.publish(stamp::REMOVED, nothing).await?;
+        removed.map(|receipt| Done::of(Receipt { outcome: Outcome::Removed, ..receipt })).transpose()
     }
 
     /// Where the tables stand, and then the blob: in this order, which is what [`publish`] rests on. An outcome when there

@@ -5,12 +5,33 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::command_line::weir;
-use super::handler::Handler;
+use super::handler::{Answer, Handler, queue_envelope};
+use super::large;
 use super::operations::{dataset, settle, start, status};
 use super::site::{ORDERS, Site};
 
 fn order(id: u32) -> String {
     format!("id,amount,note\n{id},1.00,a\n")
+}
+
+/// Parks a message as one whose last attempt did not end: it is not tried first.
+async fn park(handler: &Handler, function: &str, message: &[u8]) -> String {
+    let envelope = queue_envelope(message).replace("\"DequeueCount\":\"1\"", "\"DequeueCount\":\"2\"");
+    let answer = handler.post(function, envelope).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.text
+}
+
+/// Ids of what is parked.
+async fn parked(handler: &Handler) -> Vec<String> {
+    let status = handler.status().await;
+    let parked = status["parked"].as_array().unwrap();
+    parked.iter().map(|parked| parked["id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn retry(handler: &Handler, id: &str) -> Answer {
+    let task = json!({ "task": "retry", "parked": id }).to_string();
+    handler.queue("run_task", task.as_bytes()).await
 }
 
 fn json_of(site: &Site, arguments: &[&str]) -> Value {
@@ -21,8 +42,12 @@ fn json_of(site: &Site, arguments: &[&str]) -> Value {
 
 /// Makes a blob older than the time in which its event may be on its way.
 fn age(site: &Site, path: &str) {
+    age_by(site, path, Duration::from_secs(3_600));
+}
+
+fn age_by(site: &Site, path: &str, age: Duration) {
     let file = std::fs::File::options().write(true).open(site.path("landing/landing").join(path)).unwrap();
-    file.set_modified(SystemTime::now() - Duration::from_secs(3_600)).unwrap();
+    file.set_modified(SystemTime::now() - age).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,4 +176,69 @@ async fn the_sweep_leaves_parked_blobs_alone() {
     let sweep = json!({ "task": "sweep", "dataset": "orders", "asked": true }).to_string();
     let report = handler.queue("run_task", sweep.as_bytes()).await.receipt();
     assert_eq!((&report["missing"], &report["parked"]), (&json!(0), &json!(1)), "{report}");
+}
+
+/// However often the host gives a message up, it is parked once; after it has succeeded it can be parked again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_parked_once_and_again_after_its_release() {
+    let site = Site::new();
+    let handler = Handler::start(&site).await;
+    let event = site.put("orders/a.csv", order(1)).await;
+    for outcome in ["committed", "alreadyCommitted"] {
+        for _ in 0..3 {
+            park(&handler, "park_blob_events", &event).await;
+        }
+        let ids = parked(&handler).await;
+        assert_eq!(ids.len(), 1, "{ids:?}");
+        assert_eq!(retry(&handler, &ids[0]).await.receipt()["outcome"], outcome);
+        assert_eq!(parked(&handler).await, Vec::<String>::new());
+        let again = retry(&handler, &ids[0]).await;
+        assert!(again.text.contains("not parked (any more)"), "{}", again.text);
+    }
+    // The same text in another queue is another message.
+    park(&handler, "park_blob_events", b"nonsense").await;
+    park(&handler, "park_tasks", b"nonsense").await;
+    assert_eq!(parked(&handler).await.len(), 2);
+    assert_eq!(site.each_place_once("orders").await, 1);
+}
+
+/// A message that hands its work on has not succeeded before what it handed on is in the queue.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_message_stays_until_what_it_hands_on_is_in_the_queue() {
+    let site = Site::new();
+    site.contract("orders", &large::contract(large::CUT));
+    let handler = Handler::start(&site).await;
+    let event = site.put("orders/big.csv", large::content()).await;
+    park(&handler, "park_blob_events", &event).await;
+    let ids = parked(&handler).await;
+    // Its answer may be lost, and the tasks with it.
+    for _ in 0..2 {
+        let tasks = large::tasks(&retry(&handler, &ids[0]).await);
+        assert!(tasks.len() > 2, "{tasks:?}");
+        assert_eq!(parked(&handler).await, ids, "it is parked no longer, and nobody has its parts");
+    }
+    for task in large::tasks(&retry(&handler, &ids[0]).await) {
+        assert_eq!(handler.queue("run_task", task.to_string().as_bytes()).await.status, 200);
+    }
+    assert_eq!(parked(&handler).await, Vec::<String>::new());
+    large::check(&site, &handler).await;
+}
+
+/// Ids that have expired say nothing: blobs that are so old are not taken for missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sweep_leaves_blobs_alone_whose_ids_may_have_expired() {
+    let site = Site::new();
+    let contract = ORDERS.replace("path = [", "on_overwrite = \"append\"\npath = [")
+        + "[table.properties]\ndelta.setTransactionRetentionDuration = \"interval 30 days\"\n";
+    site.contract("orders", &contract);
+    let handler = Handler::start(&site).await;
+    for path in ["orders/old.csv", "orders/new.csv"] {
+        site.put(path, order(1)).await;
+    }
+    age_by(&site, "orders/old.csv", Duration::from_secs(16 * 24 * 3_600));
+    age_by(&site, "orders/new.csv", Duration::from_secs(14 * 24 * 3_600));
+    let asked = json!({ "task": "sweep", "dataset": "orders", "asked": true }).to_string();
+    let answer = handler.queue("run_task", asked.as_bytes()).await;
+    assert_eq!(answer.receipt()["missing"], 1, "{}", answer.text);
+    assert_eq!(large::tasks(&answer)[0]["path"], "orders/new.csv");
 }

@@ -29,6 +29,7 @@ mod schedules;
 mod sharing;
 mod simulation;
 mod skipping;
+mod staging;
 mod statistics;
 mod storm;
 mod uploads;

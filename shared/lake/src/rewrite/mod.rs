@@ -164,11 +164,17 @@ impl Table {
         member.books.replaced = progress.rows;
         let now_ms = (self.options.now_ms)();
         let mut add: Vec<_> = progress.survivors.iter().cloned().map(|file| (file, false)).collect();
-        add.extend(proposal.add);
+        // A file that is to come in and is there already stays as it is: who was killed between two commits gives the first
+        // one again. To remove and add it in one commit would be to lose it, for readers that apply the removes last.
+        let goes = |file: &FileEntry| proposal.add.iter().all(|(added, _)| added.log_path != file.log_path);
+        let remove =
+            progress.files.iter().filter(|file| goes(file)).map(|file| Remove::of(file, now_ms, true)).collect();
+        let comes = |file: &StagedFile| progress.files.iter().all(|found| found.log_path != file.log_path);
+        add.extend(proposal.add.into_iter().filter(|(file, _)| comes(file)));
         Proposal {
             members: vec![member],
             add,
-            remove: progress.files.iter().map(|file| Remove::of(file, now_ms, true)).collect(),
+            remove,
             relies_on: progress.counted.clone(),
             valid_at: progress.state.as_ref().map(|state| state.version),
             ..proposal

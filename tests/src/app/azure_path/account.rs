@@ -1,6 +1,6 @@
 //! A storage account with everything in it, and the app that uses it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,9 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use polars::prelude::{DataFrame, NamedFrom, ParquetReader, ParquetWriter, SerReader, Series};
 use serde_json::{Value, json};
 
+use super::super::handler::Handler;
 use super::super::site::{Site, blob_created, read_json, write_json};
+use super::gates::Gates;
 use crate::azurite::{self, Azurite, ask, connection_string, create, store};
 
 /// Parquet blobs.
@@ -92,16 +94,60 @@ impl Account {
         settings
     }
 
-    /// As the repository has it, except for how long an empty queue is left alone. Without the functions that read
-    /// poison queues: what is parked is to be seen.
+    /// As the repository has it, except for how long an empty queue is left alone.
     fn app_folder(&self) -> PathBuf {
         let app = self.site.app_folder();
         self.change_host_json(|queues| queues["maxPollingInterval"] = "00:00:00.100".into());
-        for function in ["park_blob_events", "park_tasks"] {
-            // An error says that there is none.
-            let _ = fs::remove_dir_all(app.join(function));
-        }
         app
+    }
+
+    /// Takes out the functions that read poison queues, so that a test sees what the host puts there. What is not base64
+    /// no function can take from there: it lies there for good, and the host with these functions would never be idle.
+    pub(super) fn leave_poison(&self) {
+        for function in ["park_blob_events", "park_tasks"] {
+            fs::remove_dir_all(self.path("app").join(function)).unwrap();
+        }
+    }
+
+    /// A handler alone, on this account; through gates if there are any.
+    pub(super) async fn handler(&self, gates: Option<&Gates>) -> Handler {
+        self.handler_with(gates, &[]).await
+    }
+
+    pub(super) async fn handler_with(&self, gates: Option<&Gates>, extra: &[(&str, &str)]) -> Handler {
+        let mut settings = self.settings();
+        if let Some(gates) = gates {
+            for (_, value) in &mut settings {
+                *value = value.replace(self.blob_url(), &gates.url);
+            }
+        }
+        let settings = settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let settings: Vec<_> = settings.chain(extra.iter().copied()).collect();
+        Handler::start_with(&self.site, &settings).await
+    }
+
+    pub(super) fn blob_url(&self) -> &str {
+        &self.azurite.blob_url
+    }
+
+    pub(super) fn contract(&self, name: &str, text: &str) {
+        self.site.contract(name, text);
+    }
+
+    /// Notes about a table's uncommitted work, by their place in the lake.
+    pub(super) async fn notes(&self, table: &str) -> BTreeMap<String, Bytes> {
+        let folder = ObjectPath::from(format!("tables/{table}/_weir_staging"));
+        let found: Vec<_> = self.lake.list(Some(&folder)).try_collect().await.unwrap();
+        let mut notes = BTreeMap::new();
+        for note in found {
+            let content = self.lake.get(&note.location).await.unwrap().bytes().await.unwrap();
+            notes.insert(note.location.to_string(), content);
+        }
+        notes
+    }
+
+    pub(super) async fn put_note(&self, path: &str, content: Bytes) {
+        self.lake.put(&ObjectPath::from(path), content.into()).await.unwrap();
     }
 
     /// Changes `extensions.queues`.
@@ -188,7 +234,7 @@ impl Account {
 
     /// `table|source|version|position|value` of each row, without any code of Weir: delta-rs tells the files, Polars
     /// reads them.
-    async fn rows(&self, table: &str, column: Option<&str>) -> Vec<String> {
+    pub(super) async fn rows(&self, table: &str, column: Option<&str>) -> Vec<String> {
         let mut rows = Vec::new();
         for path in self.paths(table).await {
             let path = ObjectPath::parse(format!("tables/{table}/{path}")).unwrap();

@@ -8,11 +8,14 @@ use rand::{Rng, SeedableRng};
 
 use super::account::{Account, CloudEvents, EventGrid, Model, blob};
 use super::process::HostProcess;
+use super::races::{big, big_is_whole, gzip, in_parts};
 
 const BLOBS: u32 = 100;
 const KILLS: u32 = 15;
+/// Of a blob that is read in parts, and of one that is read piece by piece.
+const LINES: u32 = 50_000;
 /// From the last kill to the last message.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hosts_and_handlers_killed_at_random_moments_leave_each_record_once() {
@@ -20,10 +23,17 @@ async fn hosts_and_handlers_killed_at_random_moments_leave_each_record_once() {
     println!("seed {seed}; WEIR_TEST_SEED sets another");
     let mut random = StdRng::seed_from_u64(seed);
     let account = Account::new().await;
+    account.contract("big", &in_parts());
     // A message whose takers are killed five times is no poison.
     let mut host = HostProcess::start(&account, |queues| queues["maxDequeueCount"] = 1000.into());
 
     let (mut model, mut uploaded) = (Model::default(), 0);
+    // From the beginning on: 25 MB in parts, and as much that is compressed.
+    let content = big(LINES, 500);
+    for (path, content) in [("big/a.csv.gz", gzip(&content)), ("big/b.csv", content.into_bytes())] {
+        let etag = account.upload(path, content).await;
+        account.send("blob-events", &EventGrid.event(path, &etag)).await;
+    }
     for kill in 1..=KILLS {
         while uploaded < BLOBS * kill / KILLS {
             let blob = blob(uploaded);
@@ -45,13 +55,17 @@ async fn hosts_and_handlers_killed_at_random_moments_leave_each_record_once() {
         }
     }
     let since = Instant::now();
-    while account.count("blob-events").await > 0 {
+    while account.count("blob-events").await + account.count("tasks").await > 0 {
         assert!(since.elapsed() < PATIENCE, "messages are left:\n{}\n{}", host.log(), account.handler_log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     println!("{} records; all delivered {:?} after the last kill", model.len(), since.elapsed());
-    assert_eq!(account.count("blob-events-poison").await, 0);
+    for queue in ["blob-events-poison", "tasks-poison"] {
+        assert_eq!(account.count(queue).await, 0);
+    }
     account.holds(&model).await;
+    big_is_whole(&account, 2, LINES).await;
+    assert!(account.notes("big").await.is_empty(), "notes stay");
     let deliveries = host.deliveries();
     let again = deliveries.iter().filter(|(number, _)| *number > 1).count();
     let already = deliveries.iter().filter(|(_, outcome)| outcome == "alreadyCommitted").count();

@@ -4,7 +4,9 @@
 
 mod account;
 mod crashes;
+mod gates;
 mod process;
+mod races;
 
 use std::time::Duration;
 
@@ -104,7 +106,9 @@ async fn events_that_come_twice_late_or_in_disorder_change_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_handled_is_parked_and_the_rest_goes_on() {
     let account = Account::new().await;
-    let host = start(&account).await;
+    let config = account.host_config(&weir_binary());
+    account.leave_poison();
+    let host = Host::start(config).await.unwrap();
     let mut reports = host.subscribe();
     let mut model = Model::default();
     account.send("blob-events", "not an event").await;
@@ -140,7 +144,7 @@ async fn a_missing_landing_container_is_no_missing_blob() {
     let event = EventGrid.event("orders/a.csv", "0x8DCFFFFFFFFFFFF");
     account.send("blob-events", &event).await;
     host.wait_idle(PATIENCE).await.unwrap();
-    assert_eq!(account.peek("blob-events-poison").await.len(), 1, "it was acknowledged");
+    assert_eq!(status(&host).await["parkedCount"], 1, "it was acknowledged");
     let expected = "container `landing` does not exist where `WEIR_LANDING_URL` points";
     assert!(account.handler_log().contains(expected), "{}", account.handler_log());
     host.shutdown().await;
