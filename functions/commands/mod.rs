@@ -10,6 +10,7 @@ pub(crate) mod parked;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod warehouse;
 
 use std::io::Write;
 use std::process::ExitCode;

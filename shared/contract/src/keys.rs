@@ -42,7 +42,8 @@ pub(crate) const DRIFT: Section =
 pub(crate) const QUALITY: Section = Section { header: "[quality]", keys: &["max_faulty", "min_records"] };
 pub(crate) const TABLE: Section =
     Section { header: "[table]", keys: &["partition_by", "cluster_by", "new_columns", "properties"] };
-pub(crate) const WAREHOUSE: Section = Section { header: "[warehouse]", keys: &["table", "distribution"] };
+pub(crate) const WAREHOUSE: Section =
+    Section { header: "[warehouse]", keys: &["table", "distribution", "index", "long_text", "text_lengths"] };
 
 pub(crate) const SECTIONS: [&Section; 9] =
     [&TOP, &SOURCE, &FORMAT, &COLUMNS, &RULES, &DRIFT, &QUALITY, &TABLE, &WAREHOUSE];
