@@ -17,3 +17,4 @@ mod rules;
 mod serving;
 mod site;
 mod versions;
+mod warehouse;

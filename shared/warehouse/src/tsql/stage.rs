@@ -15,6 +15,9 @@ use crate::{DataFile, Error, FileReader};
 /// Footers that are read at the same time.
 const PARALLEL_FOOTERS: usize = 16;
 
+/// What files of one staging table share: their columns in their order, and their partition values.
+type Likeness = (Vec<String>, BTreeMap<String, Option<String>>);
+
 /// The staging tables of one load, dropped by [`Stage::clear`].
 pub(crate) struct Stage<'a> {
     pub(crate) writer: Writer<'a>,
@@ -30,8 +33,7 @@ impl Stage<'_> {
         // Collected, because the compiler cannot tell that a stream of borrowing futures is `Send`.
         let reads: Vec<_> = files.iter().map(|file| reader.layout(file)).collect();
         let layouts: Vec<_> = futures::stream::iter(reads).buffered(PARALLEL_FOOTERS).collect().await;
-        let mut groups: BTreeMap<(Vec<String>, BTreeMap<String, Option<String>>), (Vec<DataFile>, u64)> =
-            BTreeMap::new();
+        let mut groups: BTreeMap<Likeness, (Vec<DataFile>, u64)> = BTreeMap::new();
         for (file, layout) in files.iter().zip(layouts) {
             let layout = layout.map_err(|error| error.at(&file.path))?;
             if let Some(expected) = file.num_records.filter(|expected| *expected != layout.rows) {

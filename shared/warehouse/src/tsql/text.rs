@@ -79,7 +79,8 @@ impl Target {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let (schema, table) = text.split_once('.').unwrap_or(("dbo", text));
         let target = Self { schema: schema.to_owned(), table: table.to_owned() };
-        (name("schema", schema)?, name("table", table)?);
+        name("schema", schema)?;
+        name("table", table)?;
         if schema.eq_ignore_ascii_case(super::STATE_SCHEMA) {
             return Err(Error::Name { what: "table", bytes: text.len(), why: "the schema `weir` is the loader's own" });
         }
