@@ -10,6 +10,7 @@ use polars::prelude::DataFrame;
 use proptest::prelude::*;
 use serde_json::json;
 use weir_contract::{Distribution, LongText, TableColumn, WarehouseIndex};
+use weir_warehouse::serverless::{View, script};
 use weir_warehouse::tsql::{Connect, Flavor, Pool, Row, Session, quoted_literal, quoted_name};
 use weir_warehouse::{
     DataFile, Error, FileLayout, FileReader, Physical, Plan, ReadError, ReloadReason, Step, TableLoad, Warehouse,
@@ -229,14 +230,29 @@ const CASES: [(&str, Flavor, bool); 4] = [
 async fn every_statement_is_the_one_on_file() {
     for (name, flavor, reload) in CASES {
         let actual = statements(flavor, reload).await.join(";\n\n") + ";\n";
-        let path = repository().join(format!("tests/data/tsql/{name}.sql"));
-        if std::env::var_os("WEIR_TEST_BLESS").is_some() {
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, &actual).unwrap();
-        }
-        let expected = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(actual, expected, "{}: WEIR_TEST_BLESS=1 writes it anew", path.display());
+        on_file(name, &actual);
     }
+}
+
+/// The script of `weir warehouse views`, hostile names and every type included.
+#[test]
+fn the_script_for_serverless_sql_is_the_one_on_file() {
+    let root = "https://account.dfs.core.windows.net/lake/it's";
+    let view = |name: &str| View { name: name.to_owned(), columns: columns() };
+    let actual = script("we]ir's", root, &[view("orders"), view("o'r]d")]).unwrap();
+    on_file("views", &actual);
+    let error = script("weir", root, &[view("a\nb")]).unwrap_err();
+    assert!(error.to_string().contains("control character"), "{error}");
+}
+
+fn on_file(name: &str, actual: &str) {
+    let path = repository().join(format!("tests/data/tsql/{name}.sql"));
+    if std::env::var_os("WEIR_TEST_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, actual).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(actual, expected, "{}: WEIR_TEST_BLESS=1 writes it anew", path.display());
 }
 
 /// What a dedicated pool refuses, in whatever statement.
