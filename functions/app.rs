@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use weir_contract::{Contract, Contracts, Drift, NewColumns, UnknownFields};
 use weir_lake::{AddedColumns, Lake, LakeOptions, TableDefinition};
-use weir_platform::{LakeRoot, Landing, Settings};
+use weir_platform::{DatabaseIdentity, LakeRoot, Landing, Settings};
 use weir_transform::{PseudonymKey, Transform, TransformError};
-use weir_warehouse::Warehouse;
+use weir_warehouse::{AccessTokens, Warehouse};
 
 use crate::error::AppError;
 use crate::hubs::Hubs;
@@ -35,6 +35,8 @@ pub(crate) struct Runtime {
     pub(crate) warehouse: Option<Box<dyn Warehouse>>,
     pub(crate) hubs: Option<Hubs>,
     pub(crate) memories: Memories,
+    /// The lake's root as a warehouse in Azure reads it; `None` for a lake on this machine.
+    pub(crate) files: Option<String>,
     pub(crate) budget: Budget,
     datasets: HashMap<String, Arc<Dataset>>,
 }
@@ -75,10 +77,11 @@ impl Runtime {
     async fn open(settings: &Settings, datasets: &HashMap<String, Arc<Dataset>>) -> Result<Self, AppError> {
         let root = LakeRoot::open(settings)?;
         let warehouse = match &settings.warehouse_url {
-            Some(url) => Some(weir_warehouse::open(url).await?),
+            Some(url) => Some(weir_warehouse::open(url, database_tokens(url, settings)?).await?),
             None => None,
         };
         Ok(Self {
+            files: root.https.clone(),
             lake: Lake::new(root.store, root.path, lake_options(settings)),
             landing: settings.landing_url.is_some().then(|| Landing::open(settings)).transpose()?,
             warehouse,
@@ -101,6 +104,24 @@ impl Runtime {
 
     pub(crate) fn landing(&self) -> Result<&Landing, AppError> {
         self.landing.as_ref().ok_or(AppError::NoLanding)
+    }
+}
+
+/// The app's identity, for a warehouse that asks for one.
+fn database_tokens(url: &str, settings: &Settings) -> Result<Option<Arc<dyn AccessTokens>>, AppError> {
+    if url.starts_with("sqlite:") {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(Tokens(DatabaseIdentity::new(settings)?))))
+}
+
+#[derive(Debug)]
+struct Tokens(DatabaseIdentity);
+
+#[weir_warehouse::async_trait]
+impl AccessTokens for Tokens {
+    async fn token(&self) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.token().await?)
     }
 }
 

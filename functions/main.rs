@@ -48,6 +48,8 @@ enum Command {
     Replay(commands::replay::Arguments),
     /// List the messages that failed for good, and try them again.
     Parked(commands::parked::Arguments),
+    /// Load the warehouse, compare it with the lake, write views for serverless SQL.
+    Warehouse(commands::warehouse::Arguments),
     /// Show the whole thing on one machine: files and events in, faults and a crash on the way, books at the end.
     Demo(commands::demo::Arguments),
     /// Send the lines of a file to an Event Hub, one event each.
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Command::Backfill(arguments) => runtime.block_on(commands::backfill::run(&arguments, settings)),
         Command::Replay(arguments) => runtime.block_on(commands::replay::run(&arguments, settings)),
         Command::Parked(arguments) => runtime.block_on(commands::parked::run(&arguments, settings)),
+        Command::Warehouse(arguments) => runtime.block_on(commands::warehouse::run(&arguments, settings)),
         Command::Demo(arguments) => runtime.block_on(commands::demo::run(arguments)),
         Command::Send(arguments) => runtime.block_on(commands::send::run(arguments, &settings)),
         Command::Package(arguments) => commands::package::run(&arguments),

@@ -11,6 +11,7 @@ pub(crate) mod replay;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod warehouse;
 
 use std::io::Write;
 use std::process::ExitCode;

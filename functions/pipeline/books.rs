@@ -1,13 +1,12 @@
 //! The books of the lake: what came in, where it is, and whether it adds up. All of it comes from the tables' logs.
 
 use serde::Serialize;
-use weir_lake::{Lake, TableStatistics};
-use weir_warehouse::Warehouse;
+use weir_lake::TableStatistics;
 
 use super::blob::{Progress, progress};
-use super::maintain::table_load;
 use super::parked::{self, Parked};
-use crate::app::{App, Dataset};
+use super::warehouse::table_load;
+use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 
 /// The books of one dataset.
@@ -50,23 +49,23 @@ pub(crate) async fn all(app: &App) -> Result<Vec<DatasetBooks>, AppError> {
     let runtime = app.runtime().await?;
     let mut books = Vec::new();
     for dataset in runtime.datasets() {
-        books.push(of(&runtime.lake, runtime.warehouse.as_deref(), dataset).await?);
+        books.push(of(runtime, dataset).await?);
     }
     Ok(books)
 }
 
-async fn of(lake: &Lake, warehouse: Option<&dyn Warehouse>, dataset: &Dataset) -> Result<DatasetBooks, AppError> {
+async fn of(runtime: &Runtime, dataset: &Dataset) -> Result<DatasetBooks, AppError> {
     let mut tables = [TableStatistics::default(), TableStatistics::default()];
     let mut in_progress = Vec::new();
     for (statistics, definition) in tables.iter_mut().zip([&dataset.table, &dataset.quarantine]) {
-        if let Some(table) = lake.existing(definition).await? {
+        if let Some(table) = runtime.lake.existing(definition).await? {
             in_progress.extend(progress(&table).await?);
             *statistics = table.snapshot().await?.statistics();
         }
     }
     let [table, quarantine] = tables;
     let (mut warehouse_rows, mut warehouse_version) = (None, None);
-    if let (Some(warehouse), Some(load)) = (warehouse, table_load(dataset)) {
+    if let (Some(warehouse), Some(load)) = (runtime.warehouse.as_deref(), table_load(runtime, dataset)) {
         warehouse_rows = Some(warehouse.row_count(&load).await?);
         warehouse_version = warehouse.watermark(&load).await?.map(|watermark| watermark.version);
     }

@@ -3,16 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use polars::prelude::DataFrame;
 use serde::Serialize;
-use weir_contract::WarehouseSpec;
-use weir_lake::{CheckpointPolicy, CompactOptions, FileEntry, Lease, LogCleanupOptions, Table, VacuumOptions};
-use weir_warehouse::{
-    DataFile, FileReader, Limits, LoadReport, LogWindow, Plan, RawCommit, ReadError, ReloadReason, TableLoad,
-    Warehouse, plan,
-};
+use tokio::time::Instant;
+use weir_lake::{CheckpointPolicy, CompactOptions, Lease, LogCleanupOptions, Table, VacuumOptions};
 
+use super::warehouse::{self, table_load};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 
@@ -25,8 +20,6 @@ const VACUUM_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// What crashed writers left goes after three days, or after twice the longest invocation. Parts of a large blob are
 /// continued for a day (`blob/pieces.rs`): their files must outlast that by far.
 const ORPHAN_AGE: Duration = Duration::from_secs(3 * 86_400);
-/// Commits read for one plan.
-const COMMITS_PER_PLAN: usize = 10_000;
 
 /// What one run did.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -45,12 +38,16 @@ pub(crate) struct Report {
     pub(crate) rows_loaded: u64,
     pub(crate) rows_unloaded: u64,
     pub(crate) reloads: usize,
+    /// Commits that the warehouse is behind, because its time was up; the next run goes on there.
+    pub(crate) commits_to_load: u64,
 }
 
 pub(crate) async fn maintain(app: &App, dataset: &str) -> Result<Report, AppError> {
     let runtime = app.runtime().await?;
     let dataset = runtime.dataset(dataset)?;
     let mut report = Report { dataset: dataset.contract.name.clone(), ..Report::default() };
+    // What is left of an invocation is its answer's.
+    let stop_at = Instant::now() + crate::app::deadline(&app.settings).mul_f64(0.9);
     // Each step stands alone: a table that cannot be compacted is loaded all the same. The first error is the task's.
     let mut steps = Vec::new();
     for definition in [&dataset.table, &dataset.quarantine] {
@@ -60,15 +57,23 @@ pub(crate) async fn maintain(app: &App, dataset: &str) -> Result<Report, AppErro
             Err(error) => steps.push(Err(error.into())),
         }
     }
-    if let (Some(warehouse), Some(load)) = (runtime.warehouse.as_deref(), table_load(dataset)) {
-        match runtime.lake.existing(&dataset.table).await {
-            Ok(Some(table)) => steps.push(load_warehouse(&table, warehouse, &load, &mut report).await),
-            Ok(None) => {}
-            Err(error) => steps.push(Err(error.into())),
-        }
-    }
+    steps.push(load(runtime, dataset, stop_at, &mut report).await);
     steps.into_iter().collect::<Result<(), _>>()?;
     Ok(report)
+}
+
+/// Brings the warehouse up to the table, as far as time allows.
+async fn load(runtime: &Runtime, dataset: &Dataset, stop_at: Instant, report: &mut Report) -> Result<(), AppError> {
+    let (Some(warehouse), Some(load)) = (runtime.warehouse.as_deref(), table_load(runtime, dataset)) else {
+        return Ok(());
+    };
+    let Some(table) = runtime.lake.existing(&dataset.table).await? else { return Ok(()) };
+    let loaded = warehouse::load(&table, warehouse, &load, Some(stop_at), |_| {}).await?;
+    report.rows_loaded += loaded.rows_inserted;
+    report.rows_unloaded += loaded.rows_deleted;
+    report.reloads += loaded.reloads;
+    report.commits_to_load = loaded.behind;
+    Ok(())
 }
 
 /// One table's upkeep, under its lease: two instances would only do the same work twice.
@@ -144,7 +149,7 @@ async fn clean(
 
 async fn clean_log(runtime: &Runtime, table: &Table, dataset: &Dataset, report: &mut Report) -> Result<(), AppError> {
     // The warehouse reads the log commit by commit: what it has not read stays.
-    let watermark = match (runtime.warehouse.as_deref(), table_load(dataset)) {
+    let watermark = match (runtime.warehouse.as_deref(), table_load(runtime, dataset)) {
         (Some(warehouse), Some(load)) if table.name() == dataset.table.name => warehouse.watermark(&load).await?,
         _ => None,
     };
@@ -152,97 +157,4 @@ async fn clean_log(runtime: &Runtime, table: &Table, dataset: &Dataset, report: 
     let cleaned = table.clean_log(LogCleanupOptions { keep_from }).await?;
     report.log_files_deleted += cleaned.commits + cleaned.checkpoints;
     Ok(())
-}
-
-/// Where a dataset's table goes in the warehouse, if it does.
-pub(crate) fn table_load(dataset: &Dataset) -> Option<TableLoad> {
-    let WarehouseSpec { table, .. } = dataset.contract.warehouse.as_ref()?;
-    Some(TableLoad {
-        source_table: dataset.contract.name.clone(),
-        table: table.clone(),
-        run_id: uuid::Uuid::new_v4().to_string(),
-    })
-}
-
-/// Brings the warehouse up to the newest version of the table. Each plan is one transaction, so a run that is cut off
-/// goes on where it was.
-async fn load_warehouse(
-    table: &Table,
-    warehouse: &dyn Warehouse,
-    load: &TableLoad,
-    report: &mut Report,
-) -> Result<(), AppError> {
-    loop {
-        let latest = table.refresh().await?;
-        let (table_id, schema) = table.identity();
-        let watermark = warehouse.watermark(load).await?;
-        let commits = match &watermark {
-            Some(loaded) if loaded.version < latest => table.commits(loaded.version + 1, COMMITS_PER_PLAN).await?,
-            _ => Vec::new(),
-        };
-        let raw: Vec<_> =
-            commits.iter().map(|commit| RawCommit { version: commit.version, body: &commit.actions }).collect();
-        let window = LogWindow { table_id: &table_id, schema: &schema, latest, commits: &raw };
-        let applied = match plan(watermark.as_ref(), &window, Limits::default())? {
-            Plan::Nothing { .. } => return Ok(()),
-            Plan::Reload { reason, .. } => reload(table, warehouse, load, reason).await?,
-            plan => match warehouse.apply(load, &plan, &LakeReader { table, files: Vec::new() }).await {
-                // Vacuumed while the warehouse was behind: the log still names the file, the store has it no more.
-                Err(weir_warehouse::Error::FileMissing { path }) => {
-                    reload(table, warehouse, load, ReloadReason::FileMissing { path }).await?
-                }
-                applied => applied?,
-            },
-        };
-        report.rows_loaded += applied.rows_inserted;
-        report.rows_unloaded += applied.rows_deleted;
-        report.reloads += usize::from(applied.reloaded);
-    }
-}
-
-async fn reload(
-    table: &Table,
-    warehouse: &dyn Warehouse,
-    load: &TableLoad,
-    reason: ReloadReason,
-) -> Result<LoadReport, AppError> {
-    tracing::info!(table = load.source_table, %reason, "loading the whole table");
-    let snapshot = table.snapshot().await?;
-    let window = LogWindow {
-        table_id: &snapshot.table_id,
-        schema: &snapshot.schema_string,
-        latest: snapshot.version,
-        commits: &[],
-    };
-    let watermark = warehouse.watermark(load).await?;
-    let plan = weir_warehouse::plan::reload(watermark.as_ref(), &window, reason);
-    Ok(warehouse.apply(load, &plan, &LakeReader { table, files: snapshot.files }).await?)
-}
-
-/// The lake, as the warehouse reads it.
-struct LakeReader<'a> {
-    table: &'a Table,
-    /// Of the version that is being reloaded.
-    files: Vec<FileEntry>,
-}
-
-#[async_trait]
-impl FileReader for LakeReader<'_> {
-    async fn read(&self, file: &DataFile) -> Result<DataFrame, ReadError> {
-        let entry = self.table.file(&file.path, file.partition_values.clone()).ok_or(ReadError::NotFound)?;
-        self.table
-            .read(&entry)
-            .await
-            .map_err(|error| if error.is_not_found() { ReadError::NotFound } else { ReadError::Other(Box::new(error)) })
-    }
-
-    async fn snapshot_files(&self, _version: i64) -> Result<Vec<DataFile>, ReadError> {
-        let files = self.files.iter().map(|file| DataFile {
-            path: file.path(),
-            partition_values: file.partition_values.clone(),
-            num_records: file.rows,
-            size_bytes: file.size,
-        });
-        Ok(files.collect())
-    }
 }

@@ -9,6 +9,7 @@ pub(crate) mod maintain;
 pub(crate) mod parked;
 mod sink;
 pub(crate) mod sweep;
+pub(crate) mod warehouse;
 pub(crate) mod work;
 
 use std::collections::BTreeMap;

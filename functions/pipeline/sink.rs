@@ -55,7 +55,8 @@ impl<'a> Sink<'a> {
         // It is made when it is not there: to find out each time that it still is not would cost more requests than it.
         let quarantine = runtime.lake.table(&dataset.quarantine).await?;
         let (ours, theirs) = tokio::join!(table.refresh(), quarantine.refresh());
-        (ours?, theirs?);
+        ours?;
+        theirs?;
         let (after, quarantine_after) = (table.committed(&producer), quarantine.committed(&producer));
         let mut settled = HashSet::new();
         if quarantine_after > after {

@@ -106,7 +106,6 @@ def measure(weir, blobs, root, log_path):
             found = [REQUEST.search(line) for line in log]
         counts = collections.Counter(kind(line[1], line[2]) for line in found if line)
         total = sum(counts.values())
-        if os.environ.get("URLS"): print([f"{l[1]} {l[2]} {l[3]}" for l in found if l][100:160])
         print(f"{run}: {blobs} blobs of {len(content)} bytes, {took:.1f} s, {total} requests, {total / blobs:.3f} a blob")
         for name, count in counts.most_common():
             print(f"  {name:<16}{count:>8}   {count / blobs:.4f} a blob")

@@ -24,11 +24,13 @@ const KEY_BYTES: u64 = 64;
 
 type Key = [u8; 16];
 
+type Shared = Arc<Mutex<Memory>>;
+
 /// What this process remembers of all partitions.
 #[derive(Debug)]
 pub(crate) struct Memories {
     /// By dataset and source.
-    partitions: Mutex<HashMap<(String, String), Arc<Mutex<Memory>>>>,
+    partitions: Mutex<HashMap<(String, String), Shared>>,
     most_keys: usize,
     clock: AtomicU64,
 }

@@ -59,7 +59,8 @@ mod tests {
 
     #[test]
     fn holes_before_and_between() {
-        let cases: [(i64, &[i64], Vec<RangeInclusive<i64>>); 6] = [
+        type Case<'c> = (i64, &'c [i64], Vec<RangeInclusive<i64>>);
+        let cases: [Case<'_>; 6] = [
             (0, &[], vec![]),
             (5, &[5, 6, 7], vec![]),
             (5, &[7], vec![5..=6]),

@@ -19,6 +19,9 @@ const INDEX_BITS: u32 = 20;
 /// Sequence numbers whose records have positions of their own: four trillion.
 const SEQUENCES: i64 = FIRST_OF_SEVERAL >> INDEX_BITS;
 
+/// Empty, and within what SQL and Delta's statistics compare.
+const NOTHING: RangeInclusive<i64> = RangeInclusive::new(FIRST_OF_SEVERAL, FIRST_OF_SEVERAL - 1);
+
 /// The position of the record `index` of an event that holds several; `None` if there is none.
 pub fn position_of(sequence: i64, index: usize) -> Option<i64> {
     let index = i64::try_from(index).ok().filter(|_| index < MAX_EVENT_RECORDS)?;
@@ -36,7 +39,7 @@ pub fn positions_of(sequences: &RangeInclusive<i64>) -> [RangeInclusive<i64>; 2]
     let (from, to) = (first.max(0), last.min(SEQUENCES - 1));
     let several = match (position_of(from, 0), position_of(to, MAX_EVENT_RECORDS - 1)) {
         (Some(from), Some(to)) => from..=to,
-        _ => FIRST_OF_SEVERAL..=FIRST_OF_SEVERAL - 1,
+        _ => NOTHING,
     };
     [first..=last, several]
 }
@@ -75,14 +78,14 @@ impl EventField {
     }
 
     /// The types that always hold it, for those that not every type may.
-    pub(crate) fn types(&self) -> Option<(&'static str, fn(DataType) -> bool)> {
+    pub(crate) fn types(&self) -> Option<(&'static str, &'static [DataType])> {
         use DataType::{Integer, Long, Short, String, Timestamp};
         Some(match self {
-            Self::EnqueuedTime => ("a timestamp or a string", |kind| matches!(kind, Timestamp | String)),
-            Self::SequenceNumber => ("a long or a string", |kind| matches!(kind, Long | String)),
-            Self::Offset => ("a string or a long", |kind| matches!(kind, Long | String)),
-            Self::Partition => ("a string or a whole number", |kind| matches!(kind, Short | Integer | Long | String)),
-            Self::PartitionKey | Self::Hub => ("a string", |kind| kind == String),
+            Self::EnqueuedTime => ("a timestamp or a string", &[Timestamp, String]),
+            Self::SequenceNumber => ("a long or a string", &[Long, String]),
+            Self::Offset => ("a string or a long", &[String, Long]),
+            Self::Partition => ("a string or a whole number", &[String, Short, Integer, Long]),
+            Self::PartitionKey | Self::Hub => ("a string", &[String]),
             Self::Property(_) => return None,
         })
     }

@@ -55,7 +55,8 @@ pub(crate) const QUALITY: Section = Section { header: "[quality]", keys: &["max_
 pub(crate) const DEDUPE: Section = Section { header: "[dedupe]", keys: &["key", "within"] };
 pub(crate) const TABLE: Section =
     Section { header: "[table]", keys: &["partition_by", "cluster_by", "new_columns", "properties"] };
-pub(crate) const WAREHOUSE: Section = Section { header: "[warehouse]", keys: &["table", "distribution"] };
+pub(crate) const WAREHOUSE: Section =
+    Section { header: "[warehouse]", keys: &["table", "distribution", "index", "long_text", "text_lengths"] };
 
 pub(crate) const SECTIONS: [&Section; 10] =
     [&TOP, &SOURCE, &FORMAT, &COLUMNS, &RULES, &DRIFT, &QUALITY, &DEDUPE, &TABLE, &WAREHOUSE];

@@ -332,13 +332,38 @@ pub struct WarehouseSpec {
     /// `schema.table` or `table`.
     pub table: String,
     pub distribution: Distribution,
+    pub index: WarehouseIndex,
+    pub long_text: LongText,
+    /// Length of string columns, where it is not the most that the warehouse has.
+    pub text_lengths: Vec<(String, u32)>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+/// How a distributed warehouse spreads rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Distribution {
+    #[default]
     RoundRobin,
     Replicate,
     Hash(String),
+}
+
+/// How a dedicated pool orders the rows of a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum WarehouseIndex {
+    #[default]
+    Columnstore,
+    Heap,
+    Clustered(String),
+}
+
+/// What happens to a text that is longer than its column in the warehouse.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LongText {
+    /// The load is refused, by column; nothing is lost.
+    #[default]
+    Fail,
+    /// It is cut in the warehouse; the lake has all of it.
+    Truncate,
 }
 
 /// A column of a Delta table that Weir writes.

@@ -236,6 +236,9 @@ delta.checkpointInterval = 20
 [warehouse]
 table = "dbo.orders"
 distribution = "hash(mail)"
+index = "clustered(mail)"
+long_text = "truncate"
+text_lengths = { mail = 200 }
 "#;
     let contract = Contract::parse(text, "c.toml").unwrap_or_else(|errors| panic!("{errors}"));
     let expected_source = Source::Blob {
@@ -259,6 +262,9 @@ distribution = "hash(mail)"
     let warehouse = contract.warehouse.expect("a warehouse");
     assert_eq!(warehouse.table, "dbo.orders");
     assert_eq!(warehouse.distribution, Distribution::Hash("mail".to_owned()));
+    assert_eq!(warehouse.index, WarehouseIndex::Clustered("mail".to_owned()));
+    assert_eq!(warehouse.long_text, LongText::Truncate);
+    assert_eq!(warehouse.text_lengths, [("mail".to_owned(), 200)]);
 }
 
 #[test]

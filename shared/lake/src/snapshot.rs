@@ -23,6 +23,9 @@ use crate::schema::Layout;
 use crate::table::Table;
 use crate::types::polars_type;
 
+/// A larger footer is refused; 64 MiB are a million columns and row groups.
+const MAX_FOOTER: u64 = 64 << 20;
+
 /// The files of a table at one version.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -149,7 +152,7 @@ impl Table {
             {
                 continue;
             }
-            let frame = self.read_columns(file, read.clone()).await?;
+            let frame = self.read_some(file, read.clone()).await?;
             let found =
                 select(&frame, source, &positions, since_us).and_then(|rows| rows.select(columns.iter().copied()));
             let rows = found.map_err(failed)?;
@@ -165,12 +168,49 @@ impl Table {
         self.read_as(file, &self.layout()).await
     }
 
-    /// [`Table::read`] with the columns of one version of the table.
-    pub(crate) async fn read_as(&self, file: &FileEntry, layout: &Layout) -> Result<DataFrame, LakeError> {
-        self.read_columns(file, layout.columns.clone()).await
+    /// The columns that a file has, in its own order, and its rows: from its footer alone.
+    pub async fn footer(&self, file: &FileEntry) -> Result<(Vec<String>, u64), LakeError> {
+        const FIRST_READ: u64 = 256 * 1024;
+        const MAGIC: &[u8] = b"PAR1";
+        let at = &self.at;
+        let failed = |error| at.store_error("read", &file.object, error);
+        let size = match file.size {
+            0 => at.store.head(&file.object).await.map_err(failed)?.size,
+            size => size,
+        };
+        let corrupt = || at.corrupt(&file.object, "is no Parquet file");
+        let read = async |length: u64| {
+            at.store.get_range(&file.object, size.saturating_sub(length)..size).await.map_err(failed)
+        };
+        let mut tail = read(FIRST_READ).await?;
+        let end = tail.last_chunk::<8>().filter(|end| end.ends_with(MAGIC)).ok_or_else(corrupt)?;
+        let footer = u64::from(u32::from_le_bytes([end[0], end[1], end[2], end[3]])) + 8;
+        if footer > size || footer > MAX_FOOTER {
+            return Err(corrupt());
+        }
+        if footer > tail.len() as u64 {
+            tail = read(footer).await?;
+        }
+        // The reader looks at the end alone.
+        let mut reader = ParquetReader::new(Cursor::new(tail));
+        let failed = |source| LakeError::Frame { table: at.name.clone(), action: "read a footer", source };
+        let columns = reader.schema().map_err(failed)?.iter_names().map(|name| name.to_string()).collect();
+        Ok((columns, reader.num_rows().map_err(failed)? as u64))
     }
 
-    async fn read_columns(&self, file: &FileEntry, columns: Vec<TableColumn>) -> Result<DataFrame, LakeError> {
+    /// Some columns of all rows of one file, in the table's order. Names that the table does not have are left out.
+    pub async fn read_columns(&self, file: &FileEntry, names: &[&str]) -> Result<DataFrame, LakeError> {
+        let mut columns = self.layout().columns.clone();
+        columns.retain(|column| names.contains(&column.name.as_str()));
+        self.read_some(file, columns).await
+    }
+
+    /// [`Table::read`] with the columns of one version of the table.
+    pub(crate) async fn read_as(&self, file: &FileEntry, layout: &Layout) -> Result<DataFrame, LakeError> {
+        self.read_some(file, layout.columns.clone()).await
+    }
+
+    async fn read_some(&self, file: &FileEntry, columns: Vec<TableColumn>) -> Result<DataFrame, LakeError> {
         let at = &self.at;
         let found = at.store.get(&file.object).await.map_err(|error| at.store_error("read", &file.object, error))?;
         let bytes = found.bytes().await.map_err(|error| at.store_error("read", &file.object, error))?;
@@ -215,10 +255,11 @@ fn decode(
 ) -> PolarsResult<DataFrame> {
     let parallel = if bytes.len() < WORTH_THREADS { ParallelStrategy::None } else { ParallelStrategy::Auto };
     let mut reader = ParquetReader::new(Cursor::new(bytes)).read_parallel(parallel);
-    let schema = reader.schema()?;
-    let there = columns.iter().map(|column| &column.name).filter(|name| schema.contains(name));
-    let there: Vec<String> = there.cloned().collect();
-    let mut frame = reader.with_columns(Some(there)).finish()?;
+    let stored = reader.schema()?;
+    let wanted = columns.iter().filter(|column| stored.contains(&column.name)).map(|column| column.name.clone());
+    // Without any column the reader would forget how many rows there are.
+    let wanted = Some(wanted.collect::<Vec<_>>()).filter(|wanted| !wanted.is_empty() && wanted.len() < stored.len());
+    let mut frame = reader.with_columns(wanted).finish()?;
     let height = frame.height();
     let mut ordered = Vec::with_capacity(columns.len());
     for column in columns {

@@ -15,6 +15,26 @@ use crate::settings::Settings;
 
 const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
 
+const DATABASE_SCOPE: &str = "https://database.windows.net/.default";
+
+/// Tokens for Synapse and Fabric.
+#[derive(Debug)]
+pub struct DatabaseIdentity {
+    credential: Arc<dyn TokenCredential>,
+}
+
+impl DatabaseIdentity {
+    pub fn new(settings: &Settings) -> Result<Self, PlatformError> {
+        Ok(Self { credential: identity(settings)? })
+    }
+
+    pub async fn token(&self) -> Result<String, PlatformError> {
+        let token = self.credential.get_token(&[DATABASE_SCOPE], None).await;
+        let failed = |error: azure_core::Error| PlatformError::Store { what: "identity", message: error.to_string() };
+        Ok(token.map_err(failed)?.token.secret().to_owned())
+    }
+}
+
 /// Tokens for storage, from azure_identity, which caches and renews them.
 #[derive(Debug)]
 pub(crate) struct StorageIdentity {

@@ -14,7 +14,7 @@ mod stores;
 pub mod telemetry;
 
 pub use error::{ErrorKind, PlatformError};
-pub use identity::identity;
+pub use identity::{DatabaseIdentity, identity};
 pub use settings::{Secret, Settings};
 pub use stores::{LakeRoot, Landing};
 

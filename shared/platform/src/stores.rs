@@ -27,6 +27,8 @@ const EMULATOR_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2U
 pub struct LakeRoot {
     pub store: Arc<dyn ObjectStore>,
     pub path: Path,
+    /// The same folder as other services in Azure read it: `https://account.dfs.core.windows.net/container/folder`.
+    pub https: Option<String>,
 }
 
 /// The containers that files land in.
@@ -57,7 +59,14 @@ impl LakeRoot {
             (service, Some(container)) => service.container(KEY, &container)?,
             (_, None) => return Err(invalid("names no container".to_owned())),
         };
-        Ok(Self { store, path: Path::parse(path).map_err(|error| invalid(error.to_string()))? })
+        let https = match Root::parse(KEY, url, settings)? {
+            Root::Azure { account, container: Some(container), path } => {
+                let folder = format!("https://{account}.dfs.core.windows.net/{container}/{path}");
+                Some(folder.trim_end_matches('/').to_owned())
+            }
+            _ => None,
+        };
+        Ok(Self { store, path: Path::parse(path).map_err(|error| invalid(error.to_string()))?, https })
     }
 }
 

@@ -110,17 +110,9 @@ fn texts(column: &Column) -> Result<StringChunked> {
 /// Rows that are worth a hand-over to another thread.
 const PART_ROWS: usize = 8 * 1024;
 
-/// Applies `protect`, which writes what stands for a value into an empty buffer.
+/// Applies `protect`, which writes what stands for a value into an empty buffer. In the chunks that the column has: a frame
+/// is chunked alike.
 fn each(values: &StringChunked, protect: impl Fn(&str, &mut Vec<u8>) + Sync) -> Result<Column> {
-    let mut chunks = Vec::new();
-    for chunk in values.downcast_iter() {
-        let (parts, rows) = (chunk.len().div_ceil(PART_ROWS).max(1), chunk.len());
-        for part in 0..parts {
-            let (from, to) = (rows * part / parts, rows * (part + 1) / parts);
-            let slice = chunk.clone().sliced(from, to - from);
-            chunks.push(StringChunked::with_chunk(values.name().clone(), slice));
-        }
-    }
     let part = |values: StringChunked| {
         let mut protected = StringChunkedBuilder::new(values.name().clone(), values.len());
         let mut text = Vec::new();
@@ -137,12 +129,27 @@ fn each(values: &StringChunked, protect: impl Fn(&str, &mut Vec<u8>) + Sync) -> 
         }
         Ok(protected.finish())
     };
-    let mut parts = chunks.into_par_iter().map(part).collect::<Result<Vec<_>>>()?.into_iter();
-    let mut protected = parts.next().unwrap_or_default();
+    let alone = values.downcast_iter().map(|chunk| StringChunked::with_chunk(values.name().clone(), chunk.clone()));
+    let chunk = |chunk: StringChunked| {
+        let (parts, rows) = (chunk.len().div_ceil(PART_ROWS).max(1), chunk.len());
+        let slice = |index: usize| {
+            let (from, to) = (rows * index / parts, rows * (index + 1) / parts);
+            part(chunk.slice(i64::try_from(from).unwrap_or(i64::MAX), to - from))
+        };
+        let done = (0..parts).into_par_iter().map(slice).collect::<Result<Vec<_>>>()?;
+        Ok(joined(done)?.rechunk().into_owned())
+    };
+    let chunks = alone.collect::<Vec<_>>().into_par_iter().map(chunk).collect::<Result<Vec<_>>>()?;
+    Ok(joined(chunks)?.into_column())
+}
+
+fn joined(parts: Vec<StringChunked>) -> Result<StringChunked> {
+    let mut parts = parts.into_iter();
+    let mut joined = parts.next().unwrap_or_default();
     for part in parts {
-        protected.append_owned(part)?;
+        joined.append_owned(part)?;
     }
-    Ok(protected.into_column())
+    Ok(joined)
 }
 
 fn pseudonym(mac: &Hmac<Sha256>, prefix: &str, value: &str, out: &mut Vec<u8>) {

@@ -22,11 +22,6 @@ pub enum ErrorKind {
 pub enum Error {
     #[error("warehouse address: {0}")]
     Url(String),
-    #[error(
-        "warehouse scheme `{0}`: this version loads only sqlite:///path; the synapse:// and fabric:// dialects come \
-         with the warehouse issue"
-    )]
-    Scheme(String),
     #[error("{what} name of {bytes} bytes is refused: {why}")]
     Name { what: &'static str, bytes: usize, why: &'static str },
     #[error("table schema: {0}")]
@@ -52,6 +47,29 @@ pub enum Error {
     Row { path: String, row: usize, source: rusqlite::Error },
     #[error("the load was given up before its last file; nothing was changed")]
     GivenUp,
+    #[error("two columns are both called `{column}`, but for upper and lower case: a pool cannot have both")]
+    SameName { column: String },
+    #[error(
+        "column `{column}` of {table} is too short for {rows} values: raise its `text_lengths` in the contract's \
+         [warehouse], or have them cut with `long_text = \"truncate\"`"
+    )]
+    TooLong { table: String, column: String, rows: u64 },
+    #[error("{files} files gave {found} rows in the pool where their footers say {expected}; nothing was loaded")]
+    Staged { files: usize, expected: u64, found: u64 },
+    #[error("the pool cannot reach the lake: WEIR_LAKE_URL must be in Azure storage (abfss:// or https://)")]
+    NotReachable,
+    #[error("the address of the pool names no user, and there is no identity to sign in with")]
+    NoIdentity,
+    #[error("no token for the database")]
+    Token(#[source] Box<dyn StdError + Send + Sync>),
+    #[error("{doing}: the pool's answer is not what was asked for")]
+    Answer { doing: &'static str },
+    #[error("{doing}: no answer within {seconds} s")]
+    TimedOut { doing: &'static str, seconds: u64 },
+    #[error("{doing}: the pool says {number}: {detail}")]
+    Server { doing: &'static str, number: i32, detail: String },
+    #[error("{doing}")]
+    Tds { doing: &'static str, source: Box<mssql_client::Error> },
     #[error("{context}")]
     Sqlite { context: String, source: rusqlite::Error },
 }
@@ -59,18 +77,83 @@ pub enum Error {
 impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Url(_) | Error::Scheme(_) | Error::Name { .. } | Error::TableTaken { .. } => ErrorKind::Config,
-            Error::Schema(_) | Error::Log { .. } | Error::RowCount { .. } | Error::Column { .. } => ErrorKind::Corrupt,
+            Error::Url(_)
+            | Error::Name { .. }
+            | Error::TableTaken { .. }
+            | Error::SameName { .. }
+            | Error::TooLong { .. }
+            | Error::NotReachable
+            | Error::NoIdentity => ErrorKind::Config,
+            Error::Schema(_)
+            | Error::Log { .. }
+            | Error::RowCount { .. }
+            | Error::Column { .. }
+            | Error::Staged { .. }
+            | Error::Answer { .. } => ErrorKind::Corrupt,
             Error::LostRace { .. } => ErrorKind::Conflict,
             Error::FileMissing { .. } => ErrorKind::FileMissing,
-            Error::Read { .. } | Error::GivenUp => ErrorKind::Unavailable,
+            Error::Read { .. } | Error::GivenUp | Error::Token(_) | Error::TimedOut { .. } => ErrorKind::Unavailable,
+            Error::Server { number, .. } => server_kind(*number),
+            Error::Tds { source, .. } if matches!(**source, mssql_client::Error::Config(_)) => ErrorKind::Config,
+            Error::Tds { .. } => ErrorKind::Unavailable,
             Error::Row { source, .. } | Error::Sqlite { source, .. } => sqlite_kind(source),
+        }
+    }
+
+    /// What the driver says, without the text where that may hold a value of a row.
+    pub(crate) fn tds(doing: &'static str, source: mssql_client::Error) -> Self {
+        match source {
+            mssql_client::Error::Server { number, message, .. } => {
+                let hint = hint(number);
+                let detail = match (hint.is_empty(), is_about_statements(number)) {
+                    (_, true) => format!("{message}{hint}"),
+                    (false, false) => hint.trim_start_matches("; ").to_owned(),
+                    (true, false) => "its text may hold values and stands in the pool's own log".to_owned(),
+                };
+                Self::Server { doing, number, detail }
+            }
+            source => Self::Tds { doing, source: Box::new(source) },
         }
     }
 
     /// Whether trying again, after a new plan, may succeed without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind(), ErrorKind::Conflict | ErrorKind::FileMissing | ErrorKind::Unavailable)
+    }
+}
+
+/// Pools that sleep, move, are full or are being changed; deadlocks and locks. All of these pass.
+fn server_kind(number: i32) -> ErrorKind {
+    match number {
+        1204 | 1205 | 1222 | 4060 | 10053 | 10054 | 10060 | 10928 | 10929 | 40143 | 40197 | 40501 | 40540 | 40613
+        | 42108 | 42109 | 42119 | 49918 | 49919 | 49920 => ErrorKind::Unavailable,
+        _ => ErrorKind::Config,
+    }
+}
+
+/// What to do, for what happens often.
+fn hint(number: i32) -> &'static str {
+    match number {
+        42108 => "; the pool is paused: resume it, loading goes on from where it was",
+        42109 | 42119 => "; the pool is resuming or scaling: loading goes on by itself",
+        10928 | 10929 | 40501 | 49918..=49920 => "; the pool has no room for more: loading goes on by itself",
+        40143 | 40197 | 40540 | 40613 => "; the pool is not available just now: loading goes on by itself",
+        18456 => "; create a user for the app's identity (CREATE USER … FROM EXTERNAL PROVIDER)",
+        229 | 262 | 15151 | 15247 => {
+            "; the app's user needs CREATE TABLE, ALTER on its schemas, INSERT, SELECT, UPDATE, DELETE and ADMINISTER \
+             DATABASE BULK OPERATIONS"
+        }
+        _ => "",
+    }
+}
+
+/// Errors about the statement, its objects, rights and files: their texts name those, never values.
+fn is_about_statements(number: i32) -> bool {
+    match number {
+        220 | 232 | 235 | 236 | 241 | 242 | 244 | 245 | 248 => false,
+        100..=350 | 911..=916 | 1204 | 1205 | 1222 | 2714 | 3701..=3705 | 4060 | 15151 | 15247 | 18456 => true,
+        40_000..=42_999 | 49_918..=49_920 | 103_000..=105_999 => true,
+        _ => false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The warehouse holds exactly what the lake holds.
 //!
-//! Two halves. [`plan::plan`] is pure: from the Delta log since the last load it says what to append, replace or
-//! reload. A [`Warehouse`] is a dialect that applies such a plan. Rows and watermark change in one transaction that
+//! Two halves. [`plan::plan`] is pure: from the Delta log since the last load it says what to append, replace, put in by
+//! key, delete or reload. A [`Warehouse`] is a dialect that applies such a plan. Rows and watermark change in one transaction that
 //! only starts from the watermark the plan was made for, so a load that crashes, races or is repeated leaves every
 //! row there once.
 //!
@@ -16,13 +16,22 @@ mod error;
 mod log;
 pub mod plan;
 pub mod schema;
+pub mod serverless;
 mod sqlite;
+pub mod tsql;
+mod verify;
+
+use std::sync::Arc;
 
 use polars::prelude::DataFrame;
 
 /// For implementors of the traits here.
 pub use async_trait::async_trait;
 pub use error::{Error, ErrorKind, ReadError};
+use weir_contract::{Distribution, LongText, WarehouseIndex};
+
+pub use verify::{ColumnDifference, Verified};
+
 pub use plan::{DataFile, Limits, LogWindow, Plan, RawCommit, ReloadReason, Step, plan};
 
 /// A warehouse that lake tables are loaded into.
@@ -41,6 +50,22 @@ pub trait Warehouse: Send + Sync + std::fmt::Debug {
 
     /// Rows of the warehouse table; 0 before the first load.
     async fn row_count(&self, table: &TableLoad) -> Result<u64, Error>;
+
+    /// Compares the warehouse table with the files of a snapshot, whose `schemaString` is `schema`. Reads all of both;
+    /// in memory is one file at a time.
+    async fn verify(
+        &self,
+        table: &TableLoad,
+        schema: &str,
+        files: &[DataFile],
+        reader: &dyn FileReader,
+    ) -> Result<Verified, Error>;
+}
+
+/// Entra tokens for the database, from whoever the app is.
+#[async_trait]
+pub trait AccessTokens: Send + Sync + std::fmt::Debug {
+    async fn token(&self) -> Result<String, Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// The lake, as a load needs it.
@@ -50,8 +75,38 @@ pub trait FileReader: Send + Sync {
     /// have are ignored, nullable ones that are absent count as null. Timestamps in microseconds.
     async fn read(&self, file: &DataFile) -> Result<DataFrame, ReadError>;
 
+    /// `_source` and `_source_position` of all rows of `file`; more columns are ignored.
+    async fn read_lineage(&self, file: &DataFile) -> Result<DataFrame, ReadError> {
+        self.read(file).await
+    }
+
+    /// The columns that `file` has, in its own order, and its rows.
+    async fn layout(&self, file: &DataFile) -> Result<FileLayout, ReadError>;
+
     /// The files of the table at `version`.
     async fn snapshot_files(&self, version: i64) -> Result<Vec<DataFile>, ReadError>;
+}
+
+/// What a data file's footer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileLayout {
+    pub columns: Vec<String>,
+    pub rows: u64,
+}
+
+/// How a pool stores a table, and where it reads the lake. SQLite has no use for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Physical {
+    pub distribution: Distribution,
+    pub index: WarehouseIndex,
+    /// What happens to values that are longer than their column.
+    pub long_text: LongText,
+    /// Characters of string columns (bytes in Fabric) that are not the most that there can be.
+    pub text_lengths: Vec<(String, u32)>,
+    /// Columns that queries look for rows by: partition and cluster columns.
+    pub sought: Vec<String>,
+    /// The table's folder as the pool knows it: `https://account.dfs.core.windows.net/container/folder`.
+    pub files: Option<String>,
 }
 
 /// Which table is loaded into which, and by whom.
@@ -63,6 +118,7 @@ pub struct TableLoad {
     pub table: String,
     /// Names this load in the warehouse's own state, so that a row there can be traced to an invocation.
     pub run_id: String,
+    pub physical: Physical,
 }
 
 /// How far the warehouse has come with one table.
@@ -81,21 +137,23 @@ pub struct LoadReport {
     /// The lake version that the warehouse holds now.
     pub version: i64,
     pub rows_inserted: u64,
-    /// By replaces; a reload counts none, it starts a new table.
+    /// By replaces, upserts and deletes; a reload counts none, it starts a new table.
     pub rows_deleted: u64,
     pub reloaded: bool,
 }
 
-/// Opens the warehouse at `url`: `sqlite:///absolute/path.db` (percent-encoded; created with its folders when absent).
+/// Opens the warehouse at `url`: `sqlite:///absolute/path.db` (percent-encoded; created with its folders when absent),
+/// `synapse://host/pool` or `fabric://host/warehouse`, whose login is a token unless the address has a user.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] for another scheme or a path that cannot be opened. The address is not repeated in the
 /// message, since it may carry credentials.
-pub async fn open(url: &str) -> Result<Box<dyn Warehouse>, Error> {
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| Error::Url("no scheme; use sqlite:///path".to_owned()))?;
+pub async fn open(url: &str, tokens: Option<Arc<dyn AccessTokens>>) -> Result<Box<dyn Warehouse>, Error> {
+    const USE: &str = "use sqlite:///path, synapse://host/pool or fabric://host/warehouse";
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| Error::Url(format!("no scheme; {USE}")))?;
     match scheme {
         "sqlite" => Ok(Box::new(sqlite::Sqlite::open(rest).await?)),
-        "synapse" | "fabric" => Err(Error::Scheme(scheme.to_owned())),
-        _ => Err(Error::Url("unknown scheme; use sqlite:///path".to_owned())),
+        "synapse" | "fabric" => Ok(Box::new(tsql::Pool::open(url, tokens)?)),
+        _ => Err(Error::Url(format!("unknown scheme; {USE}"))),
     }
 }

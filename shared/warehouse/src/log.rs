@@ -15,21 +15,27 @@ use crate::plan::DataFile;
 pub(crate) struct Actions {
     /// `add` with `dataChange=true`, in the order of the log.
     pub(crate) adds: Vec<DataFile>,
+    /// `add` with `dataChange=false`: rows that were there before, in another file.
+    pub(crate) kept: Vec<DataFile>,
     /// Paths of every `remove`.
     pub(crate) removes: Vec<String>,
-    /// Some `remove` has `dataChange=true`: rows went, not only files.
-    pub(crate) rows_removed: bool,
+    /// `remove` with `dataChange=true`: rows went, not only files.
+    pub(crate) removed: Vec<DataFile>,
     /// Some added file is to be read through a deletion vector.
     pub(crate) deletion_vectors: bool,
     pub(crate) metadata: Option<Metadata>,
-    pub(crate) replaced: Option<Replaced>,
+    pub(crate) note: Option<Note>,
 }
 
-/// Weir's own note in `commitInfo`: the rows of this source (of these sequence numbers, both ends included) were replaced.
+/// Weir's own note in `commitInfo`: which rows went. The rest of the commit says which came.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Replaced {
-    pub(crate) source: String,
-    pub(crate) positions: Option<(i64, i64)>,
+pub(crate) enum Note {
+    /// The rows of this source (at these positions, both ends included).
+    Replaced { source: String, positions: Option<(i64, i64)> },
+    /// The rows that have the key of a new one. `covered`: no others went; else some went although a newer one stays.
+    Upserted { keys: Vec<String>, covered: bool },
+    /// Rows that the note does not name, because their keys are personal: the files tell.
+    Deleted,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,27 +65,39 @@ impl Actions {
     fn take(&mut self, line: Line<'_>) -> Result<(), &'static str> {
         if let Some(add) = line.add {
             self.deletion_vectors |= add.deletion_vector.is_some();
-            if add.data_change {
-                self.adds.push(add.file()?);
-            }
+            let files = if add.data_change { &mut self.adds } else { &mut self.kept };
+            files.push(add.file()?);
         }
         if let Some(remove) = line.remove {
-            self.rows_removed |= remove.data_change;
-            self.removes.push(decode(&remove.path)?);
+            self.deletion_vectors |= remove.deletion_vector.is_some();
+            let file = remove.file()?;
+            self.removes.push(file.path.clone());
+            self.removed.extend(Some(file).filter(|_| remove.data_change));
         }
         self.metadata = line.metadata.or(self.metadata.take());
-        let note = line.commit_info.as_ref().and_then(|info| info.get("weir")).and_then(Replaced::from_note);
-        self.replaced = note.or(self.replaced.take());
+        let note = line.commit_info.as_ref().and_then(|info| info.get("weir")).and_then(Note::read);
+        self.note = note.or(self.note.take());
         Ok(())
     }
 }
 
-impl Replaced {
+impl Note {
     /// `None` for another operation, and for a note that is not as we write it: the planner then reloads.
-    fn from_note(note: &Value) -> Option<Self> {
-        if note.get("operation")?.as_str()? != "replace_source" {
-            return None;
+    fn read(note: &Value) -> Option<Self> {
+        match note.get("operation")?.as_str()? {
+            "replace_source" => Self::replaced(note),
+            "upsert" => {
+                let keys = note.get("keys")?.as_array()?.iter().map(|key| Some(key.as_str()?.to_owned()));
+                let keys = keys.collect::<Option<Vec<_>>>().filter(|keys| !keys.is_empty())?;
+                let covered = note.get("covered").and_then(Value::as_bool).unwrap_or(false);
+                Some(Self::Upserted { keys, covered })
+            }
+            "delete_where" => Some(Self::Deleted),
+            _ => None,
         }
+    }
+
+    fn replaced(note: &Value) -> Option<Self> {
         let positions = match note.get("positions") {
             None | Some(Value::Null) => None,
             Some(Value::Array(ends)) => match ends.as_slice() {
@@ -88,7 +106,7 @@ impl Replaced {
             },
             Some(_) => return None,
         };
-        Some(Replaced { source: note.get("source")?.as_str()?.to_owned(), positions })
+        Some(Self::Replaced { source: note.get("source")?.as_str()?.to_owned(), positions })
     }
 }
 
@@ -143,8 +161,25 @@ impl Add<'_> {
 struct Remove<'a> {
     #[serde(borrow)]
     path: Cow<'a, str>,
+    #[serde(default)]
+    partition_values: Option<BTreeMap<String, Option<String>>>,
+    #[serde(default)]
+    size: Option<u64>,
     #[serde(default = "yes")]
     data_change: bool,
+    deletion_vector: Option<serde::de::IgnoredAny>,
+}
+
+impl Remove<'_> {
+    /// Only its lineage will be read, which is never in partition values: those are optional here.
+    fn file(&self) -> Result<DataFile, &'static str> {
+        Ok(DataFile {
+            path: decode(&self.path)?,
+            partition_values: self.partition_values.clone().unwrap_or_default(),
+            num_records: None,
+            size_bytes: self.size.unwrap_or(0),
+        })
+    }
 }
 
 /// An action that does not say is taken to change data: that costs a reload at worst.

@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use weir_contract::{SOURCE, SOURCE_POSITION, TableColumn};
+use weir_contract::{DataType, SOURCE, SOURCE_POSITION, TableColumn};
 
-use crate::log::{self, Actions, Metadata, Replaced};
+use crate::log::{self, Actions, Metadata, Note};
 use crate::schema::{self, Change};
 use crate::{Error, Watermark};
 
@@ -70,6 +70,11 @@ pub enum Step {
     /// Delete the rows with this `_source` (of events with these sequence numbers, both included: where their rows are
     /// says [`weir_contract::positions_of`]), then insert the rows of `files`.
     ReplaceSource { source: String, positions: Option<(i64, i64)>, files: Vec<DataFile> },
+    /// Delete the rows that have the key of a row of `files`, then insert those. No key is there twice in `files`.
+    Upsert { keys: Vec<String>, files: Vec<DataFile> },
+    /// Delete the rows of `removed` that are not in `kept`, and earlier copies of those of `files`; then insert the rows
+    /// of `files`. Rows are told apart by `_source` and `_source_position`, which no two rows of a table share.
+    Rewrite { removed: Vec<DataFile>, kept: Vec<DataFile>, files: Vec<DataFile> },
     /// The lake took these files out of the table, so a later `Append` of the same path is new. No rows change.
     Forget { paths: Vec<String> },
 }
@@ -156,6 +161,14 @@ impl From<Error> for Stop {
     }
 }
 
+/// What a commit does to rows.
+enum RowChange {
+    Append,
+    Replace { source: String, positions: Option<(i64, i64)> },
+    Upsert(Vec<String>),
+    Rewrite,
+}
+
 /// The state of a plan between two commits.
 struct Builder<'a> {
     from: &'a Watermark,
@@ -209,23 +222,44 @@ impl<'a> Builder<'a> {
         Ok(Plan::Load { from: self.from.clone(), to: self.to, steps: self.steps })
     }
 
-    fn commit(&mut self, version: i64, actions: Actions) -> Result<(), Stop> {
-        if let Some(metadata) = actions.metadata {
+    fn commit(&mut self, version: i64, mut actions: Actions) -> Result<(), Stop> {
+        if let Some(metadata) = actions.metadata.take() {
             self.metadata(version, metadata)?;
         }
         if actions.deletion_vectors {
             return Err(ReloadReason::DeletionVectors { version }.into());
         }
-        let replaced = actions.replaced.filter(|_| self.has_lineage());
-        if actions.rows_removed && replaced.is_none() {
-            return Err(ReloadReason::UnknownRewrite { version }.into());
-        }
+        let change = self.change(version, &actions)?;
         self.forget(actions.removes);
-        match replaced {
-            Some(replaced) => self.replace(replaced, actions.adds),
-            None => self.append(actions.adds),
+        match change {
+            RowChange::Append => self.append(actions.adds),
+            RowChange::Replace { source, positions } => {
+                let files = self.fresh(actions.adds);
+                self.steps.push(Step::ReplaceSource { source, positions, files });
+            }
+            RowChange::Upsert(keys) => {
+                let files = self.fresh(actions.adds);
+                self.steps.push(Step::Upsert { keys, files });
+            }
+            RowChange::Rewrite => self.rewrite(actions.removed, actions.kept, actions.adds),
         }
         Ok(())
+    }
+
+    /// What a commit does to the table's rows.
+    fn change(&self, version: i64, actions: &Actions) -> Result<RowChange, Stop> {
+        match &actions.note {
+            // Nothing went: only the new rows count. A replace of our own always says so, for the copies it may meet.
+            Some(Note::Replaced { source, positions }) if self.has_lineage() => {
+                Ok(RowChange::Replace { source: source.clone(), positions: *positions })
+            }
+            Some(Note::Upserted { keys, covered: true }) if keys.iter().all(|key| self.tells_apart(key)) => {
+                Ok(RowChange::Upsert(keys.clone()))
+            }
+            Some(Note::Upserted { .. } | Note::Deleted) if self.has_lineage() => Ok(RowChange::Rewrite),
+            _ if actions.removed.is_empty() => Ok(RowChange::Append),
+            _ => Err(ReloadReason::UnknownRewrite { version }.into()),
+        }
     }
 
     fn metadata(&mut self, version: i64, metadata: Metadata) -> Result<(), Stop> {
@@ -242,7 +276,13 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// A replace can only be told apart by source in a table that has Weir's lineage columns.
+    /// Whether equal values of this column are equal in every warehouse: SQLite has no NaN.
+    fn tells_apart(&self, key: &str) -> bool {
+        let column = self.columns.iter().find(|column| column.name == *key);
+        column.is_some_and(|column| !matches!(column.data_type, DataType::Float | DataType::Double))
+    }
+
+    /// Rows can only be told apart by where they came from in a table that has Weir's lineage columns.
     fn has_lineage(&self) -> bool {
         [SOURCE, SOURCE_POSITION].iter().all(|name| self.columns.iter().any(|column| column.name == *name))
     }
@@ -269,12 +309,22 @@ impl<'a> Builder<'a> {
     }
 
     /// Not deduplicated against the window: the delete takes the rows of an earlier copy along.
-    fn replace(&mut self, Replaced { source, positions }: Replaced, mut files: Vec<DataFile>) {
+    fn fresh(&mut self, mut files: Vec<DataFile>) -> Vec<DataFile> {
         let mut own = HashSet::new();
         files.retain(|file| own.insert(file.path.clone()));
         self.seen.extend(own);
         self.count(&files);
-        self.steps.push(Step::ReplaceSource { source, positions, files });
+        files
+    }
+
+    fn rewrite(&mut self, removed: Vec<DataFile>, kept: Vec<DataFile>, adds: Vec<DataFile>) {
+        let files = self.fresh(adds);
+        if removed.is_empty() && files.is_empty() {
+            return;
+        }
+        self.count(&removed);
+        self.count(&kept);
+        self.steps.push(Step::Rewrite { removed, kept, files });
     }
 
     fn count(&mut self, files: &[DataFile]) {

@@ -179,7 +179,8 @@ async fn sequence_numbers_at_the_limits() {
     let (site, handler) = started(&with_holes()).await;
     let (last, beyond) = ((1_i64 << 42) - 1, 1_i64 << 42);
     let array = "[{\"n\":1},{\"n\":2}]";
-    let deliveries: [(&[(i64, &str)], [u64; 4]); 5] = [
+    type Delivery<'e> = (&'e [(i64, &'e str)], [u64; 4]);
+    let deliveries: [Delivery<'_>; 5] = [
         (&[(0, array)], [2, 2, 0, 0]),
         (&[(last, array), (beyond, array), (beyond + 1, "{\"n\":3}")], [4, 3, 1, 0]),
         (&[(FIRST_OF_SEVERAL - 1, "{\"n\":4}")], [1, 1, 0, 0]),

@@ -23,3 +23,4 @@ mod serving;
 mod site;
 mod soak;
 mod versions;
+mod warehouse;

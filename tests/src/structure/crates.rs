@@ -40,7 +40,7 @@ const NEVER: [(&str, &[&str]); 8] = [
     ("functions_host", &["polars", "deltalake", "object_store"]),
     ("weir_contract", &["tokio", "futures", "async-trait", "mio", "hyper", "object_store", "rusqlite"]),
     ("weir_intake", &["polars", "deltalake", "rusqlite"]),
-    ("weir_lake", &["rusqlite", "tiberius", "axum"]),
+    ("weir_lake", &["rusqlite", "mssql-client", "axum"]),
     ("weir_warehouse", &["deltalake", "axum"]),
     ("weir_platform", &["polars", "deltalake", "rusqlite"]),
 ];

@@ -249,7 +249,7 @@ fn names_in_their_order_are_held_to_the_grammar() {
         r#"{"id":1,"name":"a",}"#,
         r#"{"id":1,"name"::"a"}"#,
         r#"{"id":1,"name":}"#,
-        r#"{"id":"name":"a"}"#,
+        r#"{"name":"id":1}"#,
         r#"{"id":1,"name":"a"},"price":1"#,
         r#"{"id":1,"name":"a""price":1}"#,
         r#""id":1,"name":"a"}"#,

@@ -10,8 +10,12 @@ use super::{connect, load_of, open, table};
 async fn addresses() {
     let folder = TempDir::new().unwrap();
     for (address, part) in [
-        ("synapse://user:secret@host/db", "`synapse`"),
-        ("fabric://secret", "`fabric`"),
+        ("synapse://user:secret@host", "no database"),
+        ("fabric://secret", "no database"),
+        ("synapse://secret@host/db", "a password"),
+        ("synapse://host/secret?x=secret", "unknown parameter"),
+        ("synapse://user:secret@host/db?encrypt=off", "this machine"),
+        ("synapse://secret-ondemand.sql.azuresynapse.net/db", "serverless"),
         ("postgres://secret", "unknown scheme"),
         ("secret.db", "no scheme"),
         ("sqlite://relative/secret.db", "absolute"),
@@ -23,7 +27,7 @@ async fn addresses() {
         ("sqlite:///dev/null/secret.db", "folder"),
         (&format!("sqlite://{}", folder.path().display()), "opening"),
     ] {
-        let error = weir_warehouse::open(address).await.unwrap_err();
+        let error = weir_warehouse::open(address, None).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{address}: {error}");
         assert!(error.to_string().contains(part), "{address}: {error}");
         assert!(!error.to_string().contains("secret"), "{error}");

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use polars::prelude::{Column, DataFrame, NamedFrom, Series};
 use serde_json::{Value, json};
 use weir_warehouse::{
-    DataFile, Error, FileReader, Limits, LoadReport, LogWindow, Plan, RawCommit, ReadError, TableLoad, Warehouse,
-    async_trait,
+    DataFile, Error, FileLayout, FileReader, Limits, LoadReport, LogWindow, Plan, RawCommit, ReadError, TableLoad,
+    Warehouse, async_trait,
 };
 
 /// Source, position, value.
@@ -259,6 +259,12 @@ impl FileReader for Lake {
         let columns: Vec<Column> =
             vec![values.clone().into(), positions.into(), sources.into(), values.with_name("stray".into()).into()];
         Ok(DataFrame::new(rows.len(), columns).unwrap())
+    }
+
+    async fn layout(&self, file: &DataFile) -> Result<FileLayout, ReadError> {
+        let rows = self.files.get(&file.path).ok_or(ReadError::NotFound)?.len() as u64;
+        let columns = ["value", "_source_position", "_source", "stray"].map(str::to_owned).to_vec();
+        Ok(FileLayout { columns, rows })
     }
 
     async fn snapshot_files(&self, version: i64) -> Result<Vec<DataFile>, ReadError> {

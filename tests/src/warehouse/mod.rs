@@ -1,16 +1,19 @@
-//! The warehouse against a model lake: commits are written as text, files live in memory, so every order of events
-//! can be tried.
+//! The warehouse against a model lake (commits are written as text, files live in memory, so every order of events can
+//! be tried) and against real Delta tables (`operations`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "clippy's exemption for tests does not reach their helpers")]
 
 mod dialect;
 mod faults;
 mod history;
 mod lake;
+mod operations;
 mod planner;
+mod pool;
+mod tables;
 mod values;
 
 use tempfile::TempDir;
-use weir_warehouse::{TableLoad, Warehouse};
+use weir_warehouse::{Physical, TableLoad, Warehouse};
 
 /// The table that most tests load, into a warehouse table whose name needs quoting.
 fn table() -> TableLoad {
@@ -18,12 +21,17 @@ fn table() -> TableLoad {
 }
 
 fn load_of(source_table: &str, target: &str) -> TableLoad {
-    TableLoad { source_table: source_table.to_owned(), table: target.to_owned(), run_id: "run-1".to_owned() }
+    TableLoad {
+        source_table: source_table.to_owned(),
+        table: target.to_owned(),
+        run_id: "run-1".to_owned(),
+        physical: Physical::default(),
+    }
 }
 
 /// A warehouse file in a folder whose name has to be encoded in the address.
 async fn open(folder: &TempDir) -> Box<dyn Warehouse> {
-    weir_warehouse::open(&format!("sqlite://{}/a%20b/warehouse.db", folder.path().display())).await.unwrap()
+    weir_warehouse::open(&format!("sqlite://{}/a%20b/warehouse.db", folder.path().display()), None).await.unwrap()
 }
 
 /// The same file, to look at.

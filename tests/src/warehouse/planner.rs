@@ -55,6 +55,10 @@ fn replace(source: &str, positions: serde_json::Value) -> String {
     note(json!({"operation": "replace_source", "source": source, "positions": positions}))
 }
 
+fn upsert(covered: serde_json::Value) -> serde_json::Value {
+    json!({"operation": "upsert", "keys": ["_source_position"], "covered": covered})
+}
+
 /// One commit a line, its actions separated by blanks of JSON lines.
 fn commit(actions: &[String]) -> String {
     actions.join("\n")
@@ -76,6 +80,10 @@ fn short(plan: &Plan) -> Vec<String> {
                 format!("replace {source} {positions:?} by {}", paths(files))
             }
             Step::Forget { paths } => format!("forget {}", paths.join(" ")),
+            Step::Upsert { keys, files } => format!("upsert {} by {}", keys.join(" "), paths(files)),
+            Step::Rewrite { removed, kept, files } => {
+                format!("rewrite {} to {} and {}", paths(removed), paths(kept), paths(files))
+            }
         })
         .collect()
 }
@@ -111,6 +119,25 @@ fn log_windows_that_load() {
             vec![commit(&[remove("a"), replace("s", json!(null))])],
             &["forget a", "replace s None by "],
         ),
+        (
+            "an upsert that says that it took no other rows",
+            vec![commit(&[note(upsert(json!(true))), remove("a"), unchanged("add", "b"), add("c")])],
+            &["forget a", "upsert _source_position by c"],
+        ),
+        (
+            "an upsert that took others, or does not say",
+            vec![
+                commit(&[note(upsert(json!(false))), remove("a"), unchanged("add", "b"), add("c")]),
+                commit(&[note(upsert(json!(null))), remove("b"), add("d")]),
+            ],
+            &["forget a", "rewrite a to b and c", "forget b", "rewrite b to  and d"],
+        ),
+        (
+            "a deletion is told by its files",
+            vec![commit(&[note(json!({"operation": "delete_where"})), remove("a"), unchanged("add", "b")])],
+            &["forget a", "rewrite a to b and "],
+        ),
+        ("a deletion that found nothing", vec![note(json!({"operation": "delete_where"}))], &[]),
         (
             "new nullable columns come first",
             vec![
@@ -160,6 +187,11 @@ fn log_windows_that_reload() {
             unknown(5),
         ),
         ("a note with odd positions", vec![commit(&[replace("s", json!([1])), remove("a")])], unknown(5)),
+        (
+            "an upsert without keys",
+            vec![commit(&[note(json!({"operation": "upsert", "keys": [], "covered": true})), remove("a")])],
+            unknown(5),
+        ),
         ("positions as text", vec![commit(&[replace("s", json!(["1", "2"])), remove("a")])], unknown(5)),
         ("recreated within the window", vec![metadata("u", BASE)], ReloadReason::TableRecreated),
         ("dropped column", vec![metadata("t", &BASE[..1])], column("_source_position")),

@@ -8,7 +8,8 @@ use rusqlite::types::Value;
 use serde_json::json;
 use tempfile::TempDir;
 use weir_warehouse::{
-    DataFile, Error, ErrorKind, FileReader, LoadReport, Plan, ReadError, ReloadReason, Watermark, async_trait,
+    DataFile, Error, ErrorKind, FileLayout, FileReader, LoadReport, Plan, ReadError, ReloadReason, Watermark,
+    async_trait,
 };
 
 use super::{connect, load_of, open};
@@ -23,6 +24,11 @@ struct OneFile {
 impl FileReader for OneFile {
     async fn read(&self, _: &DataFile) -> Result<DataFrame, ReadError> {
         Ok(self.frame.clone())
+    }
+
+    async fn layout(&self, _: &DataFile) -> Result<FileLayout, ReadError> {
+        let columns = self.frame.get_column_names_owned().iter().map(|name| name.to_string()).collect();
+        Ok(FileLayout { columns, rows: self.frame.height() as u64 })
     }
 
     async fn snapshot_files(&self, _: i64) -> Result<Vec<DataFile>, ReadError> {

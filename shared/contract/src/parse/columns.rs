@@ -133,9 +133,9 @@ impl<'a> Columns<'a> {
                 }
                 continue;
             };
-            let Some((types, holds)) = field.types() else { continue };
-            if !holds(column.data_type) {
-                let message = format!("{} is {types}, not {}", quoted(from.value), column.data_type);
+            let Some((words, types)) = field.types() else { continue };
+            if !types.contains(&column.data_type) {
+                let message = format!("{} is {words}, not {}", quoted(from.value), column.data_type);
                 report.add(ErrorKind::Conflict, &from.place, message);
             } else if column.format.is_some() {
                 let message = format!("{} is a time already: leave `format` out", quoted(from.value));

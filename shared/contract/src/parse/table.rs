@@ -5,13 +5,15 @@ use toml::de::{DeTable, DeValue};
 use super::columns::Columns;
 use crate::error::ErrorKind;
 use crate::keys;
-use crate::model::{DataType, Distribution, NewColumns, TableSpec, WarehouseSpec};
+use crate::model::{DataType, Distribution, LongText, NewColumns, TableSpec, WarehouseIndex, WarehouseSpec};
 use crate::properties;
 use crate::reader::{At, Place, Report, Table, check_bytes, kind_of, quoted};
 
 const MAX_KEY_COLUMNS: usize = 16;
 const MAX_PROPERTY_BYTES: usize = 1024;
 const MAX_TABLE_NAME_PART: usize = 128;
+/// The most that any warehouse has; a dedicated pool has 4,000.
+const MAX_TEXT_LENGTH: i64 = 8_000;
 
 pub(super) fn read(top: &Table<'_>, columns: &Columns<'_>, report: &mut Report<'_>) -> TableSpec {
     let Some(table) = top.table("table", &keys::TABLE, report) else { return TableSpec::default() };
@@ -126,8 +128,14 @@ pub(super) fn read_warehouse(
         );
         report.add(ErrorKind::InvalidValue, &name.place, message);
     }
-    let distribution = distribution(&table, columns, report);
-    name.map(|name| name.map(|table| WarehouseSpec { table: table.to_owned(), distribution }))
+    let spec = WarehouseSpec {
+        table: String::new(),
+        distribution: distribution(&table, columns, report),
+        index: index(&table, columns, report),
+        long_text: long_text(&table, report),
+        text_lengths: text_lengths(&table, columns, report),
+    };
+    name.map(|name| name.map(|table| WarehouseSpec { table: table.to_owned(), ..spec }))
 }
 
 fn is_table_name(name: &str) -> bool {
@@ -154,4 +162,66 @@ fn distribution(table: &Table<'_>, columns: &Columns<'_>, report: &mut Report<'_
             Distribution::RoundRobin
         }
     }
+}
+
+fn index(table: &Table<'_>, columns: &Columns<'_>, report: &mut Report<'_>) -> WarehouseIndex {
+    let Some(text) = table.text("index", report) else { return WarehouseIndex::default() };
+    if let Some(column) = text.value.strip_prefix("clustered(").and_then(|rest| rest.strip_suffix(')')) {
+        let resolved = columns.resolve(&At { value: column.trim(), place: text.place }, report);
+        return resolved.map_or_else(Default::default, |(column, _)| WarehouseIndex::Clustered(column.to_owned()));
+    }
+    match text.value {
+        "columnstore" => WarehouseIndex::Columnstore,
+        "heap" => WarehouseIndex::Heap,
+        other => {
+            report.unknown("index", other, &text.place, &["columnstore", "heap", "clustered(column)"]);
+            WarehouseIndex::default()
+        }
+    }
+}
+
+fn long_text(table: &Table<'_>, report: &mut Report<'_>) -> LongText {
+    let Some(text) = table.text("long_text", report) else { return LongText::default() };
+    match text.value {
+        "fail" => LongText::Fail,
+        "truncate" => LongText::Truncate,
+        other => {
+            report.unknown("choice", other, &text.place, &["fail", "truncate"]);
+            LongText::default()
+        }
+    }
+}
+
+fn text_lengths(table: &Table<'_>, columns: &Columns<'_>, report: &mut Report<'_>) -> Vec<(String, u32)> {
+    let Some((entries, place)) = table.entries_of("text_lengths", report) else { return Vec::new() };
+    let mut lengths = Vec::new();
+    for (key, value) in entries {
+        let name = key.get_ref().as_ref();
+        let place = Place { key: format!("{}.{name}", place.key), start: key.span().start };
+        let length = match value.get_ref() {
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok(),
+            _ => None,
+        };
+        let length = length
+            .filter(|length| (1..=MAX_TEXT_LENGTH).contains(length))
+            .and_then(|length| u32::try_from(length).ok());
+        let Some(length) = length else {
+            let message = format!("must be a whole number from 1 to {MAX_TEXT_LENGTH}");
+            report.add(ErrorKind::InvalidValue, &place, message);
+            continue;
+        };
+        let Some((column, data_type)) = columns.resolve(&At { value: name, place: place.clone() }, report) else {
+            continue;
+        };
+        if data_type == DataType::String {
+            lengths.push((column.to_owned(), length));
+        } else {
+            report.add(
+                ErrorKind::Conflict,
+                &place,
+                format!("{} is no string column: it has no length", quoted(column)),
+            );
+        }
+    }
+    lengths
 }

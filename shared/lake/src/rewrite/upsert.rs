@@ -67,6 +67,8 @@ struct ByKey {
     given: u64,
     /// Rows of `incoming` that the table has newer.
     overtaken: HashSet<IdxSize>,
+    /// Rows of `incoming` that a row of the table goes for.
+    replacing: HashSet<IdxSize>,
 }
 
 impl ByKey {
@@ -103,6 +105,7 @@ impl Rewrite for ByKey {
             if newer.get(index) == Some(true) {
                 self.overtaken.insert(new_row);
             } else if let Some(gone) = gone.get_mut(row as usize) {
+                self.replacing.insert(new_row);
                 *gone = true;
             }
         }
@@ -111,6 +114,7 @@ impl Rewrite for ByKey {
 
     fn restart(&mut self) {
         self.overtaken.clear();
+        self.replacing.clear();
     }
 
     async fn proposal(&self, table: &Arc<Table>, _: &Progress) -> Result<(Proposal, Vec<StagedFile>), LakeError> {
@@ -124,12 +128,18 @@ impl Rewrite for ByKey {
         member.books.already_committed += member.books.committed.min(overtaken);
         member.books.committed = member.books.committed.saturating_sub(overtaken);
         let bounds = Arc::clone(&self.bounds);
+        // A table that holds a key twice may lose the older row while the newer one stays and nothing comes in.
+        let covered = self.replacing.is_disjoint(&self.overtaken);
         let proposal = Proposal {
             members: vec![member],
             add: files.iter().cloned().map(|file| (file, true)).collect(),
             unseen: Some(Arc::new(move |add| bounds.may_be_in(&add.partition_values, add.stats.as_deref()))),
             operation: "MERGE",
-            details: BTreeMap::from([("operation", json!("upsert")), ("keys", json!(self.keys))]),
+            details: BTreeMap::from([
+                ("operation", json!("upsert")),
+                ("keys", json!(self.keys)),
+                ("covered", json!(covered)),
+            ]),
             ..Proposal::default()
         };
         Ok((proposal, files))
@@ -165,8 +175,9 @@ impl Table {
         let bounds = Arc::new(Keys::of(&key).map_err(failed)?);
         let incoming = incoming(key, &newest, &order_by).map_err(failed)?;
         let member = Member::new(producer, after, books);
-        let overtaken = HashSet::new();
-        let request = ByKey { keys, order_by, newest, incoming, bounds, member: member.clone(), given, overtaken };
+        let (overtaken, replacing) = (HashSet::new(), HashSet::new());
+        let request =
+            ByKey { keys, order_by, newest, incoming, bounds, member: member.clone(), given, overtaken, replacing };
         let (verdict, request, progress) = self.rewrite(request).await?;
         let outcome = member.outcome(&verdict);
         Ok(match verdict {

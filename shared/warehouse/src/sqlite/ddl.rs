@@ -75,12 +75,40 @@ pub(crate) fn insert(table: &str, columns: &[TableColumn]) -> Result<String, Err
     Ok(format!("INSERT INTO {} ({names}) VALUES ({places})", quoted("table", table)?))
 }
 
+pub(crate) fn select(table: &str, columns: &[TableColumn]) -> Result<String, Error> {
+    let names = columns.iter().map(|column| quoted("column", &column.name)).collect::<Result<Vec<_>, _>>()?.join(", ");
+    Ok(format!("SELECT {names} FROM {}", quoted("table", table)?))
+}
+
 /// Rows of one source (?1), all of them or those at positions ?2 to ?3 and ?4 to ?5.
 pub(crate) fn delete_source(table: &str, by_position: bool) -> Result<String, Error> {
     let position = format!(r#""{SOURCE_POSITION}""#);
     let bounds = format!(" AND ({position} BETWEEN ?2 AND ?3 OR {position} BETWEEN ?4 AND ?5)");
     let bounds = if by_position { &*bounds } else { "" };
     Ok(format!(r#"DELETE FROM {} WHERE "{SOURCE}" = ?1{bounds}"#, quoted("table", table)?))
+}
+
+pub(crate) fn create_index(name: &str, table: &str, columns: &[String]) -> Result<String, Error> {
+    let columns = columns.iter().map(|column| quoted("column", column)).collect::<Result<Vec<_>, _>>()?.join(", ");
+    Ok(format!("CREATE INDEX {} ON {} ({columns})", quoted("index", name)?, quoted("table", table)?))
+}
+
+/// A temporary table of rows that are to go.
+pub(crate) fn create_list(name: &str, columns: &[TableColumn]) -> Result<String, Error> {
+    let columns = columns.iter().map(definition).collect::<Result<Vec<_>, _>>()?.join(", ");
+    Ok(format!("CREATE TEMP TABLE IF NOT EXISTS {} ({columns}) STRICT", quoted("table", name)?))
+}
+
+/// The rows of `table` that are in the temporary table `list`, by these columns. Nulls are in none.
+pub(crate) fn delete_listed(table: &str, list: &str, columns: &[TableColumn]) -> Result<String, Error> {
+    let names = columns.iter().map(|column| quoted("column", &column.name)).collect::<Result<Vec<_>, _>>()?;
+    let equal: Vec<_> = names.iter().map(|name| format!("target.{name} = list.{name}")).collect();
+    let (table, list, equal) = (quoted("table", table)?, quoted("table", list)?, equal.join(" AND "));
+    // CROSS JOIN fixes the order: an index of the table is used where there is one, else SQLite makes one.
+    Ok(format!(
+        "DELETE FROM {table} WHERE rowid IN \
+         (SELECT target.rowid FROM temp.{list} AS list CROSS JOIN {table} AS target ON {equal})"
+    ))
 }
 
 fn definition(column: &TableColumn) -> Result<String, Error> {

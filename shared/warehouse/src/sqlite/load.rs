@@ -22,14 +22,30 @@ pub(super) enum Message {
         source: String,
         positions: Option<(i64, i64)>,
     },
-    /// `replaces`: the rows follow a [`Message::Delete`], which took those of an earlier copy of the file along.
+    /// The rows of these sources and positions go with the next [`Message::DeleteGone`]; or do not, after all.
+    Gone {
+        frame: DataFrame,
+        after_all: bool,
+    },
+    DeleteGone,
     Rows {
         file: DataFile,
         frame: DataFrame,
-        replaces: bool,
+        arrive: Arrive,
     },
     /// Commit. A channel that closes without it means that the load was given up.
     Done,
+}
+
+/// How the rows of a file stand to those that are there.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Arrive {
+    /// A file that is loaded already is skipped.
+    Once,
+    /// Earlier copies have just been deleted.
+    Replace,
+    /// Rows with the same values of these columns go first.
+    ByKey(Vec<String>),
 }
 
 /// A plan without its files.
@@ -39,7 +55,8 @@ pub(super) struct Job {
     to: Watermark,
     columns: Vec<TableColumn>,
     reload: bool,
-    index_sources: bool,
+    /// What rows are looked for by, often enough for an index.
+    index: Vec<Vec<String>>,
 }
 
 impl Job {
@@ -51,14 +68,13 @@ impl Job {
         steps: Option<&Vec<Step>>,
     ) -> Result<Self, Error> {
         ddl::check_target(&table.table)?;
-        let replaces = steps.into_iter().flatten().filter(|step| matches!(step, Step::ReplaceSource { .. })).count();
         Ok(Job {
             table: table.clone(),
             from: from.cloned(),
             to: to.clone(),
             columns: schema::columns(&to.schema)?,
             reload: steps.is_none(),
-            index_sources: replaces >= REPLACES_WORTH_AN_INDEX,
+            index: worth_an_index(steps.map_or(&[], Vec::as_slice)),
         })
     }
 
@@ -81,8 +97,13 @@ impl Job {
                 Some(Message::Delete { source, positions }) => {
                     report.rows_deleted += load.delete(&source, positions)?
                 }
-                Some(Message::Rows { file, frame, replaces }) => {
-                    report.rows_inserted += load.insert(&file, frame, replaces)?;
+                Some(Message::Gone { frame, after_all }) => load.gone(frame, after_all)?,
+                Some(Message::DeleteGone) => report.rows_deleted += load.delete_gone()?,
+                Some(Message::Rows { file, frame, arrive }) => {
+                    if let Arrive::ByKey(keys) = &arrive {
+                        report.rows_deleted += load.delete_keys(&file, &frame, keys)?;
+                    }
+                    report.rows_inserted += load.insert(&file, frame, arrive == Arrive::Once)?;
                 }
                 Some(Message::Done) => break,
                 None => return Err(Error::GivenUp),
@@ -95,7 +116,7 @@ impl Job {
 }
 
 /// The open transaction of a [`Job`].
-struct Load<'a> {
+pub(super) struct Load<'a> {
     job: &'a Job,
     transaction: &'a Transaction<'a>,
     /// Where rows go: the table itself, or the new one of a reload.
@@ -134,12 +155,24 @@ impl<'a> Load<'a> {
                 .execute("DELETE FROM weir_loaded_file WHERE source_table = ?1", [&table.source_table])
                 .map_err(at("forgetting the old table's files"))?;
         }
-        if job.index_sources {
-            let name = ddl::quoted("table", into)?;
-            let sql = format!(r#"CREATE INDEX weir_replace ON {name} ("{SOURCE}", "{SOURCE_POSITION}")"#);
-            transaction.execute_batch(&sql).map_err(at("indexing the sources to replace"))?;
+        for (number, columns) in job.index.iter().enumerate() {
+            let sql = ddl::create_index(&format!("weir_replace_{number}"), into, columns)?;
+            transaction.execute_batch(&sql).map_err(at("indexing the rows to replace"))?;
         }
         Ok(Load { job, transaction, into, insert: None, scratch: String::new() })
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        self.transaction
+    }
+
+    /// Where rows go.
+    pub(super) fn table(&self) -> &str {
+        self.into
+    }
+
+    pub(super) fn columns(&self) -> &[TableColumn] {
+        &self.job.columns
     }
 
     fn add_columns(&mut self, columns: &[TableColumn]) -> Result<(), Error> {
@@ -172,8 +205,8 @@ impl<'a> Load<'a> {
         deleted.map(|rows| rows as u64).map_err(at("deleting a replaced source"))
     }
 
-    /// Inserts the rows of `file` unless they are there already. Returns how many.
-    fn insert(&mut self, file: &DataFile, mut frame: DataFrame, replaces: bool) -> Result<u64, Error> {
+    /// Inserts the rows of `file`; with `once` only if it is not loaded yet. Returns how many.
+    fn insert(&mut self, file: &DataFile, mut frame: DataFrame, once: bool) -> Result<u64, Error> {
         let rows = frame.height();
         if let Some(expected) = file.num_records
             && expected != rows as u64
@@ -187,7 +220,7 @@ impl<'a> Load<'a> {
                 [&self.job.table.source_table, &file.path],
             )
             .map_err(at("noting a loaded file"))?;
-        if is_new == 0 && !replaces {
+        if is_new == 0 && once {
             return Ok(0);
         }
         frame.rechunk_mut();
@@ -212,8 +245,9 @@ impl<'a> Load<'a> {
     /// Swaps in the new table of a reload and moves the watermark.
     fn finish(mut self) -> Result<(), Error> {
         self.insert = None; // a prepared statement would be prepared again after every change of the schema
-        if self.job.index_sources {
-            self.transaction.execute_batch("DROP INDEX weir_replace").map_err(at("dropping the source index"))?;
+        for number in 0..self.job.index.len() {
+            let sql = format!("DROP INDEX weir_replace_{number}");
+            self.transaction.execute_batch(&sql).map_err(at("dropping an index"))?;
         }
         if self.job.reload {
             self.swap()?;
@@ -253,7 +287,25 @@ impl<'a> Load<'a> {
     }
 }
 
-fn insert_row(
+/// What many steps of a plan look for rows by.
+fn worth_an_index(steps: &[Step]) -> Vec<Vec<String>> {
+    let lineage = || vec![SOURCE.to_owned(), SOURCE_POSITION.to_owned()];
+    let mut sought: Vec<(Vec<String>, usize)> = Vec::new();
+    for step in steps {
+        let columns = match step {
+            Step::ReplaceSource { .. } | Step::Rewrite { .. } => lineage(),
+            Step::Upsert { keys, .. } => keys.clone(),
+            Step::AddColumns(_) | Step::Append { .. } | Step::Forget { .. } => continue,
+        };
+        match sought.iter_mut().find(|(known, _)| *known == columns) {
+            Some((_, times)) => *times += 1,
+            None => sought.push((columns, 1)),
+        }
+    }
+    sought.into_iter().filter(|(_, times)| *times >= REPLACES_WORTH_AN_INDEX).map(|(columns, _)| columns).collect()
+}
+
+pub(super) fn insert_row(
     statement: &mut Statement<'_>,
     cells: &[Cells<'_>],
     row: usize,

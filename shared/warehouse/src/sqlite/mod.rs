@@ -11,9 +11,12 @@
 mod bind;
 mod ddl;
 mod load;
+mod temporary;
 mod text;
+mod verify;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,8 +24,12 @@ use percent_encoding::percent_decode_str;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use tokio::sync::mpsc;
 
-use crate::{Error, FileReader, LoadReport, Plan, Step, TableLoad, Warehouse, Watermark};
-use load::{Job, Message};
+use crate::verify::Summary;
+use crate::{
+    ColumnDifference, DataFile, Error, FileReader, LoadReport, Plan, Step, TableLoad, Verified, Warehouse, Watermark,
+    schema,
+};
+use load::{Arrive, Job, Message};
 
 /// How long a loader waits for another one's transaction before it reports that the warehouse is busy.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -124,6 +131,44 @@ impl Warehouse for Sqlite {
         }
     }
 
+    async fn verify(
+        &self,
+        table: &TableLoad,
+        schema: &str,
+        files: &[DataFile],
+        reader: &dyn FileReader,
+    ) -> Result<Verified, Error> {
+        let columns = Arc::new(schema::columns(schema)?);
+        let (name, own) = (table.table.clone(), Arc::clone(&columns));
+        let (warehouse_rows, there) = self
+            .blocking(move |warehouse| {
+                let connection = warehouse.connect()?;
+                match object_kind(&connection, &name).map_err(at("looking for the table"))? {
+                    Some(_) => verify::of_table(&connection, &name, &own),
+                    None => Ok((0, vec![Summary::default(); own.len()])),
+                }
+            })
+            .await?;
+        let (mut lake_rows, mut lake) = (0, vec![Summary::default(); columns.len()]);
+        for file in files {
+            let frame = reader.read(file).await.map_err(|error| error.at(&file.path))?;
+            let (file, own) = (file.clone(), Arc::clone(&columns));
+            let summed = self.blocking(move |warehouse| {
+                let rows = verify::add_file(&warehouse.connect()?, &file, &frame, &own, &mut lake)?;
+                Ok((rows, lake))
+            });
+            let (rows, summaries) = summed.await?;
+            (lake_rows, lake) = (lake_rows + rows, summaries);
+        }
+        let pairs = columns.iter().zip(lake.iter().zip(&there)).filter(|(_, (lake, there))| lake != there);
+        let differing = pairs.map(|(column, (lake, there))| ColumnDifference {
+            column: column.name.clone(),
+            lake_values: lake.values,
+            warehouse_values: there.values,
+        });
+        Ok(Verified { lake_rows, warehouse_rows, differing: differing.collect(), counted_only: Vec::new() })
+    }
+
     async fn row_count(&self, table: &TableLoad) -> Result<u64, Error> {
         let table = table.clone();
         self.blocking(move |warehouse| {
@@ -152,29 +197,47 @@ async fn feed_plan(plan: &Plan, reader: &dyn FileReader, feed: mpsc::Sender<Mess
         }
     }
     for step in steps {
-        let (order, files) = match step {
-            Step::AddColumns(columns) => (Some(Message::AddColumns(columns.clone())), [].as_slice()),
-            Step::Forget { paths } => (Some(Message::Forget(paths.clone())), [].as_slice()),
-            Step::Append { files } => (None, files.as_slice()),
-            Step::ReplaceSource { source, positions, files } => {
-                (Some(Message::Delete { source: source.clone(), positions: *positions }), files.as_slice())
-            }
-        };
-        let replaces = matches!(step, Step::ReplaceSource { .. });
-        if let Some(order) = order
-            && feed.send(order).await.is_err()
-        {
+        if !feed_step(step, reader, &feed).await? {
             return Ok(());
-        }
-        for file in files {
-            // A place in the channel first, so that a frame never waits in memory beside two others.
-            let Ok(place) = feed.reserve().await else { return Ok(()) };
-            let frame = reader.read(file).await.map_err(|error| error.at(&file.path))?;
-            place.send(Message::Rows { file: file.clone(), frame, replaces });
         }
     }
     let _ = feed.send(Message::Done).await;
     Ok(())
+}
+
+/// False when the worker is gone.
+async fn feed_step(step: &Step, reader: &dyn FileReader, feed: &mpsc::Sender<Message>) -> Result<bool, Error> {
+    let (order, files, arrive) = match step {
+        Step::AddColumns(columns) => (Message::AddColumns(columns.clone()), [].as_slice(), Arrive::Once),
+        Step::Forget { paths } => (Message::Forget(paths.clone()), [].as_slice(), Arrive::Once),
+        Step::Append { files } => (Message::AddColumns(Vec::new()), files.as_slice(), Arrive::Once),
+        Step::ReplaceSource { source, positions, files } => {
+            (Message::Delete { source: source.clone(), positions: *positions }, files.as_slice(), Arrive::Replace)
+        }
+        Step::Upsert { keys, files } => {
+            (Message::AddColumns(Vec::new()), files.as_slice(), Arrive::ByKey(keys.clone()))
+        }
+        Step::Rewrite { removed, kept, files } => {
+            for (files, after_all) in [(removed, false), (kept, true), (files, false)] {
+                for file in files {
+                    let Ok(place) = feed.reserve().await else { return Ok(false) };
+                    let frame = reader.read_lineage(file).await.map_err(|error| error.at(&file.path))?;
+                    place.send(Message::Gone { frame, after_all });
+                }
+            }
+            (Message::DeleteGone, files.as_slice(), Arrive::Replace)
+        }
+    };
+    if feed.send(order).await.is_err() {
+        return Ok(false);
+    }
+    for file in files {
+        // A place in the channel first, so that a frame never waits in memory beside two others.
+        let Ok(place) = feed.reserve().await else { return Ok(false) };
+        let frame = reader.read(file).await.map_err(|error| error.at(&file.path))?;
+        place.send(Message::Rows { file: file.clone(), frame, arrive: arrive.clone() });
+    }
+    Ok(true)
 }
 
 /// `None` also when the loaded table is gone or the contract names another one now: then everything is loaded anew.

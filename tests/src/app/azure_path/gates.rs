@@ -30,8 +30,10 @@ pub(super) struct Gate {
     open: Arc<Semaphore>,
 }
 
+type Which = Box<dyn Fn(&Method, &str) -> bool + Send>;
+
 struct Wait {
-    which: Box<dyn Fn(&Method, &str) -> bool + Send>,
+    which: Which,
     /// Such requests that pass.
     pass: usize,
     moment: Moment,

@@ -1,0 +1,469 @@
+//! One load: stage, then change rows and watermark in one transaction; or fill a new table and let it take the old one's
+//! place.
+
+use std::collections::BTreeSet;
+
+use super::session::Session;
+use super::stage::Stage;
+use super::statements::{self, Staging, Writer};
+use super::text::Target;
+use super::{Flavor, Pool, STATE_SCHEMA, State, ensure_schema, exists, number, read_state};
+use crate::{DataFile, Error, ErrorKind, FileReader, LoadReport, Plan, Step, TableLoad, Watermark, schema};
+
+/// A step whose files are staged.
+enum Change {
+    Insert(Vec<Staging>),
+    DeleteSource { source: String, positions: Option<(i64, i64)> },
+    DeleteKeys { staged: Vec<Staging>, keys: Vec<String> },
+    DeleteListed(Target),
+}
+
+/// A plan on its way: what the steps come to, and which files count as loaded afterwards.
+#[derive(Default)]
+struct Work {
+    changes: Vec<Change>,
+    known: BTreeSet<String>,
+    noted: BTreeSet<String>,
+    forgotten: BTreeSet<String>,
+    rows_inserted: u64,
+}
+
+pub(super) async fn apply(
+    pool: &Pool,
+    table: &TableLoad,
+    plan: &Plan,
+    reader: &dyn FileReader,
+) -> Result<LoadReport, Error> {
+    let (from, to, steps) = match plan {
+        Plan::Nothing { version } => return Ok(LoadReport { version: *version, ..LoadReport::default() }),
+        Plan::Load { from, to, steps } => (Some(from), to, Some(steps.as_slice())),
+        Plan::Reload { from, to, .. } => (from.as_ref(), to, None),
+    };
+    let target = Target::parse(&table.table)?;
+    let columns = schema::columns(&to.schema)?;
+    distinct(&columns)?;
+    let root = table.physical.files.as_deref().ok_or(Error::NotReachable)?;
+    let attempt = attempt(table, to);
+    let label = format!("weir {attempt}");
+    let writer =
+        Writer { flavor: pool.flavor, target: &target, columns: &columns, physical: &table.physical, label: &label };
+    let prefix = format!("stage_{}", short(&format!("{attempt} {}", table.source_table)));
+    let mut stage = Stage { writer, prefix, root, made: Vec::new() };
+    let mut session = pool.session().await?;
+    let load = Load { pool, table, writer, from, to, attempt: &attempt };
+    let done = match (from, steps) {
+        (Some(from), Some(steps)) => load.change(session.as_mut(), &mut stage, from, steps, reader).await,
+        _ => load.reload(session.as_mut(), &mut stage, reader).await,
+    };
+    stage.clear(session.as_mut()).await;
+    done
+}
+
+struct Load<'a> {
+    pool: &'a Pool,
+    table: &'a TableLoad,
+    writer: Writer<'a>,
+    from: Option<&'a Watermark>,
+    to: &'a Watermark,
+    attempt: &'a str,
+}
+
+impl Load<'_> {
+    async fn change(
+        &self,
+        session: &mut dyn Session,
+        stage: &mut Stage<'_>,
+        from: &Watermark,
+        steps: &[Step],
+        reader: &dyn FileReader,
+    ) -> Result<LoadReport, Error> {
+        let state = self.expect(session).await?.ok_or_else(|| self.lost(None))?;
+        let mut work = Work::default();
+        let known = session.rows("reading loaded files", &self.loaded(&state)).await?;
+        work.known = known.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect();
+        self.add_columns(session).await?;
+        for step in steps {
+            self.stage(session, stage, step, reader, &mut work).await?;
+        }
+        let deleted = match self.transact(session, from, &state, &work).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => self.resolve(error).await?,
+            done => done?,
+        };
+        Ok(LoadReport {
+            version: self.to.version,
+            rows_inserted: work.rows_inserted,
+            rows_deleted: deleted,
+            reloaded: false,
+        })
+    }
+
+    fn loaded(&self, state: &State) -> String {
+        statements::loaded_files(&self.table.source_table, &state.generation)
+    }
+
+    /// Columns that the lake's table has and the target has not: nullable, so that rows and running loads stay right.
+    async fn add_columns(&self, session: &mut dyn Session) -> Result<(), Error> {
+        let there = session.rows("reading the table's columns", &statements::columns_of(self.writer.target)).await?;
+        let there: BTreeSet<String> =
+            there.into_iter().filter_map(|row| Some(row.into_iter().next()??.to_lowercase())).collect();
+        for column in self.writer.columns {
+            if !there.contains(&column.name.to_lowercase()) {
+                session.execute("adding a column", &self.writer.add_column(column)?).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn stage(
+        &self,
+        session: &mut dyn Session,
+        stage: &mut Stage<'_>,
+        step: &Step,
+        reader: &dyn FileReader,
+        work: &mut Work,
+    ) -> Result<(), Error> {
+        match step {
+            Step::AddColumns(_) => {}
+            Step::Forget { paths } => {
+                for path in paths {
+                    work.known.remove(path);
+                    work.noted.remove(path);
+                    work.forgotten.insert(path.clone());
+                }
+            }
+            Step::Append { files } => {
+                let fresh: Vec<_> = files.iter().filter(|file| !work.known.contains(&file.path)).cloned().collect();
+                let staged = self.staged(session, stage, &fresh, &[], reader).await?;
+                work.insert(staged);
+            }
+            Step::ReplaceSource { source, positions, files } => {
+                work.changes.push(Change::DeleteSource { source: source.clone(), positions: *positions });
+                let staged = self.staged(session, stage, files, &[], reader).await?;
+                work.insert(staged);
+            }
+            Step::Upsert { keys, files } => {
+                let staged = self.staged(session, stage, files, keys, reader).await?;
+                work.changes.push(Change::DeleteKeys { staged: staged.clone(), keys: keys.clone() });
+                work.insert(staged);
+            }
+            Step::Rewrite { removed, kept, files } => {
+                let gone = self.gone(session, stage, removed, kept, reader).await?;
+                let staged = self.staged(session, stage, files, &[], reader).await?;
+                for staging in &staged {
+                    session.execute("listing rows that go", &self.writer.list_gone(&gone, staging)?).await?;
+                }
+                work.changes.push(Change::DeleteListed(gone));
+                work.insert(staged);
+            }
+        }
+        Ok(())
+    }
+
+    async fn staged(
+        &self,
+        session: &mut dyn Session,
+        stage: &mut Stage<'_>,
+        files: &[DataFile],
+        keys: &[String],
+        reader: &dyn FileReader,
+    ) -> Result<Vec<Staging>, Error> {
+        let planned = stage.plan(files, reader).await?;
+        for staging in &planned {
+            stage.copy(session, staging).await?;
+            stage.check(session, staging, keys).await?;
+        }
+        Ok(planned)
+    }
+
+    /// A table that lists the rows of `removed` that are not in `kept`.
+    async fn gone(
+        &self,
+        session: &mut dyn Session,
+        stage: &mut Stage<'_>,
+        removed: &[DataFile],
+        kept: &[DataFile],
+        reader: &dyn FileReader,
+    ) -> Result<Target, Error> {
+        let gone = Target { schema: STATE_SCHEMA.to_owned(), table: format!("{}_{}", stage.prefix, stage.made.len()) };
+        stage.made.push(gone.clone());
+        session.execute("creating a list of rows that go", &self.writer.create_gone(&gone)?).await?;
+        for staging in stage.plan(removed, reader).await? {
+            stage.copy(session, &staging).await?;
+            session.execute("listing rows that go", &self.writer.list_gone(&gone, &staging)?).await?;
+        }
+        for staging in stage.plan(kept, reader).await? {
+            stage.copy(session, &staging).await?;
+            session.execute("listing rows that stay", &self.writer.delete_listed(&gone, &staging.table)?).await?;
+        }
+        Ok(gone)
+    }
+
+    /// Rows and watermark, or nothing. Returns how many rows went.
+    async fn transact(
+        &self,
+        session: &mut dyn Session,
+        from: &Watermark,
+        state: &State,
+        work: &Work,
+    ) -> Result<u64, Error> {
+        session.execute("beginning the load", "BEGIN TRANSACTION").await?;
+        let changed = self.changes(session, from, state, work).await;
+        match &changed {
+            Ok(_) => session.execute("committing the load", "COMMIT TRANSACTION").await?,
+            // A connection that is gone has rolled back already.
+            Err(error) => {
+                let rolled_back = session.execute("giving the load up", "ROLLBACK TRANSACTION").await;
+                if let Err(second) = rolled_back {
+                    tracing::debug!(%error, %second, "the failed load was not rolled back by hand");
+                }
+                0
+            }
+        };
+        changed
+    }
+
+    async fn changes(
+        &self,
+        session: &mut dyn Session,
+        from: &Watermark,
+        state: &State,
+        work: &Work,
+    ) -> Result<u64, Error> {
+        let source = &self.table.source_table;
+        let moved = statements::move_watermark(source, from, self.to, self.attempt);
+        session.execute("moving the watermark", &moved).await?;
+        let now = read_state(session, self.table).await?;
+        if now.as_ref().is_none_or(|now| now.run_id != self.attempt || now.watermark.version != self.to.version) {
+            return Err(self.lost(now.map(|now| now.watermark.version)));
+        }
+        let mut deleted = 0;
+        for change in &work.changes {
+            match change {
+                Change::Insert(staged) => {
+                    for staging in staged {
+                        let insert = self.writer.insert(self.writer.target, staging)?;
+                        session.execute("inserting rows", &insert).await?;
+                    }
+                }
+                Change::DeleteSource { source, positions } => {
+                    let delete = self.writer.delete_source(source, *positions)?;
+                    deleted += session.execute("deleting a replaced source", &delete).await?;
+                }
+                Change::DeleteKeys { staged, keys } => {
+                    for staging in staged {
+                        let delete = self.writer.delete_keys(staging, keys)?;
+                        deleted += session.execute("deleting rows by key", &delete).await?;
+                    }
+                }
+                Change::DeleteListed(gone) => {
+                    let delete = self.writer.delete_listed(self.writer.target, gone)?;
+                    deleted += session.execute("deleting rows", &delete).await?;
+                }
+            }
+        }
+        let forgotten: Vec<_> = work.forgotten.iter().map(String::as_str).collect();
+        for sql in statements::forget_files(source, &state.generation, &forgotten) {
+            session.execute("forgetting files", &sql).await?;
+        }
+        let noted: Vec<_> = work.noted.iter().map(String::as_str).collect();
+        for sql in statements::note_files(source, &state.generation, &noted) {
+            session.execute("noting loaded files", &sql).await?;
+        }
+        Ok(deleted)
+    }
+
+    /// The connection was lost, perhaps while it committed: the watermark tells, once the lost session has ended.
+    async fn resolve(&self, error: Error) -> Result<u64, Error> {
+        let mut session = self.pool.session().await?;
+        session
+            .execute("waiting for the lost session", &statements::wait_for_watermark(&self.table.source_table))
+            .await?;
+        match read_state(session.as_mut(), self.table).await? {
+            Some(state) if state.run_id == self.attempt && state.watermark.version == self.to.version => {
+                tracing::info!(table = self.table.source_table, "the connection was lost after the load was committed");
+                Ok(0)
+            }
+            _ => Err(error),
+        }
+    }
+
+    async fn reload(
+        &self,
+        session: &mut dyn Session,
+        stage: &mut Stage<'_>,
+        reader: &dyn FileReader,
+    ) -> Result<LoadReport, Error> {
+        let source = &self.table.source_table;
+        self.expect(session).await?;
+        let target = self.writer.target;
+        ensure_schema(session, &target.schema).await?;
+        let files = reader.snapshot_files(self.to.version).await.map_err(|error| error.at("_delta_log"))?;
+        let pending = target.beside(format!("weir_new_{}", short(&format!("{} {source}", self.attempt))));
+        if exists(session, &pending).await? {
+            session.execute("dropping what a load of this name left", &statements::drop_table(&pending)?).await?;
+        }
+        session.execute("creating the new table", &self.writer.create_target(&pending)?).await?;
+        let filled = self.fill(session, stage, &pending, &files, reader).await;
+        let noted = match filled {
+            Ok(rows) => self.note_pending(session, &pending, &files).await.map(|()| rows),
+            Err(error) => Err(error),
+        };
+        match noted {
+            Ok(rows) => {
+                swap(self.pool.flavor, session, self.table, &self.table.table, &pending.table).await?;
+                Ok(LoadReport { version: self.to.version, rows_inserted: rows, rows_deleted: 0, reloaded: true })
+            }
+            Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+            Err(error) => {
+                let _ = session.execute("dropping the new table", &statements::drop_table(&pending)?).await;
+                let forget = statements::forget_generation(source, "=", &pending.table);
+                let _ = session.execute("forgetting files", &forget).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn fill(
+        &self,
+        session: &mut dyn Session,
+        stage: &mut Stage<'_>,
+        pending: &Target,
+        files: &[DataFile],
+        reader: &dyn FileReader,
+    ) -> Result<u64, Error> {
+        let mut rows = 0;
+        for staging in stage.plan(files, reader).await? {
+            stage.copy(session, &staging).await?;
+            stage.check(session, &staging, &[]).await?;
+            session.execute("filling the new table", &self.writer.insert(pending, &staging)?).await?;
+            rows += staging.rows;
+            // One staging table at a time: together they are as large as the table.
+            session.execute("dropping a staging table", &statements::drop_table(&staging.table)?).await?;
+            stage.made.retain(|made| *made != staging.table);
+        }
+        let found = number(session, "counting loaded rows", &statements::count(pending)?).await?;
+        if found != rows {
+            return Err(Error::Staged { files: files.len(), expected: rows, found });
+        }
+        for statistics in self.writer.statistics(pending)? {
+            session.execute("creating statistics", &statistics).await?;
+        }
+        Ok(rows)
+    }
+
+    /// From here on the new table counts, whoever brings it to its place.
+    async fn note_pending(&self, session: &mut dyn Session, pending: &Target, files: &[DataFile]) -> Result<(), Error> {
+        let source = &self.table.source_table;
+        let paths: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let paths: Vec<_> = paths.into_iter().collect();
+        for sql in statements::note_files(source, &pending.table, &paths) {
+            session.execute("noting loaded files", &sql).await?;
+        }
+        session.execute("making a watermark", &statements::first_watermark(source, &self.table.table)).await?;
+        let found = read_state(session, self.table).await?.ok_or(Error::Answer { doing: "reading the watermark" })?;
+        let expected = self.from.map(|from| (from.table_id.as_str(), from.version));
+        let is_ours = found.target == self.table.table && found.watermark.version >= 0;
+        // What a dataset had loaded into another table before it was renamed counts as nothing.
+        let from = match expected {
+            Some(from) => from,
+            None if !is_ours || !exists(session, self.writer.target).await? => {
+                (found.watermark.table_id.as_str(), found.watermark.version)
+            }
+            None => return Err(self.lost(Some(found.watermark.version))),
+        };
+        let note = statements::note_pending(source, &self.table.table, from, self.to, &pending.table, self.attempt);
+        session.execute("noting the new table", &note).await?;
+        let now = read_state(session, self.table).await?;
+        match now {
+            Some(now) if now.run_id == self.attempt && now.pending.as_deref() == Some(&pending.table) => Ok(()),
+            now => Err(self.lost(now.map(|now| now.watermark.version))),
+        }
+    }
+
+    /// The state, if it is what the plan was made for; and the target, if it is ours.
+    async fn expect(&self, session: &mut dyn Session) -> Result<Option<State>, Error> {
+        let state = self.pool.state(session, self.table).await?;
+        let there = exists(session, self.writer.target).await?;
+        let ours = state.filter(|state| there && state.target == self.table.table && state.watermark.version >= 0);
+        if ours.is_none() && there && self.from.is_none() {
+            let (table, source_table) = (self.table.table.clone(), self.table.source_table.clone());
+            return Err(Error::TableTaken { table, source_table });
+        }
+        let place = |mark: &Watermark| (mark.table_id.clone(), mark.version);
+        if ours.as_ref().map(|state| place(&state.watermark)) != self.from.map(place) {
+            return Err(self.lost(ours.map(|state| state.watermark.version)));
+        }
+        Ok(ours)
+    }
+
+    fn lost(&self, found: Option<i64>) -> Error {
+        Error::LostRace {
+            source_table: self.table.source_table.clone(),
+            expected: self.from.map(|from| from.version),
+            found,
+        }
+    }
+}
+
+impl Work {
+    fn insert(&mut self, staged: Vec<Staging>) {
+        for file in staged.iter().flat_map(|staging| &staging.files) {
+            self.known.insert(file.path.clone());
+            self.noted.insert(file.path.clone());
+            self.forgotten.insert(file.path.clone());
+        }
+        self.rows_inserted += staged.iter().map(|staging| staging.rows).sum::<u64>();
+        self.changes.push(Change::Insert(staged));
+    }
+}
+
+/// Brings a noted table to its place and lets its watermark hold. May be begun by one loader and ended by another, at any
+/// point; two at the same time disturb each other, and one of them ends it.
+pub(super) async fn swap(
+    flavor: Flavor,
+    session: &mut dyn Session,
+    table: &TableLoad,
+    target: &str,
+    pending: &str,
+) -> Result<(), Error> {
+    let target = Target::parse(target)?;
+    let new = target.beside(pending.to_owned());
+    let old = target.beside(pending.replacen("weir_new_", "weir_old_", 1));
+    if exists(session, &new).await? {
+        if exists(session, &target).await? {
+            let rename = statements::rename(flavor, &target, &old.table)?;
+            session.execute("putting the old table aside", &rename).await?;
+        }
+        let rename = statements::rename(flavor, &new, &target.table)?;
+        session.execute("putting the new table in its place", &rename).await?;
+    }
+    session.execute("settling the watermark", &statements::settle(&table.source_table, pending)).await?;
+    let forget = statements::forget_generation(&table.source_table, "<>", pending);
+    session.execute("forgetting the old table's files", &forget).await?;
+    if exists(session, &old).await? {
+        session.execute("dropping the old table", &statements::drop_table(&old)?).await?;
+    }
+    Ok(())
+}
+
+/// Names of a pool do not differ by case alone.
+fn distinct(columns: &[weir_contract::TableColumn]) -> Result<(), Error> {
+    let mut seen = BTreeSet::new();
+    match columns.iter().find(|column| !seen.insert(column.name.to_lowercase())) {
+        Some(column) => Err(Error::SameName { column: column.name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Names this attempt alone: a run makes several plans.
+fn attempt(table: &TableLoad, to: &Watermark) -> String {
+    format!("{}/{}", table.run_id, to.version)
+}
+
+/// Sixteen hexadecimal digits that stand for a text: FNV-1a, which never changes.
+fn short(text: &str) -> String {
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    format!("{hash:016x}")
+}

@@ -1,0 +1,101 @@
+//! How the lake's types are stored. One table for both kinds of pool; staging tables and targets come from it.
+//!
+//! | lake | dedicated pool | Fabric warehouse | note |
+//! |---|---|---|---|
+//! | boolean | `bit` | `bit` | |
+//! | byte, short | `smallint` | `smallint` | `tinyint` has no negative numbers |
+//! | integer, long | `int`, `bigint` | `int`, `bigint` | |
+//! | float, double | `real`, `float` | `real`, `float` | no NaN, no infinity: `COPY INTO` refuses the file |
+//! | decimal(p,s) | `decimal(p,s)` | `decimal(p,s)` | |
+//! | string | `nvarchar(n)` | `varchar(n)` | n from the contract: characters, or bytes in Fabric |
+//! | date | `date` | `date` | years 1 to 9999 |
+//! | timestamp | `datetime2(6)` | `datetime2(6)` | UTC; years 1 to 9999 |
+//! | binary | `varbinary(8000)` | `varbinary(8000)` | |
+
+use weir_contract::{DataType, TableColumn};
+
+use super::Flavor;
+use super::text::{literal, name};
+use crate::{Error, Physical};
+
+/// A dedicated pool's columnstore holds no longer ones.
+pub(crate) const MAX_TEXT: u32 = 4_000;
+/// Fabric counts bytes.
+pub(crate) const MAX_TEXT_BYTES: u32 = 8_000;
+pub(crate) const MAX_BINARY: u32 = 8_000;
+
+impl Flavor {
+    /// The type of a column of the target.
+    pub(crate) fn target_type(self, column: &TableColumn, physical: &Physical) -> String {
+        match (column.data_type, self) {
+            (DataType::String, Flavor::Dedicated) => format!("nvarchar({})", self.text_limit(column, physical)),
+            (DataType::String, Flavor::Fabric) => format!("varchar({})", self.text_limit(column, physical)),
+            (DataType::Binary, _) => format!("varbinary({MAX_BINARY})"),
+            (other, _) => self.plain(other),
+        }
+    }
+
+    /// The type of a column of a staging table: long values get in, so that they can be counted and named.
+    pub(crate) fn staging_type(self, data_type: DataType) -> String {
+        match (data_type, self) {
+            (DataType::String, Flavor::Dedicated) => "nvarchar(max)".to_owned(),
+            (DataType::String, Flavor::Fabric) => "varchar(max)".to_owned(),
+            (DataType::Binary, _) => "varbinary(max)".to_owned(),
+            (other, _) => self.plain(other),
+        }
+    }
+
+    fn plain(self, data_type: DataType) -> String {
+        match data_type {
+            DataType::Boolean => "bit".to_owned(),
+            DataType::Byte | DataType::Short => "smallint".to_owned(),
+            DataType::Integer => "int".to_owned(),
+            DataType::Long => "bigint".to_owned(),
+            DataType::Float => "real".to_owned(),
+            DataType::Double => "float".to_owned(),
+            DataType::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
+            DataType::Date => "date".to_owned(),
+            DataType::Timestamp => "datetime2(6)".to_owned(),
+            DataType::String | DataType::Binary => self.staging_type(data_type),
+        }
+    }
+
+    /// Characters of a string column, in Fabric bytes.
+    fn text_limit(self, column: &TableColumn, physical: &Physical) -> u32 {
+        let own = physical.text_lengths.iter().find(|(known, _)| *known == column.name).map(|(_, length)| *length);
+        match self {
+            Flavor::Dedicated => own.unwrap_or(MAX_TEXT).clamp(1, MAX_TEXT),
+            Flavor::Fabric => own.unwrap_or(MAX_TEXT_BYTES).clamp(1, MAX_TEXT_BYTES),
+        }
+    }
+
+    /// What `DATALENGTH` of a value of this column may be; `None` where the type has no length.
+    pub(crate) fn byte_limit(self, column: &TableColumn, physical: &Physical) -> Option<u32> {
+        match (column.data_type, self) {
+            (DataType::String, Flavor::Dedicated) => Some(2 * self.text_limit(column, physical)),
+            (DataType::String, Flavor::Fabric) => Some(self.text_limit(column, physical)),
+            (DataType::Binary, _) => Some(MAX_BINARY),
+            _ => None,
+        }
+    }
+
+    /// A partition value as an expression of the column's type.
+    pub(crate) fn constant(self, column: &TableColumn, value: Option<&str>, physical: &Physical) -> String {
+        let own = self.target_type(column, physical);
+        match value {
+            // Delta's empty partition value is null for every type but string, and our writer's for string too.
+            None => format!("CAST(NULL AS {own})"),
+            Some(value) if column.data_type == DataType::Timestamp => {
+                let plain = value.replace('T', " ");
+                format!("CAST({} AS {own})", literal(plain.trim_end_matches('Z')))
+            }
+            Some(value) => format!("CAST({} AS {own})", literal(value)),
+        }
+    }
+
+    /// `[name] type null?`, for the target.
+    pub(crate) fn definition(self, column: &TableColumn, physical: &Physical) -> Result<String, Error> {
+        let null = if column.nullable { "NULL" } else { "NOT NULL" };
+        Ok(format!("{} {} {null}", name("column", &column.name)?, self.target_type(column, physical)))
+    }
+}

@@ -1,0 +1,131 @@
+//! A loader that dies at any statement, loses its connection anywhere, or races another: nothing lost, nothing doubled.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use weir_lake::Table;
+use weir_warehouse::{Error, ErrorKind, Limits, Warehouse};
+
+use super::super::tables::{Site, rows, tick};
+use super::engine::{Break, Engine};
+use super::loads::{append, erase, held, replace, row, target, upsert};
+
+async fn site() -> (Arc<Engine>, Arc<Table>) {
+    let engine = Engine::start().await;
+    let table = Site::new().open(false, 0).await;
+    engine.reads(&table);
+    append(&table, "1", &[row("a", 1, "k1", "1"), row("a", 2, "k2", "2")], 0).await;
+    (engine, table)
+}
+
+async fn changes(table: &Arc<Table>) {
+    append(table, "2", &[row("b", 1, "k3", "3")], 0).await;
+    replace(table, "3", "a", None, &[row("a", 1, "k4", "4")]).await;
+    upsert(table, "4", &[row("c", 1, "k4", "9")]).await;
+    erase(table, "5", "k3").await;
+    append(table, "6", &[row("d", 1, "k5", "5")], 0).await;
+}
+
+/// The connection breaks at one statement after the other, before it arrives or before its answer does, until a load
+/// gets through. Whatever happened, the table is as before or as after, and its watermark says which.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_lost_at_any_statement_of_a_load() {
+    for after in [false, true] {
+        for at in 0.. {
+            let (engine, table) = site().await;
+            let pool = engine.pool();
+            tick(&table, &pool, &target(1), Limits::default()).await.unwrap();
+            let before = rows(&table).await;
+            changes(&table).await;
+            let now = rows(&table).await;
+            *engine.world.fault.lock().unwrap() = Some(if after { Break::After(at) } else { Break::Before(at) });
+            // Another process, which knows nothing of the pool yet.
+            let outcome = tick(&table, &engine.pool(), &target(2), Limits::default()).await;
+            let met = engine.world.fault.lock().unwrap().take().is_none();
+            let version = pool.watermark(&target(3)).await.unwrap().unwrap().version;
+            let expected = if version == now.0 { &now.1 } else { &before.1 };
+            assert!(version == now.0 || version == before.0);
+            assert_eq!(&held(&engine).await, expected, "at {at}, after {after}");
+            match outcome {
+                Ok(Some((_, report))) => assert_eq!(report.version, version),
+                Ok(None) => panic!("there was something to load"),
+                Err(error) => assert_eq!((error.kind(), version), (ErrorKind::Unavailable, before.0), "{error}"),
+            }
+            tick(&table, &pool, &target(4), Limits::default()).await.unwrap();
+            assert_eq!(held(&engine).await, now.1, "loaded again, at {at}, after {after}");
+            if !met {
+                assert!(at > 40, "a load is more than {at} statements");
+                break;
+            }
+        }
+    }
+}
+
+/// The same for a load of the whole table, whose swap is no transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_lost_at_any_statement_of_a_reload() {
+    for after in [false, true] {
+        for at in 0.. {
+            let (engine, old) = site().await;
+            let pool = engine.pool();
+            tick(&old, &pool, &target(1), Limits::default()).await.unwrap();
+            // The lake's table is made anew.
+            let table = Site::new().open(false, 0).await;
+            engine.reads(&table);
+            changes(&table).await;
+            let (version, now) = rows(&table).await;
+            *engine.world.fault.lock().unwrap() = Some(if after { Break::After(at) } else { Break::Before(at) });
+            let _ = tick(&table, &engine.pool(), &target(2), Limits::default()).await;
+            let met = engine.world.fault.lock().unwrap().take().is_none();
+            // Whoever looks next finishes what was noted, or starts anew.
+            tick(&table, &pool, &target(3), Limits::default()).await.unwrap();
+            assert_eq!(held(&engine).await, now, "at {at}, after {after}");
+            assert_eq!(pool.watermark(&target(4)).await.unwrap().unwrap().version, version);
+            append(&table, "7", &[row("e", 1, "k6", "6")], 0).await;
+            tick(&table, &pool, &target(5), Limits::default()).await.unwrap();
+            assert_eq!(held(&engine).await, rows(&table).await.1);
+            if !met {
+                assert!(at > 20, "a reload is more than {at} statements");
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_loaders_one_wins_and_nothing_is_doubled() {
+    let (engine, table) = site().await;
+    tick(&table, &engine.pool(), &target(1), Limits::default()).await.unwrap();
+    for round in 0..6 {
+        append(&table, &format!("r{round}"), &[row(&format!("r{round}"), 1, "k9", "9")], 0).await;
+        let (one, two) = (engine.pool(), engine.pool());
+        let (load_one, load_two) = (target(10 + 2 * round), target(11 + 2 * round));
+        let (left, right) = tokio::join!(
+            tick(&table, &one, &load_one, Limits::default()),
+            tick(&table, &two, &load_two, Limits::default()),
+        );
+        for outcome in [&left, &right] {
+            if let Err(error) = outcome {
+                assert!(error.is_retryable(), "{error}");
+            }
+        }
+        tick(&table, &engine.pool(), &target(100 + round), Limits::default()).await.unwrap();
+        assert_eq!(held(&engine).await, rows(&table).await.1, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_the_pool_refuses_changes_nothing_and_leaves_nothing() {
+    let (engine, table) = site().await;
+    let pool = engine.pool();
+    tick(&table, &pool, &target(1), Limits::default()).await.unwrap();
+    let before = held(&engine).await;
+    append(&table, "2", &[row("b", 1, "k3", "3")], 0).await;
+    engine.world.refuse_copy.store(true, Ordering::SeqCst);
+    let error = tick(&table, &pool, &target(2), Limits::default()).await.unwrap_err();
+    assert!(matches!(error, Error::Server { number: 105_208, .. }), "{error}");
+    assert_eq!(held(&engine).await, before);
+    super::loads::settled(&engine).await;
+    tick(&table, &pool, &target(3), Limits::default()).await.unwrap();
+    assert_eq!(held(&engine).await, rows(&table).await.1);
+}

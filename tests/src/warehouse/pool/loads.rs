@@ -1,0 +1,206 @@
+//! What a pool holds after every operation of the lake is what a full read gives.
+
+use std::sync::Arc;
+
+use polars::prelude::df;
+use weir_contract::LongText;
+use weir_lake::{Append, CompactOptions, Deletion, Replacement, Table, Upsert};
+use weir_warehouse::{Error, ErrorKind, Limits, Physical, Plan, ReloadReason, TableLoad, Warehouse};
+
+use super::super::tables::{Row, Site, counted, frame, producer, rows, tick};
+use super::engine::{Engine, ROOT};
+
+pub(super) fn target(run: usize) -> TableLoad {
+    let physical = Physical { files: Some(ROOT.to_owned()), ..Physical::default() };
+    TableLoad { source_table: "orders".to_owned(), table: "orders".to_owned(), run_id: format!("run-{run}"), physical }
+}
+
+pub(super) fn row(source: &str, position: i64, key: &str, value: &str) -> Row {
+    (source.to_owned(), position, Some(key.to_owned()), Some(value.to_owned()))
+}
+
+pub(super) async fn append(table: &Arc<Table>, id: &str, rows: &[Row], extra: usize) {
+    let staged = table.stage(frame(rows, extra)).await.unwrap();
+    let append = Append { producer: producer(id, 1), rows: staged, books: counted(rows.len()) };
+    table.append(append, None).await.unwrap();
+}
+
+pub(super) async fn replace(table: &Arc<Table>, id: &str, source: &str, positions: Option<(i64, i64)>, rows: &[Row]) {
+    let replacement = Replacement {
+        source: source.to_owned(),
+        positions: positions.map(|(first, last)| first..=last),
+        producer: producer(id, 1),
+        rows: table.stage(frame(rows, 0)).await.unwrap(),
+        books: counted(rows.len()),
+    };
+    table.replace_source(replacement).await.unwrap();
+}
+
+pub(super) async fn upsert(table: &Arc<Table>, id: &str, rows: &[Row]) {
+    let upsert = Upsert {
+        producer: producer(id, 1),
+        after: None,
+        frame: frame(rows, 0),
+        keys: vec!["key".to_owned()],
+        order_by: Some("value".to_owned()),
+        books: counted(rows.len()),
+    };
+    table.upsert(upsert).await.unwrap();
+}
+
+pub(super) async fn erase(table: &Arc<Table>, id: &str, key: &str) {
+    let keys = df!("key" => [key]).unwrap();
+    table.delete_where(Deletion { producer: producer(id, 1), keys }).await.unwrap();
+}
+
+/// The target's rows, sorted.
+pub(super) async fn held(engine: &Engine) -> Vec<Row> {
+    let found = engine.rows("SELECT [_source], [_source_position], [key], [value] FROM [dbo].[orders]").await;
+    let mut rows: Vec<Row> = found
+        .into_iter()
+        .map(|mut row| {
+            let (value, key) = (row.pop().unwrap(), row.pop().unwrap());
+            (row[0].clone().unwrap(), row[1].as_ref().unwrap().parse().unwrap(), key, value)
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+pub(super) async fn settled(engine: &Engine) {
+    let left = engine.rows("SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES").await;
+    let mut names: Vec<_> = left.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect();
+    names.sort();
+    assert_eq!(names, ["loaded_file", "orders", "watermark"], "tables are left over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_arrives() {
+    for partitioned in [false, true] {
+        let engine = Engine::start().await;
+        let pool = engine.pool();
+        let site = Site::new();
+        let table = site.open(partitioned, 0).await;
+        engine.reads(&table);
+        let hostile = "it's [b] \"x\"; --";
+        append(&table, "1", &[row("a", 1, "k1", "1"), row("a", 2, "k2", "2"), row("A", 1, "k3", "3")], 0).await;
+        append(&table, "2", &[row(hostile, 1, "k4", "it's"), row("a ", 1, "k5", "5")], 0).await;
+        let (planned, report) = tick(&table, &pool, &target(1), Limits::default()).await.unwrap().unwrap();
+        assert!(matches!(planned, Plan::Reload { reason: ReloadReason::FirstLoad, .. }));
+        assert_eq!((report.rows_inserted, report.reloaded), (5, true));
+        assert_eq!(held(&engine).await, rows(&table).await.1);
+        assert_eq!(pool.row_count(&target(1)).await.unwrap(), 5);
+
+        append(&table, "3", &[row("b", 1, "k6", "6"), row("b", 2, "k7", "7")], 0).await;
+        replace(&table, "4", hostile, None, &[row(hostile, 1, "k8", "8"), row(hostile, 2, "k9", "9")]).await;
+        replace(&table, "5", "b", Some((2, 3)), &[row("b", 3, "k10", "10")]).await;
+        upsert(&table, "6", &[row("up", 1, "k1", "9"), row("up", 2, "new", "1")]).await;
+        upsert(&table, "7", &[row("up", 3, "k1", "0")]).await;
+        erase(&table, "8", "k2").await;
+        table.compact(CompactOptions::default(), None).await.unwrap();
+        append(&table, "9", &[row("c", 1, "k11", "11")], 0).await;
+        // Cut anywhere; each plan is a transaction.
+        let mut run = 2;
+        while let Some((planned, _)) =
+            tick(&table, &pool, &target(run), Limits { commits: 2, ..Limits::default() }).await.unwrap()
+        {
+            assert!(matches!(planned, Plan::Load { .. }), "{planned:?}");
+            run += 1;
+        }
+        assert!(run > 4);
+        assert_eq!(held(&engine).await, rows(&table).await.1);
+
+        let wider = site.open(partitioned, 2).await;
+        append(&wider, "10", &[row("d", 1, "k12", "12")], 2).await;
+        engine.reads(&wider);
+        tick(&wider, &pool, &target(90), Limits::default()).await.unwrap().unwrap();
+        assert_eq!(held(&engine).await, rows(&wider).await.1);
+        let extra = engine.rows("SELECT [extra1] FROM [dbo].[orders] WHERE [_source] = N'd'").await;
+        assert_eq!(extra, [[Some("7".to_owned())]]);
+        assert!(tick(&wider, &pool, &target(91), Limits::default()).await.unwrap().is_none());
+        settled(&engine).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recreated_table_takes_the_old_ones_place() {
+    let engine = Engine::start().await;
+    let pool = engine.pool();
+    let table = Site::new().open(false, 0).await;
+    engine.reads(&table);
+    append(&table, "1", &[row("a", 1, "k", "1")], 0).await;
+    tick(&table, &pool, &target(1), Limits::default()).await.unwrap();
+    let table = Site::new().open(false, 0).await;
+    engine.reads(&table);
+    append(&table, "1", &[row("b", 1, "k", "2")], 0).await;
+    let (planned, _) = tick(&table, &pool, &target(2), Limits::default()).await.unwrap().unwrap();
+    assert!(matches!(planned, Plan::Reload { reason: ReloadReason::TableRecreated, .. }));
+    assert_eq!(held(&engine).await, [row("b", 1, "k", "2")]);
+    settled(&engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_texts_are_refused_by_column_or_cut_but_never_keys() {
+    let engine = Engine::start().await;
+    let pool = engine.pool();
+    let table = Site::new().open(false, 0).await;
+    engine.reads(&table);
+    append(&table, "1", &[row("a", 1, "k", "short"), row("a", 2, "k", "much longer")], 0).await;
+    let with = |run, long_text, column: &str| {
+        let mut load = target(run);
+        load.physical.long_text = long_text;
+        load.physical.text_lengths = vec![(column.to_owned(), 5)];
+        load
+    };
+    let error = tick(&table, &pool, &with(1, LongText::Fail, "value"), Limits::default()).await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::TooLong { rows: 1, .. }) && error.kind() == ErrorKind::Config, "{text}");
+    assert!(text.contains("`value`") && text.contains("text_lengths") && !text.contains("longer "), "{text}");
+    assert!(
+        engine.rows("SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = N'dbo'").await.is_empty()
+    );
+    tick(&table, &pool, &with(2, LongText::Truncate, "value"), Limits::default()).await.unwrap();
+    assert_eq!(held(&engine).await, [row("a", 1, "k", "short"), row("a", 2, "k", "much ")]);
+    upsert(&table, "2", &[row("b", 1, "a long key", "1")]).await;
+    let error = tick(&table, &pool, &with(3, LongText::Truncate, "key"), Limits::default()).await.unwrap_err();
+    assert!(matches!(&error, Error::TooLong { column, .. } if column == "key"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_somebody_else_is_not_touched() {
+    let engine = Engine::start().await;
+    let pool = engine.pool();
+    let table = Site::new().open(false, 0).await;
+    engine.reads(&table);
+    append(&table, "1", &[row("a", 1, "k", "1")], 0).await;
+    let mut session = weir_warehouse::tsql::Connect::connect(engine.as_ref()).await.unwrap();
+    session.execute("", "CREATE TABLE [dbo].[orders] ([theirs] int NULL)").await.unwrap();
+    let error = tick(&table, &pool, &target(1), Limits::default()).await.unwrap_err();
+    assert!(matches!(error, Error::TableTaken { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_differs_is_named() {
+    let engine = Engine::start().await;
+    let pool = engine.pool();
+    let table = Site::new().open(false, 0).await;
+    engine.reads(&table);
+    append(&table, "1", &[row("a", 1, "k", "1"), row("a", 2, "k", "22")], 0).await;
+    tick(&table, &pool, &target(1), Limits::default()).await.unwrap();
+    let snapshot = table.snapshot().await.unwrap();
+    let reader = super::super::tables::Reader { table: &table, files: snapshot.files };
+    let files = weir_warehouse::FileReader::snapshot_files(&reader, 0).await.unwrap();
+    let load = target(2);
+    let verify = || pool.verify(&load, &snapshot.schema_string, &files, &reader);
+    let verified = verify().await.unwrap();
+    assert!(verified.is_equal(), "{verified:?}");
+    assert_eq!((verified.lake_rows, verified.warehouse_rows), (2, 2));
+    let mut session = weir_warehouse::tsql::Connect::connect(engine.as_ref()).await.unwrap();
+    session
+        .execute("", "UPDATE [dbo].[orders] SET [value] = N'333', [key] = NULL WHERE [_source_position] = 1")
+        .await
+        .unwrap();
+    let verified = verify().await.unwrap();
+    let differing: Vec<_> = verified.differing.iter().map(|column| column.column.as_str()).collect();
+    assert_eq!(differing, ["key", "value"]);
+}
