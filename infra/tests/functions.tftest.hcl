@@ -38,6 +38,7 @@ run "settings" {
       WEIR_LANDING_URL                          = "https://stweirlaketestabc.blob.core.windows.net/"
       WEIR_MEMORY_BUDGET_MB                     = "1024"
       WEIR_PSEUDONYM_KEY                        = "@Microsoft.KeyVault(SecretUri=https://kv-weir-test-abc.vault.azure.net/secrets/pseudonym-key)"
+      WEIR_REPLAY_GROUP                         = "weir-replay"
     })
     error_message = "The app settings differ from the design's: ${jsonencode(output.app_settings)}"
   }
