@@ -82,12 +82,12 @@ fn every_setting_is_documented() {
 /// A test that is renamed takes its line in `docs/guards.md` along.
 #[test]
 fn every_guard_has_its_tests() {
-    let document = text(&repository().join("docs/guards.md"));
+    let document = text(repository().join("docs/guards.md"));
     let rows = document.lines().filter(|line| line.starts_with("| ") && line.contains(" | `"));
     let named: Vec<&str> =
         rows.filter_map(|row| row.rsplit(" | ").next()).flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
     assert!(named.len() > 20, "{named:?}");
-    let sources: String = files("tests/src", "rs").iter().map(|path| text(path)).collect();
+    let sources: String = files("tests/src", "rs").iter().map(text).collect();
     for name in named {
         assert!(sources.contains(&format!("fn {name}()")), "no test `{name}`");
     }
