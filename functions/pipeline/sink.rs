@@ -31,9 +31,8 @@ pub(crate) struct Sink<'a> {
     /// Positions that quarantine has and the table's books do not.
     settled: HashSet<i64>,
     clean: TableWriter,
-    quarantined: Option<TableWriter>,
+    quarantined: TableWriter,
     records: u64,
-    newly_quarantined: u64,
     report: QualityReport,
 }
 
@@ -65,6 +64,7 @@ impl<'a> Sink<'a> {
         }
         Ok(Self {
             clean: table.write(),
+            quarantined: quarantine.write(),
             dataset,
             producer,
             expires,
@@ -73,9 +73,7 @@ impl<'a> Sink<'a> {
             after,
             quarantine_after,
             settled,
-            quarantined: None,
             records: 0,
-            newly_quarantined: 0,
             report: QualityReport::default(),
         })
     }
@@ -86,15 +84,8 @@ impl<'a> Sink<'a> {
         self.report.merge(output.report);
         let (clean, quarantined) = self.without_settled(output.clean, output.quarantined)?;
         self.clean.write(clean).await?;
-        if quarantined.height() == 0 {
-            return Ok(());
-        }
-        self.newly_quarantined += quarantined.height() as u64;
-        if self.quarantined.is_none() {
-            self.quarantined = Some(self.quarantine.write());
-        }
-        if let Some(writer) = &mut self.quarantined {
-            writer.write(quarantined).await?;
+        if quarantined.height() > 0 {
+            self.quarantined.write(quarantined).await?;
         }
         Ok(())
     }
@@ -103,12 +94,10 @@ impl<'a> Sink<'a> {
     /// dropped because they had been committed before.
     pub(crate) async fn commit(mut self, version: i64, already: u64) -> Result<Settled, AppError> {
         let clean = std::mem::replace(&mut self.clean, self.table.write()).finish().await?;
-        if let Some(writer) = self.quarantined.take() {
-            let refused = writer.finish().await?;
-            if !self.commit_quarantine(version, refused).await? {
-                self.table.discard(clean).await;
-                return Ok(Settled::Moved);
-            }
+        let refused = std::mem::replace(&mut self.quarantined, self.quarantine.write()).finish().await?;
+        if refused.rows() > 0 && !self.commit_quarantine(version, refused).await? {
+            self.table.discard(clean).await;
+            return Ok(Settled::Moved);
         }
         let committed = clean.rows();
         let books = Books {

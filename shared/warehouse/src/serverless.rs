@@ -9,6 +9,7 @@ use weir_contract::{DataType, TableColumn};
 
 use crate::Error;
 use crate::tsql::text::{literal, name};
+use crate::tsql::types::fixed;
 
 /// The one collation that compares strings as the lake does and lets files be skipped by them.
 const COLLATION: &str = "Latin1_General_100_BIN2_UTF8";
@@ -52,18 +53,9 @@ pub fn script(database: &str, root: &str, views: &[View]) -> Result<String, Erro
 }
 
 fn definition(column: &TableColumn) -> Result<String, Error> {
-    let own = match column.data_type {
-        DataType::Boolean => "bit".to_owned(),
-        DataType::Byte | DataType::Short => "smallint".to_owned(),
-        DataType::Integer => "int".to_owned(),
-        DataType::Long => "bigint".to_owned(),
-        DataType::Float => "real".to_owned(),
-        DataType::Double => "float".to_owned(),
-        DataType::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
-        DataType::Date => "date".to_owned(),
-        DataType::Timestamp => "datetime2(6)".to_owned(),
-        DataType::String => format!("varchar(8000) COLLATE {COLLATION}"),
+    let own = fixed(column.data_type).unwrap_or_else(|| match column.data_type {
         DataType::Binary => "varbinary(8000)".to_owned(),
-    };
+        _ => format!("varchar(8000) COLLATE {COLLATION}"),
+    });
     Ok(format!("{} {own}", name("column", &column.name)?))
 }

@@ -46,18 +46,7 @@ impl Flavor {
     }
 
     fn plain(self, data_type: DataType) -> String {
-        match data_type {
-            DataType::Boolean => "bit".to_owned(),
-            DataType::Byte | DataType::Short => "smallint".to_owned(),
-            DataType::Integer => "int".to_owned(),
-            DataType::Long => "bigint".to_owned(),
-            DataType::Float => "real".to_owned(),
-            DataType::Double => "float".to_owned(),
-            DataType::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
-            DataType::Date => "date".to_owned(),
-            DataType::Timestamp => "datetime2(6)".to_owned(),
-            DataType::String | DataType::Binary => self.staging_type(data_type),
-        }
+        fixed(data_type).unwrap_or_else(|| self.staging_type(data_type))
     }
 
     /// Characters of a string column, in Fabric bytes.
@@ -98,4 +87,20 @@ impl Flavor {
         let null = if column.nullable { "NULL" } else { "NOT NULL" };
         Ok(format!("{} {} {null}", name("column", &column.name)?, self.target_type(column, physical)))
     }
+}
+
+/// The type of values that have no length of their own: the same in every kind of SQL pool.
+pub(crate) fn fixed(data_type: DataType) -> Option<String> {
+    Some(match data_type {
+        DataType::Boolean => "bit".to_owned(),
+        DataType::Byte | DataType::Short => "smallint".to_owned(),
+        DataType::Integer => "int".to_owned(),
+        DataType::Long => "bigint".to_owned(),
+        DataType::Float => "real".to_owned(),
+        DataType::Double => "float".to_owned(),
+        DataType::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
+        DataType::Date => "date".to_owned(),
+        DataType::Timestamp => "datetime2(6)".to_owned(),
+        DataType::String | DataType::Binary => return None,
+    })
 }
