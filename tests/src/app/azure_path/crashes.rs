@@ -1,6 +1,7 @@
 //! SIGKILL of the handler, of the host, and of both, at any moment: the queue delivers again what nobody deleted, and
 //! each record is there once.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -76,7 +77,11 @@ async fn hosts_and_handlers_killed_at_random_moments_leave_each_record_once() {
     }
     account.holds(&model).await;
     big_is_whole(&account, 2, LINES).await;
-    assert!(account.notes("big").await.is_empty(), "notes stay");
+    // Who died over the deletion of its notes leaves some, and who lived on with no host makes one late, for maintenance:
+    // all takers of one blob under one key.
+    let notes = account.notes("big").await;
+    let readings: BTreeSet<_> = notes.keys().map(|note| note.rsplit_once('/').unwrap().0).collect();
+    assert!(readings.len() <= 2, "{readings:?}");
     let deliveries = host.deliveries();
     let again = again(&host);
     let already = deliveries.iter().filter(|(_, outcome)| outcome == "alreadyCommitted").count();
