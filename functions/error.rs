@@ -56,6 +56,11 @@ pub(crate) enum AppError {
         "the producer `{producer}` moved {attempts} times while its records were being written; deliver them again"
     )]
     Moved { producer: String, attempts: u32 },
+    #[error(
+        "two releases with different contracts for `{dataset}` are running, and each put its own in force while the other \
+         was at work; deliver again, and end one of them"
+    )]
+    SeveralContracts { dataset: String },
     #[error("a worker thread was stopped")]
     Stopped,
     #[error(transparent)]

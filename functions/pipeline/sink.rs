@@ -14,6 +14,7 @@ use weir_lake::{Append, Books, Outcome, Producer, SourceRows, Staged, Table, Tab
 use weir_transform::{Lineage, Output, QualityReport, TransformError};
 
 use super::Receipt;
+use super::in_force::Tables;
 use crate::app::{Dataset, Runtime};
 use crate::error::AppError;
 
@@ -50,12 +51,7 @@ impl<'a> Sink<'a> {
         expires: bool,
         lineage: &Lineage,
     ) -> Result<Self, AppError> {
-        let table = runtime.lake.table(&dataset.table).await?;
-        // It is made when it is not there: to find out each time that it still is not would cost more requests than it.
-        let quarantine = runtime.lake.table(&dataset.quarantine).await?;
-        let (ours, theirs) = tokio::join!(table.refresh(), quarantine.refresh());
-        ours?;
-        theirs?;
+        let Tables { table, quarantine } = runtime.in_force.tables(runtime, dataset).await?;
         let (after, quarantine_after) = (table.committed(&producer), quarantine.committed(&producer));
         let mut settled = HashSet::new();
         if quarantine_after > after {
@@ -119,16 +115,17 @@ impl<'a> Sink<'a> {
                 duplicates: 0,
                 gap: None,
             })),
-            Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => Ok(Settled::Moved),
+            Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } | Outcome::Superseded => Ok(Settled::Moved),
         }
     }
 
     /// False when another delivery of this producer got in between.
     async fn commit_quarantine(&self, version: i64, refused: Staged) -> Result<bool, AppError> {
         let quarantine = &self.quarantine;
-        // Looked at again just before: what the table settled meanwhile must not reach quarantine too.
+        // Looked at again just before: what the table settled meanwhile must not reach quarantine too, nor what another
+        // release may take. The order is what `in_force` rests on.
         self.table.refresh().await?;
-        if self.table.committed(&self.producer) != self.after {
+        if self.table.committed(&self.producer) != self.after || !self.table.condition_holds() {
             quarantine.discard(refused).await;
             return Ok(false);
         }
@@ -148,7 +145,7 @@ impl<'a> Sink<'a> {
         let append = Append { producer, rows: refused, books };
         Ok(match quarantine.append_raising(append, after, raises).await? {
             Outcome::Committed { .. } => true,
-            Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => false,
+            Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } | Outcome::Superseded => false,
         })
     }
 
