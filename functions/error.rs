@@ -48,6 +48,12 @@ pub(crate) enum AppError {
          `EventHub` is for another hub of that name, or the hub was made anew"
     )]
     ShortHub { hub: String, partition: u32, end: u64 },
+    #[error(
+        "event {sequence} of partition {partition} of the hub `{hub}` is committed, and came again as one that is younger: the \
+         hub was deleted and made again, or its namespace failed over, and counts from 0. Give the dataset another \
+         `consumer_group`, which tells the new events from the old"
+    )]
+    HubMadeAnew { hub: String, partition: String, sequence: i64 },
     #[error("the hub `{hub}` has a partition whose id is no number; events that the host passed over cannot be read")]
     PartitionId { hub: String },
     #[error("blob event: {message}")]
@@ -97,6 +103,7 @@ impl AppError {
             | Self::SeveralNamespaces { .. }
             | Self::OtherNamespace { .. }
             | Self::ShortHub { .. }
+            | Self::HubMadeAnew { .. }
             | Self::PartitionId { .. }
             | Self::Transform(_) => ErrorKind::Configuration,
             Self::Platform(error) => match error.kind() {

@@ -87,8 +87,13 @@ impl<'a> Sink<'a> {
     }
 
     /// Makes it durable. `version` is the producer's new version; `already` are records of this delivery that were
-    /// dropped because they had been committed before.
-    pub(crate) async fn commit(mut self, version: i64, already: u64) -> Result<Settled, AppError> {
+    /// dropped because they had been committed before. `raises` is brought up to its version by the table's commit.
+    pub(crate) async fn commit(
+        mut self,
+        version: i64,
+        already: u64,
+        raises: Option<Producer>,
+    ) -> Result<Settled, AppError> {
         let clean = std::mem::replace(&mut self.clean, self.table.write()).finish().await?;
         let refused = std::mem::replace(&mut self.quarantined, self.quarantine.write()).finish().await?;
         if refused.rows() > 0 && !self.commit_quarantine(version, refused).await? {
@@ -105,7 +110,7 @@ impl<'a> Sink<'a> {
         };
         let producer = Producer { id: self.producer.clone(), version, expires: self.expires };
         let append = Append { producer, rows: clean, books };
-        match self.table.append(append, self.after).await? {
+        match self.table.append_raising(append, self.after, raises.into_iter().collect()).await? {
             Outcome::Committed { version } => Ok(Settled::Done(Receipt {
                 dataset: self.dataset.contract.name.clone(),
                 outcome: super::Outcome::Committed,
