@@ -224,18 +224,17 @@ impl Load<'_> {
     ) -> Result<u64, Error> {
         session.execute("beginning the load", "BEGIN TRANSACTION").await?;
         let changed = self.changes(session, from, state, work).await;
-        match &changed {
-            Ok(_) => session.execute("committing the load", "COMMIT TRANSACTION").await?,
-            // A connection that is gone has rolled back already.
-            Err(error) => {
-                let rolled_back = session.execute("giving the load up", "ROLLBACK TRANSACTION").await;
-                if let Err(second) = rolled_back {
-                    tracing::debug!(%error, %second, "the failed load was not rolled back by hand");
-                }
-                0
-            }
+        let ended = match changed {
+            Ok(deleted) => session.execute("committing the load", "COMMIT TRANSACTION").await.map(|_| deleted),
+            Err(error) => Err(error),
         };
-        changed
+        // A connection that is gone has rolled back already; one that is not must not keep its locks.
+        if let Err(error) = &ended
+            && let Err(second) = session.execute("giving the load up", "ROLLBACK TRANSACTION").await
+        {
+            tracing::debug!(%error, %second, "the failed load was not rolled back by hand");
+        }
+        ended
     }
 
     async fn changes(

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use weir_contract::{DataType as Type, SOURCE, SOURCE_POSITION, TableColumn};
 
 use super::text::{Target, name};
+use super::types::MAX_BINARY;
 use super::{Flavor, Pool, State, exists};
 use crate::sqlite::text::decimal;
 use crate::verify::Summary;
@@ -180,7 +181,8 @@ impl Side<'_> {
             }
             Type::Binary => {
                 for (row, value) in values.binary()?.iter().enumerate() {
-                    add(row, value.map(|bytes| Cell::Long(Sha256::digest(bytes).into())));
+                    let cut = value.map(|bytes| &bytes[..bytes.len().min(MAX_BINARY as usize)]);
+                    add(row, cut.map(|bytes| Cell::Long(Sha256::digest(bytes).into())));
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! What the loader asks for and no more. Anything else panics, so that a new expression is noticed.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use chrono::{NaiveDate, NaiveDateTime};
 use sha2::{Digest, Sha256};
@@ -19,6 +20,21 @@ pub(super) enum Cell {
 
 /// Stands before the digits of binary values, which the engine keeps as text.
 const BINARY: char = '\u{E000}';
+/// Stands before the number of a value that is too long for the engine: it is kept here.
+const LONG: char = '\u{E001}';
+const LONGEST: usize = 1_000;
+
+static KEPT: Mutex<Vec<Cell>> = Mutex::new(Vec::new());
+
+/// Like values have like numbers.
+fn keep(cell: Cell) -> String {
+    let mut kept = KEPT.lock().unwrap();
+    let at = kept.iter().position(|known| *known == cell).unwrap_or_else(|| {
+        kept.push(cell);
+        kept.len() - 1
+    });
+    format!("{LONG}{at}")
+}
 
 impl Cell {
     pub(super) fn text(text: &str) -> Self {
@@ -31,6 +47,8 @@ impl Cell {
             Cell::Null => return None,
             Cell::Whole(number) => number.to_string(),
             Cell::Real(number) => format!("{number:?}"),
+            Cell::Text(ref units) if units.len() > LONGEST => keep(self),
+            Cell::Bytes(ref bytes) if bytes.len() > LONGEST => keep(self),
             Cell::Text(units) => String::from_utf16(&units).expect("half a character would be stored"),
             Cell::Bytes(bytes) => {
                 let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -42,6 +60,9 @@ impl Cell {
     pub(super) fn of_stored(text: Option<String>) -> Self {
         match text {
             None => Cell::Null,
+            Some(text) if text.starts_with(LONG) => {
+                KEPT.lock().unwrap()[text[LONG.len_utf8()..].parse::<usize>().unwrap()].clone()
+            }
             Some(text) => match text.strip_prefix(BINARY) {
                 Some(digits) => {
                     let pairs = (0..digits.len() / 2).map(|at| &digits[2 * at..2 * at + 2]);

@@ -116,3 +116,41 @@ async fn a_copy_that_the_pool_refuses_changes_nothing_and_leaves_nothing() {
     tick(&table, &pool, &target(3), Limits::default()).await.unwrap();
     assert_eq!(held(&engine).await, rows(&table).await.1);
 }
+
+/// What a pool tells when it has no room, is being scaled or moved, or has chosen a victim: nothing has changed, and the
+/// next run gets through.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_has_no_time_just_now() {
+    let statements =
+        ["COPY INTO", "BEGIN", "UPDATE [weir].[watermark]", "INSERT INTO [dbo]", "COMMIT", "SELECT COUNT_BIG"];
+    for number in [1204, 1205, 1222, 4060, 10_928, 10_929, 40_197, 40_501, 40_613, 42_108, 42_109, 42_119, 49_918] {
+        let (engine, table) = site().await;
+        tick(&table, &engine.pool(), &target(1), Limits::default()).await.unwrap();
+        for (round, begins) in statements.into_iter().enumerate() {
+            append(&table, begins, &[row(begins, 1, "k3", "3")], 0).await;
+            let before = held(&engine).await;
+            engine.world.errors.lock().unwrap().push((begins, number));
+            let error = tick(&table, &engine.pool(), &target(10 + round), Limits::default()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{number} at {begins}: {error}");
+            assert_eq!(held(&engine).await, before, "{number} at {begins}");
+            tick(&table, &engine.pool(), &target(20 + round), Limits::default()).await.unwrap();
+            assert_eq!(held(&engine).await, rows(&table).await.1, "{number} at {begins}");
+        }
+        super::loads::settled(&engine).await;
+    }
+}
+
+/// A pool that says that all went well, and has left a row out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_with_a_row_too_few_is_not_loaded() {
+    let (engine, table) = site().await;
+    let pool = engine.pool();
+    for version in [None, Some(1)] {
+        engine.world.forgets_rows.store(1, Ordering::SeqCst);
+        let error = tick(&table, &pool, &target(1), Limits::default()).await.unwrap_err();
+        assert!(matches!(error, Error::Staged { expected: 2, found: 1, .. }), "{error}");
+        assert_eq!(pool.watermark(&target(1)).await.unwrap().map(|mark| mark.version), version);
+        tick(&table, &pool, &target(2), Limits::default()).await.unwrap();
+        append(&table, "2", &[row("b", 1, "k3", "3"), row("b", 2, "k3", "3")], 0).await;
+    }
+}

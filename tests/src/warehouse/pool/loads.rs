@@ -5,9 +5,10 @@ use std::sync::Arc;
 use polars::prelude::df;
 use weir_contract::LongText;
 use weir_lake::{Append, CompactOptions, Deletion, Replacement, Table, Upsert};
-use weir_warehouse::{Error, ErrorKind, Limits, Physical, Plan, ReloadReason, TableLoad, Warehouse};
+use weir_warehouse::tsql::Pool;
+use weir_warehouse::{Error, ErrorKind, Limits, Physical, Plan, ReloadReason, TableLoad, Verified, Warehouse};
 
-use super::super::tables::{Row, Site, counted, frame, producer, rows, tick};
+use super::super::tables::{Reader, Row, Site, counted, frame, producer, rows, tick};
 use super::engine::{Engine, ROOT};
 
 pub(super) fn target(run: usize) -> TableLoad {
@@ -71,6 +72,13 @@ pub(super) async fn held(engine: &Engine) -> Vec<Row> {
         .collect();
     rows.sort();
     rows
+}
+
+pub(super) async fn verified(table: &Arc<Table>, pool: &Pool, load: &TableLoad) -> Verified {
+    let snapshot = table.snapshot().await.unwrap();
+    let reader = Reader { table, files: snapshot.files };
+    let files = weir_warehouse::FileReader::snapshot_files(&reader, 0).await.unwrap();
+    pool.verify(load, &snapshot.schema_string, &files, &reader).await.unwrap()
 }
 
 pub(super) async fn tables(engine: &Engine) -> Vec<String> {
@@ -189,6 +197,15 @@ async fn long_texts_are_refused_by_column_or_cut_but_never_keys() {
     );
     tick(&table, &pool, &with(2, LongText::Truncate, "value"), Limits::default()).await.unwrap();
     assert_eq!(held(&engine).await, [row("a", 1, "k", "short"), row("a", 2, "k", "much ")]);
+    // As a pool counts: an emoji is two. Half of one is never kept.
+    append(&table, "e", &[row("e", 1, "k", "abcd😀"), row("e", 2, "k", "abc😀"), row("e", 3, "k", "éééééé")], 0).await;
+    let error = tick(&table, &pool, &with(4, LongText::Fail, "value"), Limits::default()).await.unwrap_err();
+    assert!(matches!(error, Error::TooLong { rows: 2, .. }), "{error}");
+    let load = with(5, LongText::Truncate, "value");
+    tick(&table, &pool, &load, Limits::default()).await.unwrap();
+    let cut: Vec<_> = held(&engine).await.into_iter().filter(|row| row.0 == "e").filter_map(|row| row.3).collect();
+    assert_eq!(cut, ["abcd", "abc😀", "ééééé"]);
+    assert!(verified(&table, &pool, &load).await.is_equal(), "what is cut as it should be is no difference");
     upsert(&table, "2", &[row("b", 1, "a long key", "1")]).await;
     let error = tick(&table, &pool, &with(3, LongText::Truncate, "key"), Limits::default()).await.unwrap_err();
     assert!(matches!(&error, Error::TooLong { column, .. } if column == "key"), "{error}");

@@ -3,8 +3,11 @@
 mod engine;
 mod expression;
 mod faults;
+mod gateway;
 mod leftovers;
 mod loads;
 mod races;
 mod stand_in;
 mod text;
+mod values;
+mod verify;

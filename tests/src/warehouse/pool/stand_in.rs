@@ -140,7 +140,8 @@ impl Intercepted {
                 let literals = row.iter().zip(&texts).map(|(cell, is_text)| match (cell.clone().stored(), is_text) {
                     (None, _) => "NULL".to_owned(),
                     (Some(text), true) => format!("N'{}'", text.replace('\'', "''")),
-                    (Some(number), false) => number,
+                    // The engine reads bare numbers as floating point.
+                    (Some(number), false) => format!("CAST(N'{number}' AS bigint)"),
                 });
                 format!("SELECT {}", literals.collect::<Vec<_>>().join(", "))
             });
