@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 use weir_lake::{CheckpointPolicy, CompactOptions, Lease, LogCleanupOptions, Table, VacuumOptions};
+use weir_warehouse::TableLoad;
 
 use super::warehouse::{self, table_load};
 use crate::app::{App, Dataset, Runtime};
@@ -68,6 +69,7 @@ async fn load(runtime: &Runtime, dataset: &Dataset, stop_at: Instant, report: &m
         return Ok(());
     };
     let Some(table) = runtime.lake.existing(&dataset.table).await? else { return Ok(()) };
+    let load = TableLoad { time_limit: Some(stop_at.saturating_duration_since(Instant::now())), ..load };
     let loaded = warehouse::load(&table, warehouse, &load, Some(stop_at), |_| {}).await?;
     report.rows_loaded += loaded.rows_inserted;
     report.rows_unloaded += loaded.rows_deleted;

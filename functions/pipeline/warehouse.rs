@@ -69,6 +69,7 @@ pub(crate) fn table_load(runtime: &Runtime, dataset: &Dataset) -> Option<TableLo
             sought: dataset.table.partition_by.iter().chain(&dataset.table.cluster_by).cloned().collect(),
             files: runtime.files.as_ref().map(|root| format!("{root}/{name}")),
         },
+        time_limit: None,
     })
 }
 

@@ -51,7 +51,7 @@ pub enum Error {
     SameName { column: String },
     #[error(
         "column `{column}` of {table} is too short for {rows} values: raise its `text_lengths` in the contract's \
-         [warehouse], or have them cut with `long_text = \"truncate\"`"
+         [warehouse] and drop the table, which is loaded anew then; or have them cut with `long_text = \"truncate\"`"
     )]
     TooLong { table: String, column: String, rows: u64 },
     #[error("{files} files gave {found} rows in the pool where their footers say {expected}; nothing was loaded")]
@@ -95,6 +95,8 @@ impl Error {
             Error::Read { .. } | Error::GivenUp | Error::Token(_) | Error::TimedOut { .. } => ErrorKind::Unavailable,
             Error::Server { number, .. } => server_kind(*number),
             Error::Tds { source, .. } if matches!(**source, mssql_client::Error::Config(_)) => ErrorKind::Config,
+            // A server that cannot prove who it is does not become another one by waiting.
+            Error::Tds { source, .. } if is_about_certificate(source) => ErrorKind::Config,
             Error::Tds { .. } => ErrorKind::Unavailable,
             Error::Row { source, .. } | Error::Sqlite { source, .. } => sqlite_kind(source),
         }
@@ -122,6 +124,10 @@ impl Error {
     }
 }
 
+fn is_about_certificate(source: &mssql_client::Error) -> bool {
+    matches!(source, mssql_client::Error::Tls(error) if error.to_string().contains("certificate"))
+}
+
 /// Pools that sleep, move, are full or are being changed; deadlocks and locks. All of these pass.
 fn server_kind(number: i32) -> ErrorKind {
     match number {
@@ -138,6 +144,12 @@ fn hint(number: i32) -> &'static str {
         42109 | 42119 => "; the pool is resuming or scaling: loading goes on by itself",
         10928 | 10929 | 40501 | 49918..=49920 => "; the pool has no room for more: loading goes on by itself",
         40143 | 40197 | 40540 | 40613 => "; the pool is not available just now: loading goes on by itself",
+        40615 | 40914 | 47073 => "; the server's firewall does not let this address in",
+        // What the documentation of Parquet's way into a pool calls any value or type that does not fit.
+        106_000 => {
+            "; a file does not fit its table: most likely it was written by another program, with other types or with a \
+             value that T-SQL has no place for (NaN, infinity, a year outside 1 to 9999); correct it in the lake"
+        }
         18456 => "; create a user for the app's identity (CREATE USER … FROM EXTERNAL PROVIDER)",
         229 | 262 | 15151 | 15247 => {
             "; the app's user needs CREATE TABLE, ALTER on its schemas, INSERT, SELECT, UPDATE, DELETE and ADMINISTER \

@@ -22,6 +22,7 @@ pub mod tsql;
 mod verify;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use polars::prelude::DataFrame;
 
@@ -119,6 +120,8 @@ pub struct TableLoad {
     /// Names this load in the warehouse's own state, so that a row there can be traced to an invocation.
     pub run_id: String,
     pub physical: Physical,
+    /// After which whoever asked for the load gives it up, if ever: what it left may be dropped then. For pools.
+    pub time_limit: Option<Duration>,
 }
 
 /// How far the warehouse has come with one table.

@@ -101,6 +101,7 @@ async fn loading(rows: usize) -> Result<()> {
         table: "lines".to_owned(),
         run_id: "bench".to_owned(),
         physical: Physical::default(),
+        time_limit: None,
     };
     let snapshot = table.snapshot().await?;
     let to = Watermark {

@@ -26,6 +26,7 @@ fn load_of(source_table: &str, target: &str) -> TableLoad {
         table: target.to_owned(),
         run_id: "run-1".to_owned(),
         physical: Physical::default(),
+        time_limit: None,
     }
 }
 

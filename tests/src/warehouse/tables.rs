@@ -76,8 +76,12 @@ impl Site {
 
     /// The table, as a process that has just started sees it.
     pub(super) async fn open(&self, partitioned: bool, extra: usize) -> Arc<Table> {
+        self.table(&definition(partitioned, extra)).await
+    }
+
+    pub(super) async fn table(&self, definition: &TableDefinition) -> Arc<Table> {
         let lake = Lake::new(Arc::clone(&self.store), "lake".into(), LakeOptions::new(now_ms));
-        lake.table(&definition(partitioned, extra)).await.unwrap()
+        lake.table(definition).await.unwrap()
     }
 }
 

@@ -12,7 +12,7 @@ mod bind;
 mod ddl;
 mod load;
 mod temporary;
-mod text;
+pub(crate) mod text;
 mod verify;
 
 use std::path::PathBuf;

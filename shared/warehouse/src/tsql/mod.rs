@@ -2,13 +2,15 @@
 //!
 //! Guarantee: rows and watermark change in one transaction, which begins by setting the watermark from what the plan was
 //! made for and reads back whether it did. What cannot be in a transaction there (new tables, their place) is done
-//! before, or noted and finished by whoever comes next. No lock, no lease; a loader that dies leaves staging tables,
-//! which are dropped after a day.
+//! before, or noted and finished by whoever comes next. No lock, no lease; what a loader that died has left, later ones
+//! drop once it cannot be running any more.
 //!
 //! Nothing of this has met a live pool: the statements are held to two SQL parsers and run on an engine of our tests.
 
 pub(crate) mod address;
+mod leftovers;
 mod load;
+mod reload;
 mod session;
 mod stage;
 pub(crate) mod statements;
@@ -86,7 +88,7 @@ impl Pool {
     async fn state(&self, session: &mut dyn Session, table: &TableLoad) -> Result<Option<State>, Error> {
         let Some(state) = read_state(session, table).await? else { return Ok(None) };
         let Some(pending) = &state.pending else { return Ok(Some(state)) };
-        load::swap(self.flavor, session, table, &state.target, pending).await?;
+        reload::swap(self.flavor, session, table, &state.target, pending).await?;
         read_state(session, table).await
     }
 }
@@ -108,7 +110,9 @@ impl Warehouse for Pool {
         if let Plan::Nothing { version } = plan {
             return Ok(LoadReport { version: *version, ..LoadReport::default() });
         }
-        load::apply(self, table, plan, reader).await
+        let limit = leftovers::limit(table);
+        let applied = tokio::time::timeout(limit, load::apply(self, table, plan, reader)).await;
+        applied.unwrap_or_else(|_| Err(Error::TimedOut { doing: "loading", seconds: limit.as_secs() }))
     }
 
     async fn row_count(&self, table: &TableLoad) -> Result<u64, Error> {
@@ -144,13 +148,6 @@ async fn prepare(flavor: Flavor, session: &mut dyn Session) -> Result<(), Error>
             && !exists(session, &table).await?
         {
             return Err(error);
-        }
-    }
-    for row in session.rows("looking for old staging tables", &statements::left_over()).await? {
-        if let Some(Some(name)) = row.into_iter().next() {
-            let table = Target { schema: STATE_SCHEMA.to_owned(), table: name };
-            // Whoever else has found it drops it.
-            let _ = session.execute("dropping an old staging table", &statements::drop_table(&table)?).await;
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use weir_contract::{DataType, Distribution, SOURCE, SOURCE_POSITION, TableColumn, WarehouseIndex, positions_of};
 
+use super::leftovers::{NEW, OLD, STAGE};
 use super::text::{Target, address, literal, name};
 use super::{Flavor, STATE_SCHEMA};
 use crate::{DataFile, Error, Physical, Watermark};
@@ -17,7 +18,7 @@ const COPY_FILES: usize = 1_000;
 /// Rows of one `INSERT … SELECT … UNION ALL`, and paths of one `IN` list.
 const ROWS_PER_STATEMENT: usize = 250;
 /// Byte for byte: a database's own collation may take `a` for `A`.
-const EXACT: &str = "COLLATE Latin1_General_100_BIN2";
+pub(crate) const EXACT: &str = "COLLATE Latin1_General_100_BIN2";
 
 /// A staging table: files that have the same columns in the same order, and the same partition values.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,13 +96,35 @@ pub(crate) fn drop_table(table: &Target) -> Result<String, Error> {
     Ok(format!("DROP TABLE {}", table.sql()?))
 }
 
-/// Staging tables of loads that died: more than a day old.
-pub(crate) fn left_over() -> String {
+/// The pool's own clock, which alone says what is over.
+pub(crate) const NOW_SECONDS: &str = "SELECT DATEDIFF_BIG(second, '19700101', GETUTCDATE())";
+
+/// Schema and name of every table that a load made for itself, whoever it was; beside targets of `schema` alone.
+pub(crate) fn left_over(schema: &str) -> String {
     format!(
-        "SELECT t.name FROM sys.tables AS t INNER JOIN sys.schemas AS s \
-         ON t.schema_id = s.schema_id WHERE s.name = '{STATE_SCHEMA}' AND t.name LIKE 'stage[_]%' \
-         AND t.create_date < DATEADD(day, -1, GETUTCDATE())"
+        "SELECT s.name, t.name FROM sys.tables AS t INNER JOIN sys.schemas AS s ON t.schema_id = s.schema_id \
+         WHERE (s.name = N'{STATE_SCHEMA}' AND LEFT(t.name, 6) = N'{STAGE}') \
+         OR (s.name = {} AND LEFT(t.name, 9) IN (N'{NEW}', N'{OLD}'))",
+        literal(schema)
     )
+}
+
+/// Tables that somebody has to bring to their place yet.
+pub(crate) fn noted_reloads() -> String {
+    format!("SELECT [pending] FROM [{STATE_SCHEMA}].[watermark] WHERE [pending] IS NOT NULL")
+}
+
+/// What files are noted under that is no table's, nor ever was.
+pub(crate) fn files_of_no_table() -> String {
+    format!(
+        "SELECT DISTINCT f.[generation] FROM [{STATE_SCHEMA}].[loaded_file] AS f WHERE NOT EXISTS \
+         (SELECT 1 FROM [{STATE_SCHEMA}].[watermark] AS w WHERE w.[generation] = f.[generation] \
+         OR w.[pending] = f.[generation])"
+    )
+}
+
+pub(crate) fn forget_everywhere(generation: &str) -> String {
+    format!("DELETE FROM [{STATE_SCHEMA}].[loaded_file] WHERE [generation] = {}", literal(generation))
 }
 
 /// `table` takes the place `to`, in its schema.
@@ -139,8 +162,9 @@ const NOW: &str = "CONVERT(nvarchar(40), GETUTCDATE(), 126)";
 /// Moves the watermark if it is where the plan began; [`read_watermark`] tells whether it did, by the run id.
 pub(crate) fn move_watermark(source_table: &str, from: &Watermark, to: &Watermark, run_id: &str) -> String {
     format!(
-        "UPDATE [{STATE_SCHEMA}].[watermark] SET [version] = {}, [schema_text] = {}, [run_id] = {}, [updated_at] = {NOW} \
-         WHERE [source_table] = {} AND [table_id] = {} AND [version] = {} AND [pending] IS NULL",
+        "UPDATE [{STATE_SCHEMA}].[watermark] SET [table_id] = {}, [version] = {}, [schema_text] = {}, [run_id] = {}, \
+         [updated_at] = {NOW} WHERE [source_table] = {} AND [table_id] = {} AND [version] = {} AND [pending] IS NULL",
+        literal(&to.table_id),
         to.version,
         literal(&to.schema),
         literal(run_id),
@@ -346,26 +370,28 @@ impl Writer<'_> {
     }
 
     /// What a staging table has for a column of the target.
-    fn expression(&self, staging: &Staging, column: &TableColumn) -> Result<String, Error> {
+    fn expression(&self, staging: &Staging, column: &TableColumn, may_cut: bool) -> Result<String, Error> {
         if let Some(value) = staging.partition.get(&column.name) {
             return Ok(self.flavor.constant(column, value.as_deref(), self.physical));
         }
-        let own = self.flavor.target_type(column, self.physical);
         if !staging.columns.iter().any(|known| known.name == column.name) {
-            return Ok(format!("CAST(NULL AS {own})"));
+            return Ok(format!("CAST(NULL AS {})", self.flavor.target_type(column, self.physical)));
         }
-        let column_name = name("column", &column.name)?;
+        let staged = format!("[weir_staged].{}", name("column", &column.name)?);
         Ok(match column.data_type {
-            // An explicit cast cuts what is longer; whether that is wanted was asked before.
-            DataType::String | DataType::Binary => format!("CAST([weir_staged].{column_name} AS {own})"),
-            _ => format!("[weir_staged].{column_name}"),
+            // Whether a value may be cut was asked before.
+            DataType::String if may_cut => self.flavor.cut(&staged, column, self.physical),
+            DataType::String | DataType::Binary => {
+                format!("CAST({staged} AS {})", self.flavor.target_type(column, self.physical))
+            }
+            _ => staged,
         })
     }
 
     pub(crate) fn insert(&self, table: &Target, staging: &Staging) -> Result<String, Error> {
         let names = self.columns.iter().map(|column| name("column", &column.name)).collect::<Result<Vec<_>, _>>()?;
         let values =
-            self.columns.iter().map(|column| self.expression(staging, column)).collect::<Result<Vec<_>, _>>()?;
+            self.columns.iter().map(|column| self.expression(staging, column, true)).collect::<Result<Vec<_>, _>>()?;
         Ok(format!(
             "INSERT INTO {} ({}) SELECT {} FROM {} AS [weir_staged]{}",
             table.sql()?,
@@ -374,6 +400,11 @@ impl Writer<'_> {
             staging.table.sql()?,
             self.option()
         ))
+    }
+
+    /// The target's rows, all of them, in a transaction: `TRUNCATE` is not for those.
+    pub(crate) fn delete_all(&self) -> Result<String, Error> {
+        Ok(format!("DELETE FROM {}{}", self.target.sql()?, self.option()))
     }
 
     /// `positions` are sequence numbers: the records of an event that holds several have a range of their own.
@@ -398,7 +429,7 @@ impl Writer<'_> {
         let mut conditions = Vec::new();
         for column in self.columns.iter().filter(|column| keys.contains(&column.name)) {
             let own = format!("{}.{}", name("table", &self.target.table)?, name("column", &column.name)?);
-            conditions.push(equal(&own, &self.expression(staging, column)?, column.data_type));
+            conditions.push(equal(&own, &self.expression(staging, column, false)?, column.data_type));
         }
         Ok(format!(
             "DELETE FROM {target} WHERE EXISTS (SELECT 1 FROM {} AS [weir_staged] WHERE {}){}",
