@@ -30,6 +30,7 @@ pub(super) async fn table_of(columns: Vec<TableColumn>) -> Arc<Table> {
         properties: Vec::new(),
         new_columns: NewColumns::Add,
         added_columns: None,
+        transactions: Vec::new(),
     };
     Site::new().table(&definition).await
 }
