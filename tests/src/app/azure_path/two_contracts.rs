@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::account::{Account, EventGrid};
 use super::gates::{Gate, Gates, Moment};
+use crate::app::gaps::Hub;
 use crate::app::handler::{Batch, Handler};
 use crate::app::site::{CLICKS, ORDERS};
 
@@ -22,22 +23,28 @@ impl Releases {
     /// The first has the contract as it is, the second without its rule; `strict_first` says which of them was at work
     /// before.
     async fn start(name: &'static str, contract: &str, rule: &str, strict_first: bool) -> Self {
+        let both = Self::before(name, contract, rule, "").await;
+        let first = if strict_first { &both.strict.1 } else { &both.lenient.1 };
+        let warm = both.delivery(name, 0).await.to(first).await;
+        assert_eq!(warm["outcome"], "committed", "{warm}");
+        both
+    }
+
+    /// None was at work yet. `hub` is a connection string.
+    async fn before(name: &'static str, contract: &str, rule: &str, hub: &str) -> Self {
         let account = Account::new().await;
         let with = async |contract: &str| {
             account.contract(name, contract);
             let gates = Gates::before(account.blob_url()).await;
-            let handler = account.handler_with(Some(&gates), &[("WEIR_DEADLINE_S", "30")]).await;
+            let extra = [("WEIR_DEADLINE_S", "30"), ("EventHub", hub)];
+            let handler = account.handler_with(Some(&gates), &extra).await;
             (gates, handler)
         };
         let without = contract.replace(rule, "");
         assert_ne!(without, contract);
         // A handler has read its contracts before it answers.
         let (strict, lenient) = (with(contract).await, with(&without).await);
-        let both = Self { account, strict, lenient };
-        let first = if strict_first { &both.strict.1 } else { &both.lenient.1 };
-        let warm = both.delivery(name, 0).await.to(first).await;
-        assert_eq!(warm["outcome"], "committed", "{warm}");
-        both
+        Self { account, strict, lenient }
     }
 
     /// One of several deliveries, all of them alike: three records, of which the second is refused by the strict one.
@@ -51,15 +58,15 @@ impl Releases {
         Delivery::Blob(EventGrid.event(&path, &etag))
     }
 
-    /// Each record of `deliveries` is in one of the tables.
-    async fn hold_each_once(&self, name: &str, column: &str, deliveries: usize) {
+    /// Each of so many records is in one of the tables.
+    async fn hold_each_once(&self, name: &str, column: &str, records: usize) {
         let place = |row: &String| row.split('|').skip(1).take(3).map(str::to_owned).collect::<Vec<_>>();
         let mut places: Vec<_> = self.account.rows(name, Some(column)).await.iter().map(place).collect();
         places.extend(self.account.rows(&format!("{name}__quarantine"), None).await.iter().map(place));
         let rows = places.len();
         places.sort();
         places.dedup();
-        assert_eq!((rows, places.len()), (3 * deliveries, 3 * deliveries), "{places:?}");
+        assert_eq!((rows, places.len()), (records, records), "{places:?}");
     }
 }
 
@@ -107,7 +114,7 @@ async fn meet(name: &'static str, contract: &str, rule: &str, column: &str, tabl
             receipt
         };
         let receipts = tokio::join!(lenient, strict, order);
-        both.hold_each_once(name, column, 2).await;
+        both.hold_each_once(name, column, 6).await;
         let status = both.lenient.1.status().await;
         assert_eq!(status["balanced"], true, "{status} {receipts:?}");
     }
@@ -127,7 +134,7 @@ async fn overtake(name: &'static str, contract: &str, rule: &str, column: &str, 
     };
     let (strict, lenient) = tokio::join!(strict, lenient);
     assert_eq!((&strict["outcome"], &lenient["outcome"]), (&json!("alreadyCommitted"), &json!("committed")));
-    both.hold_each_once(name, column, 2).await;
+    both.hold_each_once(name, column, 6).await;
 }
 
 const CLICKS_RULE: &str = "[[rules]]\nname = \"n_is_not_negative\"\nexpr = \"n >= 0\"\naction = \"quarantine\"\n";
@@ -161,4 +168,39 @@ async fn an_event_is_not_refused_by_one_release_and_taken_by_the_other() {
         ["/clicks/part-", "/clicks__quarantine/part-", "/tables/clicks/_delta_log/"],
     )
     .await;
+}
+
+/// The strict one is about to commit quarantine, and the lenient one, which has done that already, the table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replays_by_two_releases_leave_each_event_once() {
+    let hub = Hub::start(6).await;
+    let contract = CLICKS.replace("expr = \"n >= 0\"", "expr = \"n >= 3\"");
+    let rule = CLICKS_RULE.replace("n >= 0", "n >= 3");
+    let both = Releases::before("clicks", &contract, &rule, &hub.service.connection_string()).await;
+    let (strict, lenient) = (&both.strict, &both.lenient);
+    strict.1.events(&Batch::counting(0, 0..=5)).await.receipt();
+    let first = strict.0.hold(Method::PUT, "/clicks__quarantine/_delta_log/", Moment::Before);
+    let second = lenient.0.hold(Method::PUT, "/tables/clicks/_delta_log/", Moment::Before);
+    let replay = async |handler: &Handler, request: &str| {
+        let task = json!({ "task": "replay", "dataset": "clicks", "partition": 0, "window": {}, "request": request });
+        handler.queue("run_task", task.to_string().as_bytes()).await.receipt()
+    };
+    let one = async {
+        let receipt = replay(&strict.1, "one").await;
+        second.open();
+        receipt
+    };
+    let other = async {
+        first.reached().await;
+        replay(&lenient.1, "two").await
+    };
+    let order = async {
+        second.reached().await;
+        first.open();
+    };
+    let (one, other, ()) = tokio::join!(one, other, order);
+    both.hold_each_once("clicks", "n", 6).await;
+    assert_eq!((&one["outcome"], &other["outcome"]), (&json!("committed"), &json!("committed")));
+    // Who comes last has the last word.
+    assert_eq!(both.account.rows("clicks", Some("n")).await.len(), 6);
 }
