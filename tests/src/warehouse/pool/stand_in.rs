@@ -5,7 +5,7 @@
 //!   `INSERT … SELECT` makes of staged values, and what sums and counts come to, [`super::expression`] computes;
 //! - comparisons of texts: the engine's are exact. A pool's pass over case, unless a collation says else, and over blanks
 //!   at the end, always;
-//! - `RENAME OBJECT`, which becomes `sp_rename`; `CREATE STATISTICS`, which is passed over;
+//! - `RENAME OBJECT`, which becomes `sp_rename`, and refuses a name that is taken; `CREATE STATISTICS`, which is passed over;
 //! - `WITH (HEAP, …)`, `WITH (DISTRIBUTION = …)`, `OPTION (LABEL = …)`, which it does not parse;
 //! - the time, which is the test's.
 
@@ -47,6 +47,13 @@ impl Intercepted {
         }
         let sql = if let Some(rest) = sql.strip_prefix("RENAME OBJECT [dbo].[") {
             let (from, to) = rest.split_once("] TO [").unwrap();
+            let taken = format!(
+                "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME = N'{}'",
+                to.trim_end_matches(']')
+            );
+            if !self.ask(doing, &taken).await?.is_empty() {
+                return Err(server_error(doing, 15_335));
+            }
             format!("EXEC sp_rename '{from}', '{}'", to.trim_end_matches(']'))
         } else if let Some(rest) = sql.strip_prefix("CREATE TABLE ") {
             let (table, columns) = rest.split_once(" (").unwrap();
@@ -119,6 +126,7 @@ impl Intercepted {
         let mut columns = Vec::new();
         list.iter().for_each(|expr| expr.columns(&mut columns));
         let rows = self.env(doing, from.trim_end_matches(" AS [weir_staged]"), &columns).await?;
+        let rows = &rows[usize::from(self.forgets(sql))..];
         let cells: Vec<Vec<Cell>> = rows.iter().map(|row| list.iter().map(|expr| expr.value(row)).collect()).collect();
         self.insert(doing, into, names, &cells).await
     }
@@ -179,8 +187,7 @@ impl Intercepted {
             let Ok((order, _)) = table.footer(&entry).await else { return Err(server_error(doing, 105_215)) };
             assert_eq!(columns.len(), order.len(), "COPY INTO would shift columns: {sql}");
             let frame = table.read(&entry).await.unwrap();
-            let left_out = self.world.forgets_rows.swap(0, Ordering::SeqCst) as usize;
-            let mut rows = vec![Vec::new(); frame.height().saturating_sub(left_out)];
+            let mut rows = vec![Vec::new(); frame.height() - usize::from(self.forgets(sql))];
             for (name, place) in &columns {
                 let values = frame.column(&order[place - 1]).unwrap();
                 let own = declared.iter().find(|(own, _)| format!("[{own}]") == *name).unwrap();
