@@ -38,6 +38,7 @@ pub(super) enum Break {
 
 /// What all sessions share.
 pub(super) struct World {
+    pub(super) flavor: Flavor,
     /// A live pool, which needs no stand-in and no gate.
     pub(super) live: Option<Live>,
     pub(super) table: Mutex<Option<Arc<Table>>>,
@@ -75,7 +76,6 @@ pub(super) struct Hold {
 
 pub(super) struct Engine {
     inner: Arc<dyn Connect>,
-    flavor: Flavor,
     pub(super) world: Arc<World>,
 }
 
@@ -106,8 +106,13 @@ pub(super) async fn serve(config: ServerConfig) -> u16 {
 
 impl Engine {
     pub(super) async fn start() -> Arc<Self> {
+        Self::of(Flavor::Dedicated).await
+    }
+
+    pub(super) async fn of(flavor: Flavor) -> Arc<Self> {
         let port = serve(ServerConfig { tls_enabled: false, ..ServerConfig::default() }).await;
-        Self::over(tsql::connector(&format!("synapse://sa:x@127.0.0.1:{port}/master?encrypt=off"), None).unwrap())
+        let url = format!("synapse://sa:x@127.0.0.1:{port}/master?encrypt=off");
+        Self::with(tsql::connector(&url, None).unwrap(), flavor, None)
     }
 
     pub(super) fn over(inner: Arc<dyn Connect>) -> Arc<Self> {
@@ -116,6 +121,7 @@ impl Engine {
 
     pub(super) fn with(inner: Arc<dyn Connect>, flavor: Flavor, live: Option<Live>) -> Arc<Self> {
         let world = World {
+            flavor,
             live,
             table: Mutex::default(),
             fault: Mutex::default(),
@@ -128,11 +134,11 @@ impl Engine {
             staging: Mutex::default(),
             gate: Arc::default(),
         };
-        Arc::new(Self { inner, flavor, world: Arc::new(world) })
+        Arc::new(Self { inner, world: Arc::new(world) })
     }
 
     pub(super) fn pool(self: &Arc<Self>) -> Pool {
-        Pool::over(self.flavor, Arc::clone(self) as _)
+        Pool::over(self.world.flavor, Arc::clone(self) as _)
     }
 
     /// A lake of its own, where the pool can read it.
@@ -312,7 +318,8 @@ impl Session for Intercepted {
             return self.answered(doing, loses, answer);
         }
         // What looks before it renames does so alone.
-        let renames = if sql.starts_with("RENAME ") { Some(Arc::clone(&gate).write_owned().await) } else { None };
+        let renames =
+            if super::stand_in::renames(sql).is_some() { Some(Arc::clone(&gate).write_owned().await) } else { None };
         let writes = self.alone.is_none() && renames.is_none() && !sql.starts_with("SET ");
         let _shared = if writes { Some(gate.read_owned().await) } else { None };
         let answer = self.order(doing, sql).await;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use polars::prelude::df;
 use weir_contract::LongText;
 use weir_lake::{Append, CompactOptions, Deletion, Replacement, Table, Upsert};
-use weir_warehouse::tsql::Pool;
+use weir_warehouse::tsql::{Flavor, Pool};
 use weir_warehouse::{
     Error, ErrorKind, Limits, Physical, Plan, ReloadReason, Step, TableLoad, Verified, Warehouse, Watermark,
 };
 
 use super::super::tables::{Reader, Row, Site, counted, frame, producer, rows, tick};
 use super::engine::{Engine, ROOT};
+use super::stand_in::renames;
 
 pub(super) fn target(run: usize) -> TableLoad {
     let physical = Physical { files: Some(ROOT.to_owned()), ..Physical::default() };
@@ -101,8 +102,10 @@ pub(super) async fn settled(engine: &Engine) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_arrives() {
-    for partitioned in [false, true] {
-        operations(&Engine::start().await, partitioned).await;
+    for flavor in [Flavor::Dedicated, Flavor::Fabric] {
+        for partitioned in [false, true] {
+            operations(&Engine::of(flavor).await, partitioned).await;
+        }
     }
 }
 
@@ -159,7 +162,9 @@ pub(super) async fn operations(engine: &Arc<Engine>, partitioned: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recreated_table_takes_the_old_ones_place() {
-    recreated(&Engine::start().await).await;
+    for flavor in [Flavor::Dedicated, Flavor::Fabric] {
+        recreated(&Engine::of(flavor).await).await;
+    }
 }
 
 pub(super) async fn recreated(engine: &Arc<Engine>) {
@@ -180,7 +185,15 @@ pub(super) async fn recreated(engine: &Arc<Engine>) {
     let files = table.snapshot().await.unwrap().files;
     assert_eq!(noted.collect::<Vec<_>>(), files.iter().map(|file| Some(file.path())).collect::<Vec<_>>());
     // In one transaction: nobody is without a table, at any time.
-    assert!(!engine.world.statements.lock().unwrap().iter().any(|sql| sql.starts_with("RENAME OBJECT [dbo].[orders]")));
+    assert!(
+        !engine
+            .world
+            .statements
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|sql| renames(sql).is_some_and(|(from, _)| from == "orders"))
+    );
     // With another column it is another table.
     let table = engine.site().open(false, 1).await;
     engine.reads(&table);
@@ -191,7 +204,15 @@ pub(super) async fn recreated(engine: &Arc<Engine>) {
     append(&table, "1", &[row("d", 1, "k", "2")], 0).await;
     tick(&table, &pool, &target(4), Limits::default()).await.unwrap();
     assert_eq!(held(engine).await, [row("d", 1, "k", "2")]);
-    assert!(engine.world.statements.lock().unwrap().iter().any(|sql| sql.starts_with("RENAME OBJECT [dbo].[orders]")));
+    assert!(
+        engine
+            .world
+            .statements
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|sql| renames(sql).is_some_and(|(from, _)| from == "orders"))
+    );
     settled(engine).await;
 }
 
@@ -229,6 +250,25 @@ async fn long_texts_are_refused_by_column_or_cut_but_never_keys() {
     upsert(&table, "2", &[row("b", 1, "a long key", "1")]).await;
     let error = tick(&table, &pool, &with(3, LongText::Truncate, "key"), Limits::default()).await.unwrap_err();
     assert!(matches!(&error, Error::TooLong { column, .. } if column == "key"), "{error}");
+}
+
+/// Fabric counts bytes: an emoji has four.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_texts_in_fabric() {
+    let engine = Engine::of(Flavor::Fabric).await;
+    let pool = engine.pool();
+    let table = Site::new().open(false, 0).await;
+    engine.reads(&table);
+    append(&table, "e", &[row("e", 1, "k", "ab😀"), row("e", 2, "k", "a😀"), row("e", 3, "k", "ééé")], 0).await;
+    let mut load = target(1);
+    load.physical.text_lengths = vec![("value".to_owned(), 5)];
+    let error = tick(&table, &pool, &load, Limits::default()).await.unwrap_err();
+    assert!(matches!(error, Error::TooLong { rows: 2, .. }), "{error}");
+    load.physical.long_text = LongText::Truncate;
+    tick(&table, &pool, &load, Limits::default()).await.unwrap();
+    let cut: Vec<_> = held(&engine).await.into_iter().filter_map(|row| row.3).collect();
+    assert_eq!(cut, ["ab", "a😀", "éé"]);
+    assert!(verified(&table, &pool, &load).await.is_equal());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_lake::Table;
+use weir_warehouse::tsql::Flavor;
 use weir_warehouse::{Error, Limits, LoadReport, Plan, Warehouse};
 
 use super::super::tables::{rows, tick};
@@ -103,7 +104,8 @@ async fn swap(engine: &Arc<Engine>) -> Arc<Table> {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_reloads_one_table_takes_the_place() {
     for round in 0..12 {
-        two_reloads(&Engine::start().await, round).await;
+        let flavor = if round % 2 == 0 { Flavor::Dedicated } else { Flavor::Fabric };
+        two_reloads(&Engine::of(flavor).await, round).await;
     }
 }
 

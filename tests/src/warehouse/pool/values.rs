@@ -5,6 +5,7 @@ use std::sync::Arc;
 use polars::prelude::*;
 use weir_contract::{DataType as Type, NewColumns, TableColumn};
 use weir_lake::{Append, Table, TableDefinition};
+use weir_warehouse::tsql::Flavor;
 use weir_warehouse::{Error, Limits, Warehouse};
 
 use super::super::tables::{counted, producer, tick};
@@ -145,6 +146,10 @@ async fn every_type_at_its_limits_arrives() {
         assert_eq!(found, [least, greatest, None, odd], "{name}");
     }
     assert!(verified(&table, &pool, &target(2)).await.is_equal());
+    let fabric = Engine::of(Flavor::Fabric).await;
+    fabric.reads(&table);
+    tick(&table, &fabric.pool(), &target(1), Limits::default()).await.unwrap();
+    assert!(verified(&table, &fabric.pool(), &target(2)).await.is_equal());
 }
 
 /// Weir's intake lets none of these in; another writer of the table may. The pool refuses the file, and nothing has changed.
