@@ -173,8 +173,11 @@ pub(super) async fn swap(
     session.execute("settling the watermark", &statements::settle(&table.source_table, pending)).await?;
     let forget = statements::forget_generation(&table.source_table, "<>", pending);
     session.execute("forgetting the old table's files", &forget).await?;
-    if exists(session, &old).await? {
-        session.execute("dropping the old table", &statements::drop_table(&old)?).await?;
+    if exists(session, &old).await?
+        && let Err(error) = session.execute("dropping the old table", &statements::drop_table(&old)?).await
+        && exists(session, &old).await?
+    {
+        return Err(error);
     }
     Ok(())
 }

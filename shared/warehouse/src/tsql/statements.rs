@@ -157,7 +157,7 @@ pub(crate) fn first_watermark(source_table: &str, target: &str) -> String {
     )
 }
 
-const NOW: &str = "CONVERT(nvarchar(40), GETUTCDATE(), 126)";
+const NOW: &str = "CONVERT(varchar(40), GETUTCDATE(), 126)";
 
 /// Moves the watermark if it is where the plan began; [`read_watermark`] tells whether it did, by the run id.
 pub(crate) fn move_watermark(source_table: &str, from: &Watermark, to: &Watermark, run_id: &str) -> String {

@@ -71,7 +71,7 @@ pub(crate) fn summaries(target: &Target, columns: &[TableColumn]) -> Result<Stri
         parts.push(format!("COUNT_BIG({own})"));
         let hash = format!("HASHBYTES('SHA2_256', [weir row] + {})", bytes(&own, column.data_type));
         let number = format!("CAST(CAST(SUBSTRING({hash}, 1, 8) AS bigint) AS decimal(38,0))");
-        parts.push(format!("CONVERT(nvarchar(40), SUM({number}))"));
+        parts.push(format!("CONVERT(varchar(40), SUM({number}))"));
     }
     Ok(format!(
         "SELECT {} FROM (SELECT *, HASHBYTES('SHA2_256', [{SOURCE}]) + CAST([{SOURCE_POSITION}] AS binary(8)) AS [weir row] \

@@ -3,7 +3,7 @@
 //!
 //! The gate: the engine copies its whole database when a transaction begins, and a commit puts that copy in place of
 //! everything, so that what others have written meanwhile is gone (`a_commit_of_the_engine_undoes_what_others_did`). No
-//! pool does that. Therefore statements of other connections wait here while a transaction is open. What is left to races:
+//! pool does that. Therefore what others write waits here while a transaction is open. What is left to races:
 //! everything before transactions, and their order. Locks wait, as a pool's do, and not fail at once.
 
 use std::collections::BTreeMap;
@@ -19,6 +19,9 @@ use weir_lake::Table;
 use weir_warehouse::tsql::{Connect, Flavor, Pool, Row, Session};
 use weir_warehouse::{Error, async_trait, tsql};
 
+use super::super::tables::Site;
+use super::live::Live;
+
 /// Where the pool believes the lake to be.
 pub(super) const ROOT: &str = "https://lake.test/container/orders";
 
@@ -29,18 +32,23 @@ pub(super) enum Break {
     Before(usize),
     /// The statement takes effect, its answer is lost.
     After(usize),
+    /// The next commit takes effect when its connection has been lost for a while.
+    Late,
 }
 
 /// What all sessions share.
 pub(super) struct World {
+    pub(super) flavor: Flavor,
+    /// A live pool, which needs no stand-in and no gate.
+    pub(super) live: Option<Live>,
     pub(super) table: Mutex<Option<Arc<Table>>>,
     pub(super) fault: Mutex<Option<Break>>,
     /// Every statement as the loader wrote it.
     pub(super) statements: Mutex<Vec<String>>,
     /// Told instead of the answer to the next `COPY INTO`.
     pub(super) refuse_copy: AtomicBool,
-    /// Rows that the next `COPY INTO` leaves out.
-    pub(super) forgets_rows: AtomicU64,
+    /// A row is left out of the next statement that begins so.
+    pub(super) forgets_row: Mutex<Option<&'static str>>,
     /// Errors that statements beginning so are answered with, once each.
     pub(super) errors: Mutex<Vec<(&'static str, i32)>>,
     /// Statements that a test holds: what they begin with, how many are let through first, and the two signals.
@@ -50,6 +58,12 @@ pub(super) struct World {
     /// Columns and types of staging tables, as the loader declared them.
     pub(super) staging: Mutex<BTreeMap<String, Vec<(String, String)>>>,
     gate: Arc<RwLock<()>>,
+}
+
+impl World {
+    fn renamed(&self, sql: &str) -> String {
+        self.live.as_ref().map_or_else(|| sql.to_owned(), |live| live.renamed(sql))
+    }
 }
 
 /// One statement that waits for the test.
@@ -92,17 +106,28 @@ pub(super) async fn serve(config: ServerConfig) -> u16 {
 
 impl Engine {
     pub(super) async fn start() -> Arc<Self> {
+        Self::of(Flavor::Dedicated).await
+    }
+
+    pub(super) async fn of(flavor: Flavor) -> Arc<Self> {
         let port = serve(ServerConfig { tls_enabled: false, ..ServerConfig::default() }).await;
-        Self::over(tsql::connector(&format!("synapse://sa:x@127.0.0.1:{port}/master?encrypt=off"), None).unwrap())
+        let url = format!("synapse://sa:x@127.0.0.1:{port}/master?encrypt=off");
+        Self::with(tsql::connector(&url, None).unwrap(), flavor, None)
     }
 
     pub(super) fn over(inner: Arc<dyn Connect>) -> Arc<Self> {
+        Self::with(inner, Flavor::Dedicated, None)
+    }
+
+    pub(super) fn with(inner: Arc<dyn Connect>, flavor: Flavor, live: Option<Live>) -> Arc<Self> {
         let world = World {
+            flavor,
+            live,
             table: Mutex::default(),
             fault: Mutex::default(),
             statements: Mutex::default(),
             refuse_copy: AtomicBool::new(false),
-            forgets_rows: AtomicU64::new(0),
+            forgets_row: Mutex::default(),
             errors: Mutex::default(),
             holds: Mutex::default(),
             now_s: AtomicU64::new(1_700_000_000),
@@ -113,7 +138,12 @@ impl Engine {
     }
 
     pub(super) fn pool(self: &Arc<Self>) -> Pool {
-        Pool::over(Flavor::Dedicated, Arc::clone(self) as _)
+        Pool::over(self.world.flavor, Arc::clone(self) as _)
+    }
+
+    /// A lake of its own, where the pool can read it.
+    pub(super) fn site(&self) -> Site {
+        self.world.live.as_ref().map_or_else(Site::new, Live::site)
     }
 
     /// The lake that `COPY INTO` reads.
@@ -128,13 +158,12 @@ impl Engine {
 
     /// Past the faults.
     pub(super) async fn rows(&self, sql: &str) -> Vec<Row> {
-        let _shared = self.world.gate.read().await;
-        self.inner.connect().await.unwrap().rows("looking", sql).await.unwrap()
+        self.inner.connect().await.unwrap().rows("looking", &self.world.renamed(sql)).await.unwrap()
     }
 
     pub(super) async fn execute(&self, sql: &str) {
         let _alone = self.world.gate.write().await;
-        self.inner.connect().await.unwrap().execute("changing", sql).await.unwrap();
+        self.inner.connect().await.unwrap().execute("changing", &self.world.renamed(sql)).await.unwrap();
     }
 
     /// The next statement but `skip` that begins so waits, whoever sends it. Returns what tells that it is there, and what
@@ -155,7 +184,9 @@ impl Engine {
 impl Connect for Engine {
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
         let mut inner = self.inner.connect().await?;
-        inner.execute("waiting for locks", "SET LOCK_TIMEOUT 60000").await?;
+        if self.world.live.is_none() {
+            inner.execute("waiting for locks", "SET LOCK_TIMEOUT 60000").await?;
+        }
         Ok(Box::new(Intercepted { inner: Some(inner), world: Arc::clone(&self.world), alone: None }))
     }
 }
@@ -189,8 +220,8 @@ impl Intercepted {
                 *left -= 1;
                 None
             }
+            Some(Break::Late) | None => None,
             Some(_) => fault.take(),
-            None => None,
         };
         drop(fault);
         if matches!(hit, Some(Break::Before(_))) {
@@ -214,6 +245,28 @@ impl Intercepted {
             hold.reached.notify_one();
             hold.go.notified().await;
         }
+    }
+
+    /// Whether a row is left out of this statement.
+    pub(super) fn forgets(&self, sql: &str) -> bool {
+        let mut forgets = self.world.forgets_row.lock().unwrap();
+        let hit = forgets.is_some_and(|begins| sql.starts_with(begins));
+        if hit {
+            *forgets = None;
+        }
+        hit
+    }
+
+    /// The commit is on its way, and the connection is gone.
+    fn commit_late(&mut self, doing: &'static str) -> Result<u64, Error> {
+        *self.world.fault.lock().unwrap() = None;
+        let (inner, alone) = (self.inner.take(), self.alone.take());
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            inner.unwrap().execute("committing late", "COMMIT TRANSACTION").await.unwrap();
+            drop(alone);
+        });
+        Err(lost(doing))
     }
 
     fn lose(&mut self) {
@@ -240,22 +293,35 @@ impl Session for Intercepted {
     async fn rows(&mut self, doing: &'static str, sql: &str) -> Result<Vec<Row>, Error> {
         self.wait(sql).await;
         let loses = self.next(doing, sql)?;
-        let gate = Arc::clone(&self.world.gate);
-        let _shared = if self.alone.is_none() { Some(gate.read_owned().await) } else { None };
-        let answer = self.ask(doing, sql).await;
+        // Who only reads waits for nobody, as in a pool.
+        let answer = match (&self.world.live, self.inner.as_mut()) {
+            (Some(live), Some(inner)) => inner.rows(doing, &live.renamed(sql)).await,
+            _ => self.ask(doing, sql).await,
+        };
         self.answered(doing, loses, answer)
     }
 
     async fn execute(&mut self, doing: &'static str, sql: &str) -> Result<u64, Error> {
         self.wait(sql).await;
         let loses = self.next(doing, sql)?;
+        if sql == "COMMIT TRANSACTION" && *self.world.fault.lock().unwrap() == Some(Break::Late) {
+            return self.commit_late(doing);
+        }
+        if let (Some(live), Some(inner)) = (&self.world.live, self.inner.as_mut()) {
+            let answer = inner.execute(doing, &live.renamed(sql)).await;
+            return self.answered(doing, loses, answer);
+        }
         let gate = Arc::clone(&self.world.gate);
         if sql == "BEGIN TRANSACTION" {
             self.alone = Some(gate.write_owned().await);
             let answer = self.order(doing, sql).await;
             return self.answered(doing, loses, answer);
         }
-        let _shared = if self.alone.is_none() { Some(gate.read_owned().await) } else { None };
+        // What looks before it renames does so alone.
+        let renames =
+            if super::stand_in::renames(sql).is_some() { Some(Arc::clone(&gate).write_owned().await) } else { None };
+        let writes = self.alone.is_none() && renames.is_none() && !sql.starts_with("SET ");
+        let _shared = if writes { Some(gate.read_owned().await) } else { None };
         let answer = self.order(doing, sql).await;
         if sql == "COMMIT TRANSACTION" || sql == "ROLLBACK TRANSACTION" {
             self.alone = None;

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use chrono::{NaiveDate, NaiveDateTime};
 use sha2::{Digest, Sha256};
+use weir_warehouse::tsql::Flavor;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell {
@@ -15,6 +16,8 @@ pub(super) enum Cell {
     Real(f64),
     /// In UTF-16 units, of which one alone may be half a character.
     Text(Vec<u16>),
+    /// A `varchar`, whose collation is a UTF-8 one.
+    Utf8(String),
     Bytes(Vec<u8>),
 }
 
@@ -48,7 +51,9 @@ impl Cell {
             Cell::Whole(number) => number.to_string(),
             Cell::Real(number) => format!("{number:?}"),
             Cell::Text(ref units) if units.len() > LONGEST => keep(self),
+            Cell::Utf8(ref text) if text.len() > LONGEST => keep(self),
             Cell::Bytes(ref bytes) if bytes.len() > LONGEST => keep(self),
+            Cell::Utf8(text) => text,
             Cell::Text(units) => String::from_utf16(&units).expect("half a character would be stored"),
             Cell::Bytes(bytes) => {
                 let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -57,7 +62,8 @@ impl Cell {
         })
     }
 
-    pub(super) fn of_stored(text: Option<String>) -> Self {
+    /// Texts are `varchar` in Fabric.
+    pub(super) fn of_stored(text: Option<String>, flavor: Flavor) -> Self {
         match text {
             None => Cell::Null,
             Some(text) if text.starts_with(LONG) => {
@@ -68,6 +74,7 @@ impl Cell {
                     let pairs = (0..digits.len() / 2).map(|at| &digits[2 * at..2 * at + 2]);
                     Cell::Bytes(pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect())
                 }
+                None if flavor == Flavor::Fabric => Cell::Utf8(text),
                 None => Cell::text(&text),
             },
         }
@@ -76,6 +83,7 @@ impl Cell {
     fn string(&self) -> String {
         match self {
             Cell::Text(units) => String::from_utf16(units).unwrap(),
+            Cell::Utf8(text) => text.clone(),
             Cell::Whole(number) => number.to_string(),
             other => panic!("{other:?} is no text"),
         }
@@ -92,6 +100,7 @@ impl Cell {
         match self {
             Cell::Bytes(bytes) => bytes.clone(),
             Cell::Text(units) => units.iter().flat_map(|unit| unit.to_le_bytes()).collect(),
+            Cell::Utf8(text) => text.clone().into_bytes(),
             other => panic!("{other:?} has no bytes"),
         }
     }
@@ -257,13 +266,18 @@ fn cast(value: Cell, to: &str) -> Cell {
             Cell::Bytes((number as i64).to_be_bytes().to_vec())
         }
         // Whole numbers that the engine gave as text.
-        ("binary", Cell::Text(units)) => cast(Cell::Whole(Cell::Text(units).whole()), to),
+        ("binary", value @ (Cell::Text(_) | Cell::Utf8(_))) => cast(Cell::Whole(value.whole()), to),
         ("binary", Cell::Real(number)) => Cell::Bytes(number.to_bits().to_be_bytes().to_vec()),
         ("varbinary", Cell::Bytes(bytes)) => Cell::Bytes(bytes.into_iter().take(length[0]).collect()),
         // Of a `varchar`, whose characters are bytes.
         ("varbinary", value) => Cell::Bytes(value.string().into_bytes().into_iter().take(length[0]).collect()),
-        ("nvarchar" | "varchar", Cell::Whole(number)) => Cell::text(&number.to_string()),
-        ("nvarchar" | "varchar", Cell::Text(units)) => Cell::Text(units.into_iter().take(length[0]).collect()),
+        ("nvarchar", Cell::Text(units)) => Cell::Text(units.into_iter().take(length[0]).collect()),
+        // Half a character is left out: so it is said of UTF-8 collations, and nobody has tried.
+        ("varchar", value) => {
+            let mut text = value.string();
+            text.truncate((0..=length[0].min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap());
+            Cell::Utf8(text)
+        }
         ("date", value) => Cell::text(&date(&value.string()).to_string()),
         ("datetime2", value) => Cell::text(&shown(instant(&value.string()))),
         ("decimal", Cell::Whole(number)) if length[1] == 0 => Cell::Whole(number),

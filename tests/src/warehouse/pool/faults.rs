@@ -140,17 +140,31 @@ async fn a_pool_that_has_no_time_just_now() {
     }
 }
 
-/// A pool that says that all went well, and has left a row out.
+/// A pool that says that all went well, and has left a row out: of a staging table, of a new table.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_with_a_row_too_few_is_not_loaded() {
+async fn a_row_too_few_is_found_before_it_counts() {
     let (engine, table) = site().await;
     let pool = engine.pool();
-    for version in [None, Some(1)] {
-        engine.world.forgets_rows.store(1, Ordering::SeqCst);
+    for (begins, version) in [("COPY INTO", None), ("INSERT INTO [dbo].[weir_new_", None), ("COPY INTO", Some(1))] {
+        *engine.world.forgets_row.lock().unwrap() = Some(begins);
         let error = tick(&table, &pool, &target(1), Limits::default()).await.unwrap_err();
         assert!(matches!(error, Error::Staged { expected: 2, found: 1, .. }), "{error}");
         assert_eq!(pool.watermark(&target(1)).await.unwrap().map(|mark| mark.version), version);
-        tick(&table, &pool, &target(2), Limits::default()).await.unwrap();
-        append(&table, "2", &[row("b", 1, "k3", "3"), row("b", 2, "k3", "3")], 0).await;
+        if begins != "COPY INTO" {
+            tick(&table, &pool, &target(2), Limits::default()).await.unwrap();
+            append(&table, "2", &[row("b", 1, "k3", "3"), row("b", 2, "k3", "3")], 0).await;
+        }
     }
+}
+
+/// What the lost connection had sent still takes effect; whoever asks waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_takes_effect_after_its_connection_was_lost() {
+    let (engine, table) = site().await;
+    let pool = engine.pool();
+    tick(&table, &pool, &target(1), Limits::default()).await.unwrap();
+    append(&table, "2", &[row("b", 1, "k3", "3")], 0).await;
+    *engine.world.fault.lock().unwrap() = Some(Break::Late);
+    tick(&table, &pool, &target(2), Limits::default()).await.unwrap().unwrap();
+    assert_eq!(held(&engine).await, rows(&table).await.1);
 }

@@ -83,7 +83,9 @@ async fn a_load_gives_itself_up_when_its_time_is_over() {
     let (reached, _go) = engine.hold("COPY INTO", 0);
     let mut load = target(1);
     load.time_limit = Some(std::time::Duration::from_millis(300));
-    let error = tick(&table, &engine.pool(), &load, Limits::default()).await.unwrap_err();
+    let pool = engine.pool();
+    let load = tick(&table, &pool, &load, Limits::default());
+    let error = tokio::time::timeout(std::time::Duration::from_secs(3), load).await.unwrap().unwrap_err();
     reached.notified().await;
     assert!(error.is_retryable() && error.to_string().starts_with("loading: "), "{error}");
     tick(&table, &engine.pool(), &target(2), Limits::default()).await.unwrap();

@@ -5,6 +5,7 @@ mod expression;
 mod faults;
 mod gateway;
 mod leftovers;
+mod live;
 mod loads;
 mod races;
 mod stand_in;

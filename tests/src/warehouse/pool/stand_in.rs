@@ -5,7 +5,7 @@
 //!   `INSERT … SELECT` makes of staged values, and what sums and counts come to, [`super::expression`] computes;
 //! - comparisons of texts: the engine's are exact. A pool's pass over case, unless a collation says else, and over blanks
 //!   at the end, always;
-//! - `RENAME OBJECT`, which becomes `sp_rename`; `CREATE STATISTICS`, which is passed over;
+//! - `RENAME OBJECT`, and Fabric's `sp_rename`: both become the engine's own, and refuse a name that is taken; `CREATE STATISTICS`, which is passed over;
 //! - `WITH (HEAP, …)`, `WITH (DISTRIBUTION = …)`, `OPTION (LABEL = …)`, which it does not parse;
 //! - the time, which is the test's.
 
@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use polars::prelude::*;
 use weir_warehouse::Error;
-use weir_warehouse::tsql::Row;
+use weir_warehouse::tsql::{Flavor, Row};
 
 use super::engine::{Intercepted, ROOT, lost, server_error};
 use super::expression::{Cell, Env, Expr, shown};
@@ -45,9 +45,12 @@ impl Intercepted {
         if sql.starts_with("INSERT INTO ") && sql.contains(" AS [weir_staged]") {
             return self.insert_select(doing, sql).await;
         }
-        let sql = if let Some(rest) = sql.strip_prefix("RENAME OBJECT [dbo].[") {
-            let (from, to) = rest.split_once("] TO [").unwrap();
-            format!("EXEC sp_rename '{from}', '{}'", to.trim_end_matches(']'))
+        let sql = if let Some((from, to)) = renames(sql) {
+            let taken = format!("SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME = N'{to}'");
+            if !self.ask(doing, &taken).await?.is_empty() {
+                return Err(server_error(doing, 15_335));
+            }
+            format!("EXEC sp_rename '{from}', '{to}'")
         } else if let Some(rest) = sql.strip_prefix("CREATE TABLE ") {
             let (table, columns) = rest.split_once(" (").unwrap();
             let columns = definitions(columns);
@@ -79,7 +82,9 @@ impl Intercepted {
         let list: Vec<_> = columns.iter().map(|name| format!("CONVERT(nvarchar(4000), [{name}])")).collect();
         let list = if list.is_empty() { "1".to_owned() } else { list.join(", ") };
         let rows = inner.rows(doing, &format!("SELECT {list} FROM {table}")).await?;
-        let env = |row: Row| columns.iter().cloned().zip(row.into_iter().map(Cell::of_stored)).collect();
+        let flavor = self.world.flavor;
+        let cells = |row: Row| row.into_iter().map(move |text| Cell::of_stored(text, flavor));
+        let env = |row: Row| columns.iter().cloned().zip(cells(row)).collect();
         Ok(rows.into_iter().map(env).collect())
     }
 
@@ -119,6 +124,7 @@ impl Intercepted {
         let mut columns = Vec::new();
         list.iter().for_each(|expr| expr.columns(&mut columns));
         let rows = self.env(doing, from.trim_end_matches(" AS [weir_staged]"), &columns).await?;
+        let rows = &rows[usize::from(self.forgets(sql))..];
         let cells: Vec<Vec<Cell>> = rows.iter().map(|row| list.iter().map(|expr| expr.value(row)).collect()).collect();
         self.insert(doing, into, names, &cells).await
     }
@@ -160,9 +166,14 @@ impl Intercepted {
         let (into, rest) = sql.strip_prefix("COPY INTO ").unwrap().split_once(" (").unwrap();
         let (columns, rest) = rest.split_once(") FROM ").unwrap();
         let (files, rest) = rest.split_once(" WITH (").unwrap();
-        assert!(
-            rest.starts_with("FILE_TYPE = 'PARQUET', CREDENTIAL = (IDENTITY = 'Managed Identity')) OPTION (LABEL =")
-        );
+        match self.world.flavor {
+            Flavor::Dedicated => {
+                assert!(rest.starts_with(
+                    "FILE_TYPE = 'PARQUET', CREDENTIAL = (IDENTITY = 'Managed Identity')) OPTION (LABEL ="
+                ))
+            }
+            Flavor::Fabric => assert_eq!(rest, "FILE_TYPE = 'PARQUET')"),
+        }
         let columns: Vec<(&str, usize)> = columns
             .split(", ")
             .map(|column| {
@@ -179,8 +190,7 @@ impl Intercepted {
             let Ok((order, _)) = table.footer(&entry).await else { return Err(server_error(doing, 105_215)) };
             assert_eq!(columns.len(), order.len(), "COPY INTO would shift columns: {sql}");
             let frame = table.read(&entry).await.unwrap();
-            let left_out = self.world.forgets_rows.swap(0, Ordering::SeqCst) as usize;
-            let mut rows = vec![Vec::new(); frame.height().saturating_sub(left_out)];
+            let mut rows = vec![Vec::new(); frame.height() - usize::from(self.forgets(sql))];
             for (name, place) in &columns {
                 let values = frame.column(&order[place - 1]).unwrap();
                 let own = declared.iter().find(|(own, _)| format!("[{own}]") == *name).unwrap();
@@ -211,8 +221,8 @@ fn copied_value(value: &AnyValue, data_type: &str) -> Option<Cell> {
         (AnyValue::Float32(value), "real") if value.is_finite() => Cell::Real((*value).into()),
         (AnyValue::Float64(value), "float") if value.is_finite() => Cell::Real(*value),
         (AnyValue::Float32(_), "real") | (AnyValue::Float64(_), "float") => return None,
-        (AnyValue::String(text), "nvarchar") => Cell::text(text),
-        (AnyValue::StringOwned(text), "nvarchar") => Cell::text(text),
+        (AnyValue::String(text), "nvarchar" | "varchar") => Cell::text(text),
+        (AnyValue::StringOwned(text), "nvarchar" | "varchar") => Cell::text(text),
         (AnyValue::Binary(bytes), "varbinary") => Cell::Bytes(bytes.to_vec()),
         (AnyValue::BinaryOwned(bytes), "varbinary") => Cell::Bytes(bytes.clone()),
         (AnyValue::Date(days), "date") => {
@@ -245,6 +255,16 @@ fn in_range(year: i32) -> bool {
 /// Whole numbers stay, for they are compared as such.
 fn kept_type(data_type: &str) -> &str {
     if ["bigint", "int", "smallint"].contains(&data_type) { data_type } else { "nvarchar(4000)" }
+}
+
+/// What a statement renames to what, in `dbo`.
+pub(super) fn renames(sql: &str) -> Option<(&str, &str)> {
+    if let Some(rest) = sql.strip_prefix("RENAME OBJECT [dbo].[") {
+        let (from, to) = rest.split_once("] TO [").unwrap();
+        return Some((from, to.trim_end_matches(']')));
+    }
+    let (from, to) = sql.strip_prefix("EXEC sp_rename N'[dbo].[")?.split_once("]', N'").unwrap();
+    Some((from, to.trim_end_matches('\'')))
 }
 
 /// Name, type and nullability of each column of a definition.

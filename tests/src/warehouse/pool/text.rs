@@ -265,6 +265,16 @@ async fn every_statement_is_the_one_on_file() {
     }
 }
 
+#[tokio::test]
+async fn columns_that_differ_by_case_alone_are_refused() {
+    let schema = schema().replace("\"flag\"", "\"SELECT\"");
+    let to = Watermark { table_id: "t".to_owned(), version: 9, schema };
+    let plan = Plan::Reload { from: None, to, reason: ReloadReason::FirstLoad };
+    let listener = Listener(Arc::new(Mutex::new(Heard::default())));
+    let error = Pool::over(Flavor::Dedicated, Arc::new(listener)).apply(&load(), &plan, &Files).await.unwrap_err();
+    assert!(matches!(error, Error::SameName { .. }), "{error}");
+}
+
 /// The script of `weir warehouse views`, hostile names and every type included.
 #[test]
 fn the_script_for_serverless_sql_is_the_one_on_file() {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use polars::prelude::*;
 use weir_contract::{DataType as Type, NewColumns, TableColumn};
 use weir_lake::{Append, Table, TableDefinition};
+use weir_warehouse::tsql::Flavor;
 use weir_warehouse::{Error, Limits, Warehouse};
 
-use super::super::tables::{Site, counted, producer, tick};
+use super::super::tables::{counted, producer, tick};
 use super::engine::Engine;
 use super::loads::{target, verified};
 
@@ -19,7 +20,7 @@ fn decimal(precision: u8, scale: u8) -> Type {
     Type::Decimal { precision, scale }
 }
 
-pub(super) async fn table_of(columns: Vec<TableColumn>) -> Arc<Table> {
+pub(super) async fn table_of(engine: &Engine, columns: Vec<TableColumn>) -> Arc<Table> {
     let lineage = [("_source", Type::String), ("_source_version", Type::String), ("_source_position", Type::Long)];
     let lineage = lineage.map(|(name, data_type)| TableColumn { nullable: false, ..column(name, data_type) });
     let definition = TableDefinition {
@@ -32,7 +33,7 @@ pub(super) async fn table_of(columns: Vec<TableColumn>) -> Arc<Table> {
         added_columns: None,
         transactions: Vec::new(),
     };
-    Site::new().table(&definition).await
+    engine.site().table(&definition).await
 }
 
 pub(super) async fn fill(table: &Arc<Table>, id: &str, values: Vec<Series>) {
@@ -62,7 +63,7 @@ pub(super) fn days(name: &str, days: &[Option<i32>]) -> Series {
 }
 
 /// The least, the greatest, null, and what is odd.
-pub(super) async fn limits() -> Arc<Table> {
+pub(super) async fn limits(engine: &Engine) -> Arc<Table> {
     let types = [
         ("flag", Type::Boolean),
         ("tiny", Type::Byte),
@@ -81,7 +82,7 @@ pub(super) async fn limits() -> Arc<Table> {
         ("text", Type::String),
         ("raw", Type::Binary),
     ];
-    let table = table_of(types.map(|(name, data_type)| column(name, data_type)).to_vec()).await;
+    let table = table_of(engine, types.map(|(name, data_type)| column(name, data_type)).to_vec()).await;
     let nines = |digits: u32| 10_i128.pow(digits) - 1;
     let values = vec![
         Series::new("flag".into(), [Some(false), Some(true), None, Some(true)]),
@@ -108,7 +109,7 @@ pub(super) async fn limits() -> Arc<Table> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_at_its_limits_arrives() {
     let engine = Engine::start().await;
-    let table = limits().await;
+    let table = limits(&engine).await;
     engine.reads(&table);
     let pool = engine.pool();
     tick(&table, &pool, &target(1), Limits::default()).await.unwrap();
@@ -146,6 +147,10 @@ async fn every_type_at_its_limits_arrives() {
         assert_eq!(found, [least, greatest, None, odd], "{name}");
     }
     assert!(verified(&table, &pool, &target(2)).await.is_equal());
+    let fabric = Engine::of(Flavor::Fabric).await;
+    fabric.reads(&table);
+    tick(&table, &fabric.pool(), &target(1), Limits::default()).await.unwrap();
+    assert!(verified(&table, &fabric.pool(), &target(2)).await.is_equal());
 }
 
 /// Weir's intake lets none of these in; another writer of the table may. The pool refuses the file, and nothing has changed.
@@ -162,7 +167,7 @@ async fn what_t_sql_has_no_place_for_is_refused() {
     ];
     for (data_type, values) in beyond {
         let engine = Engine::start().await;
-        let table = table_of(vec![column("x", data_type)]).await;
+        let table = table_of(&engine, vec![column("x", data_type)]).await;
         engine.reads(&table);
         fill(&table, "good", vec![values.clear().extend_constant(AnyValue::Null, 1).unwrap()]).await;
         let pool = engine.pool();
@@ -179,14 +184,14 @@ async fn what_t_sql_has_no_place_for_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_too_many_are_refused_or_cut() {
     let engine = Engine::start().await;
-    let table = table_of(vec![column("raw", Type::Binary)]).await;
+    let table = table_of(&engine, vec![column("raw", Type::Binary)]).await;
     engine.reads(&table);
     fill(&table, "a", vec![Series::new("raw".into(), [&[1_u8; 8_001][..], &[2_u8; 8_000][..]])]).await;
     let pool = engine.pool();
     let error = tick(&table, &pool, &target(1), Limits::default()).await.unwrap_err();
     assert!(matches!(&error, Error::TooLong { column, rows: 1, .. } if column == "raw"), "{error}");
     // A text of the most units fits without being asked for.
-    let texts = table_of(vec![column("text", Type::String)]).await;
+    let texts = table_of(&engine, vec![column("text", Type::String)]).await;
     fill(&texts, "a", vec![Series::new("text".into(), ["é".repeat(4_000), "😀".repeat(2_000)])]).await;
     let mut load = target(2);
     load.physical.long_text = weir_contract::LongText::Truncate;

@@ -1,8 +1,10 @@
 //! A comparison of lake and pool finds whatever differs, and says in which column.
 
+use std::sync::Arc;
+
 use weir_warehouse::{Limits, Verified};
 
-use super::super::tables::{Site, tick};
+use super::super::tables::tick;
 use super::engine::Engine;
 use super::loads::{append, row, target, verified};
 use super::values::limits;
@@ -15,7 +17,7 @@ fn named(verified: &Verified) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_changed_value_of_any_type() {
     let engine = Engine::start().await;
-    let table = limits().await;
+    let table = limits(&engine).await;
     engine.reads(&table);
     let pool = engine.pool();
     tick(&table, &pool, &target(1), Limits::default()).await.unwrap();
@@ -64,8 +66,11 @@ async fn a_single_changed_value_of_any_type() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn values_that_changed_places_and_rows_that_are_not_there() {
-    let engine = Engine::start().await;
-    let table = Site::new().open(false, 0).await;
+    finds(&Engine::start().await).await;
+}
+
+pub(super) async fn finds(engine: &Arc<Engine>) {
+    let table = engine.site().open(false, 0).await;
     engine.reads(&table);
     append(&table, "1", &[row("a", 1, "k", "first"), row("a", 2, "k", "other"), row("b", 1, "x", "last")], 0).await;
     let pool = engine.pool();
