@@ -154,6 +154,8 @@ fn server_kind(number: i32) -> ErrorKind {
     match number {
         1204 | 1205 | 1222 | 4060 | 10053 | 10054 | 10060 | 10928 | 10929 | 40143 | 40197 | 40501 | 40540 | 40613
         | 42108 | 42109 | 42119 | 49918 | 49919 | 49920 => ErrorKind::Unavailable,
+        // Two transactions changed one table at the same time: the other one has won.
+        3960 | 24_556 | 24_706 => ErrorKind::Conflict,
         _ => ErrorKind::Config,
     }
 }
