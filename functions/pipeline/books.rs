@@ -59,7 +59,7 @@ async fn of(runtime: &Runtime, dataset: &Dataset) -> Result<DatasetBooks, AppErr
     let mut in_progress = Vec::new();
     for (statistics, definition) in tables.iter_mut().zip([&dataset.table, &dataset.quarantine]) {
         if let Some(table) = runtime.lake.existing(definition).await? {
-            in_progress.extend(progress(&table).await?);
+            in_progress.extend(progress(&table, dataset).await?);
             *statistics = table.snapshot().await?.statistics();
         }
     }

@@ -34,7 +34,7 @@ mod table;
 mod types;
 
 pub use added::AddedColumns;
-pub use commit::{Append, Books, Outcome, Producer};
+pub use commit::{Append, Books, Condition, Outcome, Producer};
 pub use data::writer::{FileList, Staged, TableWriter};
 pub use error::{ErrorKind, LakeError};
 pub use lake::{Lake, LakeOptions};

@@ -178,6 +178,7 @@ async fn lake(folder: &Path, rows: usize) -> Result<Arc<Table>> {
         properties: Vec::new(),
         new_columns: NewColumns::Fail,
         added_columns: None,
+        transactions: Vec::new(),
     };
     let table = Lake::new(store, "lake".into(), LakeOptions::new(|| 1_800_000_000_000)).table(&definition).await?;
     for (version, first) in (1..).zip((0..rows).step_by(CHUNK)) {

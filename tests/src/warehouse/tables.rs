@@ -36,6 +36,7 @@ pub(super) fn definition(partitioned: bool, extra: usize) -> TableDefinition {
         properties: Vec::new(),
         new_columns: NewColumns::Add,
         added_columns: None,
+        transactions: Vec::new(),
     }
 }
 

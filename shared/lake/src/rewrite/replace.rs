@@ -138,8 +138,8 @@ impl Table {
         let files = self.writer.into_files(rows).await?;
         let keys = df!(SOURCE => [source.as_str()]).and_then(|keys| Keys::of(&keys));
         let keys = Arc::new(keys.map_err(|error| self.rewrite_error(error))?);
-        let member = Member { raises, ..Member::new(producer, None, books) };
-        let request = OfSource { source, positions, keys, member: member.clone(), made_after, files: files.clone() };
+        let member = Member { raises, condition: self.condition.clone(), ..Member::new(producer, None, books) };
+        let request = OfSource { source, positions, keys, member, made_after, files: files.clone() };
         let outcome = self.rewrite(request).await;
         // Given up for good, or settled by somebody else: nothing refers to what this request brought.
         let unused = match &outcome {
@@ -149,6 +149,6 @@ impl Table {
         if unused && !kept {
             self.writer.discard(&files).await;
         }
-        Ok(member.outcome(&outcome?.0))
+        Ok(outcome?.0.outcome())
     }
 }

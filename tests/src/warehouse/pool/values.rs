@@ -31,6 +31,7 @@ pub(super) async fn table_of(engine: &Engine, columns: Vec<TableColumn>) -> Arc<
         properties: Vec::new(),
         new_columns: NewColumns::Add,
         added_columns: None,
+        transactions: Vec::new(),
     };
     engine.site().table(&definition).await
 }
