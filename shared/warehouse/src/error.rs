@@ -60,7 +60,7 @@ pub enum Error {
     NotReachable,
     #[error("the address of the pool names no user, and there is no identity to sign in with")]
     NoIdentity,
-    #[error("no token for the database")]
+    #[error("no token for the database: {0}")]
     Token(#[source] Box<dyn StdError + Send + Sync>),
     #[error("{doing}: the pool's answer is not what was asked for")]
     Answer { doing: &'static str },
@@ -68,7 +68,7 @@ pub enum Error {
     TimedOut { doing: &'static str, seconds: u64 },
     #[error("{doing}: the pool says {number}: {detail}")]
     Server { doing: &'static str, number: i32, detail: String },
-    #[error("{doing}")]
+    #[error("{doing}: {}", driver_says(source))]
     Tds { doing: &'static str, source: Box<mssql_client::Error> },
     #[error("{context}")]
     Sqlite { context: String, source: rusqlite::Error },
@@ -128,11 +128,34 @@ fn is_about_certificate(source: &mssql_client::Error) -> bool {
     matches!(source, mssql_client::Error::Tls(error) if error.to_string().contains("certificate"))
 }
 
+/// What happened to the connection. What the driver could not make of an answer may hold a value.
+fn driver_says(source: &mssql_client::Error) -> String {
+    use mssql_client::Error as Driver;
+    match source {
+        tls if is_about_certificate(tls) => {
+            format!("{tls}; is the address right, and does this machine have the usual root certificates?")
+        }
+        Driver::Connection(_)
+        | Driver::ConnectionClosed
+        | Driver::Authentication(_)
+        | Driver::Tls(_)
+        | Driver::ConnectTimeout { .. }
+        | Driver::TlsTimeout { .. }
+        | Driver::LoginTimeout { .. }
+        | Driver::TooManyRedirects { .. }
+        | Driver::Io(_)
+        | Driver::Config(_) => source.to_string(),
+        _ => "the answer could not be read".to_owned(),
+    }
+}
+
 /// Pools that sleep, move, are full or are being changed; deadlocks and locks. All of these pass.
 fn server_kind(number: i32) -> ErrorKind {
     match number {
         1204 | 1205 | 1222 | 4060 | 10053 | 10054 | 10060 | 10928 | 10929 | 40143 | 40197 | 40501 | 40540 | 40613
         | 42108 | 42109 | 42119 | 49918 | 49919 | 49920 => ErrorKind::Unavailable,
+        // Two transactions changed one table at the same time: the other one has won.
+        3960 | 24_556 | 24_706 => ErrorKind::Conflict,
         _ => ErrorKind::Config,
     }
 }

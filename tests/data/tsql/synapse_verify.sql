@@ -1,12 +1,12 @@
 SELECT name FROM sys.schemas WHERE name = N'weir';
 
-SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = N'weir' AND TABLE_NAME = N'watermark';
+SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = N'weir' AND TABLE_NAME = N'watermark_orders';
 
-SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = N'weir' AND TABLE_NAME = N'loaded_file';
+SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = N'weir' AND TABLE_NAME = N'loaded_file_orders';
 
 SET XACT_ABORT ON;
 
-SELECT [target], [table_id], [version], [schema_text], [generation], [run_id], [pending] FROM [weir].[watermark] WHERE [source_table] = N'orders';
+SELECT [target], [table_id], [version], [schema_text], [generation], [run_id], [pending] FROM [weir].[watermark_orders] WHERE [source_table] = N'orders';
 
 SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = N'gold' AND TABLE_NAME = N'orders';
 

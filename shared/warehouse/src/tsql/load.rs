@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::ledger::Ledger;
 use super::session::Session;
 use super::stage::Stage;
 use super::statements::{self, Staging, Writer};
 use super::text::Target;
-use super::{Pool, STATE_SCHEMA, State, exists, leftovers, read_state};
+use super::{Pool, STATE_SCHEMA, State, exists, leftovers};
 use crate::{DataFile, Error, ErrorKind, FileReader, LoadReport, Plan, Step, TableLoad, Watermark, schema};
 
 /// A step whose files are staged.
@@ -49,11 +50,12 @@ pub(super) async fn apply(
     let label = format!("weir {attempt}");
     let writer =
         Writer { flavor: pool.flavor, target: &target, columns: &columns, physical: &table.physical, label: &label };
-    let mut session = pool.session().await?;
-    let now_s = leftovers::sweep(session.as_mut(), &target).await?;
+    let ledger = Ledger::of(&table.source_table)?;
+    let mut session = pool.session(&ledger).await?;
+    let now_s = leftovers::sweep(session.as_mut(), &ledger, &target).await?;
     let suffix = leftovers::suffix(table, &attempt, now_s);
     let mut stage = Stage { writer, prefix: format!("{}{suffix}", leftovers::STAGE), root, made: Vec::new() };
-    let load = Load { pool, table, writer, from, to, attempt: &attempt, suffix: &suffix };
+    let load = Load { pool, table, ledger: &ledger, writer, from, to, attempt: &attempt, suffix: &suffix };
     let done = match (from, steps) {
         (Some(from), Some(steps)) => load.change(session.as_mut(), &mut stage, from, steps, reader).await,
         _ => load.reload(session.as_mut(), &mut stage, reader).await,
@@ -65,6 +67,7 @@ pub(super) async fn apply(
 pub(super) struct Load<'a> {
     pub(super) pool: &'a Pool,
     pub(super) table: &'a TableLoad,
+    pub(super) ledger: &'a Ledger,
     pub(super) writer: Writer<'a>,
     pub(super) from: Option<&'a Watermark>,
     pub(super) to: &'a Watermark,
@@ -100,7 +103,7 @@ impl Load<'_> {
     }
 
     fn loaded(&self, state: &State) -> String {
-        statements::loaded_files(&self.table.source_table, &state.generation)
+        self.ledger.loaded_files(&state.generation)
     }
 
     /// Columns that the lake's table has and the target has not: nullable, so that rows and running loads stay right.
@@ -244,10 +247,9 @@ impl Load<'_> {
         state: &State,
         work: &Work,
     ) -> Result<u64, Error> {
-        let source = &self.table.source_table;
-        let moved = statements::move_watermark(source, from, self.to, self.attempt);
+        let moved = self.ledger.move_watermark(from, self.to, self.attempt);
         session.execute("moving the watermark", &moved).await?;
-        let now = read_state(session, self.table).await?;
+        let now = self.ledger.read(session).await?;
         if now.as_ref().is_none_or(|now| now.run_id != self.attempt || now.watermark.version != self.to.version) {
             return Err(self.lost(now.map(|now| now.watermark.version)));
         }
@@ -280,15 +282,15 @@ impl Load<'_> {
             }
         }
         if work.forgets_all {
-            let forget = statements::forget_generation(source, "=", &state.generation);
+            let forget = self.ledger.forget_generation("=", &state.generation);
             session.execute("forgetting files", &forget).await?;
         }
         let forgotten: Vec<_> = work.forgotten.iter().map(String::as_str).collect();
-        for sql in statements::forget_files(source, &state.generation, &forgotten) {
+        for sql in self.ledger.forget_files(&state.generation, &forgotten) {
             session.execute("forgetting files", &sql).await?;
         }
         let noted: Vec<_> = work.noted.iter().map(String::as_str).collect();
-        for sql in statements::note_files(source, &state.generation, &noted) {
+        for sql in self.ledger.note_files(&state.generation, &noted) {
             session.execute("noting loaded files", &sql).await?;
         }
         Ok(deleted)
@@ -296,11 +298,13 @@ impl Load<'_> {
 
     /// The connection was lost, perhaps while it committed: the watermark tells, once the lost session has ended.
     async fn resolve(&self, error: Error) -> Result<u64, Error> {
-        let mut session = self.pool.session().await?;
-        session
-            .execute("waiting for the lost session", &statements::wait_for_watermark(&self.table.source_table))
-            .await?;
-        match read_state(session.as_mut(), self.table).await? {
+        let mut session = self.pool.session(self.ledger).await?;
+        match session.execute("waiting for the lost session", &self.ledger.wait_for_watermark()).await {
+            // Fabric lets nobody wait: whoever commits first has won, and if that was not this statement it was that session.
+            Err(error) if error.kind() == ErrorKind::Conflict => {}
+            waited => drop(waited?),
+        }
+        match self.ledger.read(session.as_mut()).await? {
             Some(state) if state.run_id == self.attempt && state.watermark.version == self.to.version => {
                 tracing::info!(table = self.table.source_table, "the connection was lost after the load was committed");
                 Ok(0)
@@ -311,7 +315,7 @@ impl Load<'_> {
 
     /// The state, if it is what the plan was made for; and the target, if it is ours.
     pub(super) async fn expect(&self, session: &mut dyn Session) -> Result<Option<State>, Error> {
-        let state = self.pool.state(session, self.table).await?;
+        let state = self.pool.state(session, self.ledger).await?;
         let there = exists(session, self.writer.target).await?;
         let ours = state.filter(|state| there && state.target == self.table.table && state.watermark.version >= 0);
         if ours.is_none() && there && self.from.is_none() {

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeSet;
 
+use super::ledger::Ledger;
 use super::load::{Load, Work};
 use super::session::Session;
 use super::stage::Stage;
 use super::statements::{self, Staging};
 use super::text::Target;
-use super::{Flavor, State, ensure_schema, exists, leftovers, number, read_state};
+use super::{Flavor, State, ensure_schema, exists, leftovers, number};
 use crate::schema::{Change as SchemaChange, change};
-use crate::{DataFile, Error, ErrorKind, FileReader, LoadReport, TableLoad, schema};
+use crate::{DataFile, Error, ErrorKind, FileReader, LoadReport, schema};
 
 /// Rows that one transaction may replace: it is logged row by row, and its rollback takes as long.
 const ROWS_IN_PLACE: u64 = 1_000_000;
@@ -67,7 +68,6 @@ impl Load<'_> {
         planned: Vec<Staging>,
         files: &[DataFile],
     ) -> Result<(), Error> {
-        let source = &self.table.source_table;
         let pending = self.writer.target.beside(format!("{}{}", leftovers::NEW, self.suffix));
         session.execute("creating the new table", &self.writer.create_target(&pending)?).await?;
         let noted = match self.fill(session, stage, &pending, planned).await {
@@ -75,17 +75,17 @@ impl Load<'_> {
             Err(error) => Err(error),
         };
         match noted {
-            Ok(()) => swap(self.pool.flavor, session, self.table, &self.table.table, &pending.table).await,
+            Ok(()) => swap(self.pool.flavor, session, self.ledger, &self.table.table, &pending.table).await,
             Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
             Err(error) => {
-                let state = read_state(session, self.table).await?;
+                let state = self.ledger.read(session).await?;
                 // It may have been noted, and be in its place already, with rows that came later.
                 let counts = state.is_some_and(|state| {
                     state.generation == pending.table || state.pending.as_deref() == Some(&pending.table)
                 });
                 if !counts {
                     let _ = session.execute("dropping the new table", &statements::drop_table(&pending)?).await;
-                    let forget = statements::forget_generation(source, "=", &pending.table);
+                    let forget = self.ledger.forget_generation("=", &pending.table);
                     let _ = session.execute("forgetting files", &forget).await;
                 }
                 Err(error)
@@ -123,14 +123,13 @@ impl Load<'_> {
 
     /// From here on the new table counts, whoever brings it to its place.
     async fn note_pending(&self, session: &mut dyn Session, pending: &Target, files: &[DataFile]) -> Result<(), Error> {
-        let source = &self.table.source_table;
         let paths: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
         let paths: Vec<_> = paths.into_iter().collect();
-        for sql in statements::note_files(source, &pending.table, &paths) {
+        for sql in self.ledger.note_files(&pending.table, &paths) {
             session.execute("noting loaded files", &sql).await?;
         }
-        session.execute("making a watermark", &statements::first_watermark(source, &self.table.table)).await?;
-        let found = read_state(session, self.table).await?.ok_or(Error::Answer { doing: "reading the watermark" })?;
+        session.execute("making a watermark", &self.ledger.first_watermark(&self.table.table)).await?;
+        let found = self.ledger.read(session).await?.ok_or(Error::Answer { doing: "reading the watermark" })?;
         let expected = self.from.map(|from| (from.table_id.as_str(), from.version));
         let is_ours = found.target == self.table.table && found.watermark.version >= 0;
         // What a dataset had loaded into another table before it was renamed counts as nothing.
@@ -141,9 +140,9 @@ impl Load<'_> {
             }
             None => return Err(self.lost(Some(found.watermark.version))),
         };
-        let note = statements::note_pending(source, &self.table.table, from, self.to, &pending.table, self.attempt);
+        let note = self.ledger.note_pending(&self.table.table, from, self.to, &pending.table, self.attempt);
         session.execute("noting the new table", &note).await?;
-        let now = read_state(session, self.table).await?;
+        let now = self.ledger.read(session).await?;
         match now {
             // Somebody else may have brought it to its place already.
             Some(now)
@@ -162,16 +161,16 @@ impl Load<'_> {
 pub(super) async fn swap(
     flavor: Flavor,
     session: &mut dyn Session,
-    table: &TableLoad,
+    ledger: &Ledger,
     target: &str,
     pending: &str,
 ) -> Result<(), Error> {
     let target = Target::parse(target)?;
     let new = target.beside(pending.to_owned());
     let old = target.beside(leftovers::aside(pending));
-    put_in_place(flavor, session, table, &target, &new, &old).await?;
-    session.execute("settling the watermark", &statements::settle(&table.source_table, pending)).await?;
-    let forget = statements::forget_generation(&table.source_table, "<>", pending);
+    put_in_place(flavor, session, ledger, &target, &new, &old).await?;
+    session.execute("settling the watermark", &ledger.settle(pending)).await?;
+    let forget = ledger.forget_generation("<>", pending);
     session.execute("forgetting the old table's files", &forget).await?;
     if exists(session, &old).await?
         && let Err(error) = session.execute("dropping the old table", &statements::drop_table(&old)?).await
@@ -186,7 +185,7 @@ pub(super) async fn swap(
 async fn put_in_place(
     flavor: Flavor,
     session: &mut dyn Session,
-    table: &TableLoad,
+    ledger: &Ledger,
     target: &Target,
     new: &Target,
     old: &Target,
@@ -199,7 +198,7 @@ async fn put_in_place(
         let rename = statements::rename(flavor, target, &old.table)?;
         if let Err(error) = session.execute("putting the old table aside", &rename).await {
             let nobody_else = exists(session, target).await? && exists(session, new).await?;
-            let (source_table, expected, found) = (table.source_table.clone(), None, None);
+            let (source_table, expected, found) = (ledger.source.clone(), None, None);
             return Err(if nobody_else { error } else { Error::LostRace { source_table, expected, found } });
         }
     }

@@ -10,13 +10,11 @@ use weir_contract::{DataType, Distribution, SOURCE, SOURCE_POSITION, TableColumn
 use super::leftovers::{NEW, OLD, STAGE};
 use super::text::{Target, address, literal, name};
 use super::{Flavor, STATE_SCHEMA};
-use crate::{DataFile, Error, Physical, Watermark};
+use crate::{DataFile, Error, Physical};
 
 /// Text of one statement's file list, at most: pools take much more, but plans are easier to read so.
 const COPY_LIST_BYTES: usize = 128 << 10;
 const COPY_FILES: usize = 1_000;
-/// Rows of one `INSERT … SELECT … UNION ALL`, and paths of one `IN` list.
-const ROWS_PER_STATEMENT: usize = 250;
 /// Byte for byte: a database's own collation may take `a` for `A`.
 pub(crate) const EXACT: &str = "COLLATE Latin1_General_100_BIN2";
 
@@ -39,26 +37,6 @@ pub(crate) struct Writer<'a> {
     pub(crate) columns: &'a [TableColumn],
     pub(crate) physical: &'a Physical,
     pub(crate) label: &'a str,
-}
-
-/// The loader's own tables. Each statement may find its table there already.
-pub(crate) fn state(flavor: Flavor) -> Vec<(&'static str, String)> {
-    let (text, long, heap) = match flavor {
-        Flavor::Dedicated => ("nvarchar", "nvarchar(max)", " WITH (HEAP, DISTRIBUTION = ROUND_ROBIN)"),
-        Flavor::Fabric => ("varchar", "varchar(max)", ""),
-    };
-    let watermark = format!(
-        "CREATE TABLE [{STATE_SCHEMA}].[watermark] ([source_table] {text}(400) NOT NULL, [target] {text}(400) NOT NULL, \
-         [table_id] {text}(200) NOT NULL, [version] bigint NOT NULL, [schema_text] {long} NULL, \
-         [generation] {text}(200) NOT NULL, [run_id] {text}(200) NOT NULL, [updated_at] {text}(40) NOT NULL, \
-         [pending] {text}(200) NULL, [pending_table_id] {text}(200) NULL, [pending_version] bigint NULL, \
-         [pending_schema] {long} NULL){heap}"
-    );
-    let files = format!(
-        "CREATE TABLE [{STATE_SCHEMA}].[loaded_file] ([source_table] {text}(400) NOT NULL, \
-         [generation] {text}(200) NOT NULL, [path] {text}(2000) NOT NULL){heap}"
-    );
-    vec![("watermark", watermark), ("loaded_file", files)]
 }
 
 /// A row when the table is there.
@@ -109,24 +87,6 @@ pub(crate) fn left_over(schema: &str) -> String {
     )
 }
 
-/// Tables that somebody has to bring to their place yet.
-pub(crate) fn noted_reloads() -> String {
-    format!("SELECT [pending] FROM [{STATE_SCHEMA}].[watermark] WHERE [pending] IS NOT NULL")
-}
-
-/// What files are noted under that is no table's, nor ever was.
-pub(crate) fn files_of_no_table() -> String {
-    format!(
-        "SELECT DISTINCT f.[generation] FROM [{STATE_SCHEMA}].[loaded_file] AS f WHERE NOT EXISTS \
-         (SELECT 1 FROM [{STATE_SCHEMA}].[watermark] AS w WHERE w.[generation] = f.[generation] \
-         OR w.[pending] = f.[generation])"
-    )
-}
-
-pub(crate) fn forget_everywhere(generation: &str) -> String {
-    format!("DELETE FROM [{STATE_SCHEMA}].[loaded_file] WHERE [generation] = {}", literal(generation))
-}
-
 /// `table` takes the place `to`, in its schema.
 pub(crate) fn rename(flavor: Flavor, table: &Target, to: &str) -> Result<String, Error> {
     Ok(match flavor {
@@ -136,120 +96,6 @@ pub(crate) fn rename(flavor: Flavor, table: &Target, to: &str) -> Result<String,
             format!("EXEC sp_rename {}, {}", table.quoted()?, literal(to))
         }
     })
-}
-
-/// Everything that the watermark's row says.
-pub(crate) fn read_watermark(source_table: &str) -> String {
-    format!(
-        "SELECT [target], [table_id], [version], [schema_text], [generation], [run_id], [pending] FROM [{STATE_SCHEMA}].[watermark] WHERE [source_table] = {}",
-        literal(source_table)
-    )
-}
-
-/// A row to compare and set. Two loaders that make it at the same time make two alike, which stay alike.
-pub(crate) fn first_watermark(source_table: &str, target: &str) -> String {
-    let source = literal(source_table);
-    format!(
-        "INSERT INTO [{STATE_SCHEMA}].[watermark] ([source_table], [target], [table_id], [version], [schema_text], \
-         [generation], [run_id], [updated_at]) SELECT {source}, {}, N'', -1, N'', N'', N'', N'' \
-         WHERE NOT EXISTS (SELECT 1 FROM [{STATE_SCHEMA}].[watermark] WHERE [source_table] = {source})",
-        literal(target)
-    )
-}
-
-const NOW: &str = "CONVERT(varchar(40), GETUTCDATE(), 126)";
-
-/// Moves the watermark if it is where the plan began; [`read_watermark`] tells whether it did, by the run id.
-pub(crate) fn move_watermark(source_table: &str, from: &Watermark, to: &Watermark, run_id: &str) -> String {
-    format!(
-        "UPDATE [{STATE_SCHEMA}].[watermark] SET [table_id] = {}, [version] = {}, [schema_text] = {}, [run_id] = {}, \
-         [updated_at] = {NOW} WHERE [source_table] = {} AND [table_id] = {} AND [version] = {} AND [pending] IS NULL",
-        literal(&to.table_id),
-        to.version,
-        literal(&to.schema),
-        literal(run_id),
-        literal(source_table),
-        literal(&from.table_id),
-        from.version
-    )
-}
-
-/// Notes a table that is to take the target's place, under the same condition.
-pub(crate) fn note_pending(
-    source_table: &str,
-    target: &str,
-    from: (&str, i64),
-    to: &Watermark,
-    pending: &str,
-    run_id: &str,
-) -> String {
-    format!(
-        "UPDATE [{STATE_SCHEMA}].[watermark] SET [target] = {}, [pending] = {}, [pending_table_id] = {}, \
-         [pending_version] = {}, [pending_schema] = {}, [run_id] = {}, [updated_at] = {NOW} \
-         WHERE [source_table] = {} AND [table_id] = {} AND [version] = {} AND [pending] IS NULL",
-        literal(target),
-        literal(pending),
-        literal(&to.table_id),
-        to.version,
-        literal(&to.schema),
-        literal(run_id),
-        literal(source_table),
-        literal(from.0),
-        from.1
-    )
-}
-
-/// The pending table is in its place: what was pending holds.
-pub(crate) fn settle(source_table: &str, pending: &str) -> String {
-    format!(
-        "UPDATE [{STATE_SCHEMA}].[watermark] SET [table_id] = [pending_table_id], [version] = [pending_version], \
-         [schema_text] = [pending_schema], [generation] = [pending], [pending] = NULL, [pending_table_id] = NULL, \
-         [pending_version] = NULL, [pending_schema] = NULL, [updated_at] = {NOW} \
-         WHERE [source_table] = {} AND [pending] = {}",
-        literal(source_table),
-        literal(pending)
-    )
-}
-
-/// Waits for whoever is changing the row, and changes nothing.
-pub(crate) fn wait_for_watermark(source_table: &str) -> String {
-    let table = format!("[{STATE_SCHEMA}].[watermark]");
-    format!("UPDATE {table} SET [updated_at] = [updated_at] WHERE [source_table] = {}", literal(source_table))
-}
-
-pub(crate) fn loaded_files(source_table: &str, generation: &str) -> String {
-    format!(
-        "SELECT [path] FROM [{STATE_SCHEMA}].[loaded_file] WHERE [source_table] = {} AND [generation] = {}",
-        literal(source_table),
-        literal(generation)
-    )
-}
-
-pub(crate) fn note_files(source_table: &str, generation: &str, paths: &[&str]) -> Vec<String> {
-    let (source, generation) = (literal(source_table), literal(generation));
-    let row = |path: &&str| format!("SELECT {source}, {generation}, {}", literal(path));
-    let insert = |paths: &[&str]| {
-        let rows = paths.iter().map(row).collect::<Vec<_>>().join(" UNION ALL ");
-        format!("INSERT INTO [{STATE_SCHEMA}].[loaded_file] ([source_table], [generation], [path]) {rows}")
-    };
-    paths.chunks(ROWS_PER_STATEMENT).map(insert).collect()
-}
-
-pub(crate) fn forget_files(source_table: &str, generation: &str, paths: &[&str]) -> Vec<String> {
-    let delete = |paths: &[&str]| {
-        let list = paths.iter().map(|path| literal(path)).collect::<Vec<_>>().join(", ");
-        format!("{} AND [path] IN ({list})", forget_generation(source_table, "=", generation))
-    };
-    paths.chunks(ROWS_PER_STATEMENT).map(delete).collect()
-}
-
-/// `relation` is `=` or `<>`.
-pub(crate) fn forget_generation(source_table: &str, relation: &str, generation: &str) -> String {
-    format!(
-        "DELETE FROM [{STATE_SCHEMA}].[loaded_file] WHERE [source_table] = {} AND [generation] {relation} {}",
-        literal(source_table),
-        literal(generation)
-    )
 }
 
 impl Writer<'_> {

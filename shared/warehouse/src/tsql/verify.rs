@@ -8,6 +8,7 @@ use polars::prelude::*;
 use sha2::{Digest, Sha256};
 use weir_contract::{DataType as Type, SOURCE, SOURCE_POSITION, TableColumn};
 
+use super::ledger::Ledger;
 use super::text::{Target, name};
 use super::types::MAX_BINARY;
 use super::{Flavor, Pool, State, exists};
@@ -26,8 +27,9 @@ pub(super) async fn verify(
 ) -> Result<Verified, Error> {
     let columns = schema::columns(schema)?;
     let target = Target::parse(&table.table)?;
-    let mut session = pool.session().await?;
-    let _: Option<State> = pool.state(session.as_mut(), table).await?;
+    let ledger = Ledger::of(&table.source_table)?;
+    let mut session = pool.session(&ledger).await?;
+    let _: Option<State> = pool.state(session.as_mut(), &ledger).await?;
     let mut verified = Verified::default();
     let mut lake = vec![Summary::default(); columns.len()];
     for file in files {

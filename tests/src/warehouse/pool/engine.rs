@@ -34,6 +34,8 @@ pub(super) enum Break {
     After(usize),
     /// The next commit takes effect when its connection has been lost for a while.
     Late,
+    /// The next commit takes effect, and its answer is lost.
+    Lost,
 }
 
 /// What all sessions share.
@@ -220,7 +222,8 @@ impl Intercepted {
                 *left -= 1;
                 None
             }
-            Some(Break::Late) | None => None,
+            Some(Break::Lost) if sql == "COMMIT TRANSACTION" => fault.take(),
+            Some(Break::Late | Break::Lost) | None => None,
             Some(_) => fault.take(),
         };
         drop(fault);

@@ -122,7 +122,7 @@ async fn a_copy_that_the_pool_refuses_changes_nothing_and_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_has_no_time_just_now() {
     let statements =
-        ["COPY INTO", "BEGIN", "UPDATE [weir].[watermark]", "INSERT INTO [dbo]", "COMMIT", "SELECT COUNT_BIG"];
+        ["COPY INTO", "BEGIN", "UPDATE [weir].[watermark_orders]", "INSERT INTO [dbo]", "COMMIT", "SELECT COUNT_BIG"];
     for number in [1204, 1205, 1222, 4060, 10_928, 10_929, 40_197, 40_501, 40_613, 42_108, 42_109, 42_119, 49_918] {
         let (engine, table) = site().await;
         tick(&table, &engine.pool(), &target(1), Limits::default()).await.unwrap();
@@ -139,6 +139,31 @@ async fn a_pool_that_has_no_time_just_now() {
         super::loads::settled(&engine).await;
     }
 }
+
+/// Fabric lets nobody wait for a change of the same table: who is second is refused, and begins anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_of_two_transactions_is_a_lost_race() {
+    for number in [24_556, 24_706] {
+        let (engine, table) = site().await;
+        tick(&table, &engine.pool(), &target(1), Limits::default()).await.unwrap();
+        for (round, begins) in ["UPDATE [weir]", "DELETE FROM [weir]", "COMMIT"].into_iter().enumerate() {
+            append(&table, begins, &[row(begins, 1, "k3", "3")], 0).await;
+            engine.world.errors.lock().unwrap().push((begins, number));
+            let error = tick(&table, &engine.pool(), &target(10 + round), Limits::default()).await.unwrap_err();
+            assert!(error.kind() == ErrorKind::Conflict && error.is_retryable(), "{error}");
+            tick(&table, &engine.pool(), &target(20 + round), Limits::default()).await.unwrap();
+            assert_eq!(held(&engine).await, rows(&table).await.1);
+        }
+        // Who asks what became of a lost commit is refused by it: then it has won.
+        append(&table, "last", &[row("last", 1, "k3", "3")], 0).await;
+        *engine.world.fault.lock().unwrap() = Some(Break::Lost);
+        engine.world.errors.lock().unwrap().push((WAIT, number));
+        tick(&table, &engine.pool(), &target(30), Limits::default()).await.unwrap().unwrap();
+        assert_eq!(held(&engine).await, rows(&table).await.1);
+    }
+}
+
+const WAIT: &str = "UPDATE [weir].[watermark_orders] SET [updated_at] = [updated_at]";
 
 /// A pool that says that all went well, and has left a row out: of a staging table, of a new table.
 #[tokio::test(flavor = "multi_thread")]

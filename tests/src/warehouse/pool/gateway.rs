@@ -167,12 +167,13 @@ async fn a_redirect_is_followed() {
     tick(&table, &engine.pool(), &target(1), Limits::default()).await.unwrap();
     assert_eq!(held(&engine).await, rows(&table).await.1);
     assert!(!sign_ins.lock().unwrap().is_empty());
-    // One that never ends does.
+    // One that leads nowhere says so.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let (around, _) = gateway(Answer::Routing(port), None).await;
-    assert!(refused(around).await.is_retryable());
+    let error = refused(around).await;
+    assert!(error.is_retryable() && error.to_string().contains("refused"), "{error}");
 }
 
 /// Says in which folder certificate and key are; the child trusts them.
@@ -191,8 +192,8 @@ async fn over_tls_with_a_token() {
     let url = format!("synapse://localhost:{port}/pool");
     let error = tsql::connector(&url, Some(Arc::new(Token))).unwrap().connect().await.err().unwrap();
     assert!(sign_ins.lock().unwrap().is_empty(), "a token was sent to a stranger");
-    let chain = format!("{error:?}");
-    assert!(error.kind() == ErrorKind::Config && chain.contains("ertificate"), "{chain}");
+    let text = error.to_string();
+    assert!(error.kind() == ErrorKind::Config && text.contains("certificate") && !text.contains(TOKEN), "{text}");
     let child = tokio::task::spawn_blocking(move || {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "warehouse::pool::gateway::over_tls_with_a_token", "--nocapture"]);

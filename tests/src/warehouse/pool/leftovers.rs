@@ -1,8 +1,8 @@
 //! What loaders leave that die, and that nothing else goes.
 
-use weir_warehouse::{Limits, Warehouse};
+use weir_warehouse::{Error, Limits, Plan, Warehouse, Watermark};
 
-use super::super::tables::{Site, rows, tick};
+use super::super::tables::{Reader, Site, rows, tick};
 use super::engine::{Break, Engine};
 use super::faults::{changes, site};
 use super::loads::{append, held, row, settled, tables, target};
@@ -27,7 +27,8 @@ async fn a_later_load_drops_what_dead_ones_left() {
         *engine.world.fault.lock().unwrap() = Some(Break::After(at));
         let _ = tick(&table, &engine.pool(), &target(2), Limits::default()).await;
         let met = engine.world.fault.lock().unwrap().take().is_none();
-        left_behind += tables(&engine).await.iter().filter(|name| name.contains('_') && *name != "loaded_file").count();
+        left_behind +=
+            tables(&engine).await.iter().filter(|name| name.starts_with("weir_") || name.starts_with("stage_")).count();
         engine.sleep(2 * DAY_S);
         append(&table, "7", &[row("e", 1, "k6", "6")], 0).await;
         let pool = engine.pool();
@@ -40,6 +41,9 @@ async fn a_later_load_drops_what_dead_ones_left() {
         append(&table, "8", &[row("f", 1, "k7", "7")], 0).await;
         tick(&table, &pool, &target(5), Limits::default()).await.unwrap();
         settled(&engine).await;
+        // The table's own files are noted still, however old its reload is.
+        let noted = engine.rows("SELECT [path] FROM [weir].[loaded_file_orders]").await.len();
+        assert_eq!(noted, table.snapshot().await.unwrap().files.len(), "at {at}");
         if !met {
             break;
         }
@@ -47,23 +51,25 @@ async fn a_later_load_drops_what_dead_ones_left() {
     assert!(left_behind > 10, "only {left_behind} tables were left behind, and dropped");
 }
 
-/// The names say until when a load may run; what is younger, noted or not named by us stays.
+/// The names say whose a table is, and until when that load may run; what is younger, or named by others, stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_living_load_may_need_stays() {
     let (engine, table) = site().await;
     let mut load = target(1);
     load.time_limit = Some(std::time::Duration::from_secs(60));
     tick(&table, &engine.pool(), &load, Limits::default()).await.unwrap();
-    let others = ["[weir].[stage_1700001000_aa_0]", "[dbo].[weir_new_1700001000_aa]", "[dbo].[weir_old_1700001000_aa]"];
-    let foreign =
-        ["[weir].[stage_mine]", "[dbo].[weir_new_year]", "[dbo].[weir_new_17_aa]", "[dbo].[stage_1700001000_aa_0]"];
-    for name in others.iter().chain(&foreign) {
-        engine.execute(&format!("CREATE TABLE {name} ([a] int NULL)")).await;
+    let dying =
+        ["[weir].[stage_1700001000_0_a_0]", "[dbo].[weir_new_1700001000_OWN_a]", "[dbo].[weir_old_1700001000_OWN_a]"];
+    let foreign = [
+        "[weir].[stage_mine]",
+        "[dbo].[weir_new_year]",
+        "[dbo].[weir_new_17_OWN_a]",
+        "[dbo].[weir_new_1700001000_ffffffff_a]",
+        "[dbo].[stage_1700001000_0_a_1]",
+    ];
+    for name in dying.iter().chain(&foreign) {
+        engine.execute(&format!("CREATE TABLE {} ([a] int NULL)", name.replace("OWN", OWN))).await;
     }
-    let state = "INSERT INTO [weir].[watermark] ([source_table], [target], [table_id], [version], [generation], [run_id], \
-         [updated_at], [pending]) SELECT N'other', N'other', N't', 1, N'', N'', N'', N'weir_new_1600000000_bb'";
-    engine.execute(state).await;
-    engine.execute("CREATE TABLE [dbo].[weir_new_1600000000_bb] ([a] int NULL)").await;
     let all = tables(&engine).await;
     append(&table, "2", &[row("b", 1, "k3", "3")], 0).await;
     tick(&table, &engine.pool(), &target(2), Limits::default()).await.unwrap();
@@ -71,9 +77,34 @@ async fn what_a_living_load_may_need_stays() {
     engine.sleep(1_001);
     append(&table, "3", &[row("c", 1, "k3", "3")], 0).await;
     tick(&table, &engine.pool(), &target(3), Limits::default()).await.unwrap();
-    let mut expected = vec!["loaded_file", "orders", "stage_1700001000_aa_0", "stage_mine", "watermark"];
-    expected.extend(["weir_new_1600000000_bb", "weir_new_17_aa", "weir_new_year"]);
+    let odd = format!("weir_new_17_{OWN}_a");
+    let mut expected = vec!["loaded_file_orders", "orders", "stage_1700001000_0_a_1", "stage_mine", "watermark_orders"];
+    expected.extend(["weir_new_1700001000_ffffffff_a", &*odd, "weir_new_year"]);
+    expected.sort_unstable();
     assert_eq!(tables(&engine).await, expected);
+}
+
+/// Stands for `orders` in names.
+const OWN: &str = "00125d92";
+
+/// A reload that was noted long ago, found by a loader that had planned before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_noted_stays_however_old_it_is() {
+    let (engine, table) = site().await;
+    let pool = engine.pool();
+    tick(&table, &pool, &target(1), Limits::default()).await.unwrap();
+    let from = pool.watermark(&target(1)).await.unwrap().unwrap();
+    engine.execute(&format!("CREATE TABLE [dbo].[weir_new_1600000000_{OWN}_a] ([a] int NULL)")).await;
+    let note = format!(
+        "UPDATE [weir].[watermark_orders] SET [pending] = N'weir_new_1600000000_{OWN}_a', [pending_table_id] = N't', \
+         [pending_version] = 77, [pending_schema] = N'{{}}'"
+    );
+    engine.execute(&note).await;
+    let reader = Reader { table: &table, files: Vec::new() };
+    let plan = Plan::Load { to: Watermark { version: from.version + 1, ..from.clone() }, from, steps: Vec::new() };
+    let error = pool.apply(&target(2), &plan, &reader).await.unwrap_err();
+    assert!(matches!(error, Error::LostRace { found: Some(77), .. }), "{error}");
+    assert_eq!(engine.rows("SELECT [a] FROM [dbo].[orders]").await.len(), 0, "the noted table is in its place");
 }
 
 /// A load ends before its tables count as left behind.

@@ -94,9 +94,9 @@ pub(super) async fn tables(engine: &Engine) -> Vec<String> {
 
 /// No table is there but the target and the loader's own, no file counts as loaded but the target's.
 pub(super) async fn settled(engine: &Engine) {
-    assert_eq!(tables(engine).await, ["loaded_file", "orders", "watermark"], "tables are left over");
-    let current = engine.rows("SELECT [generation] FROM [weir].[watermark]").await[0][0].clone().unwrap();
-    let files = format!("SELECT [path] FROM [weir].[loaded_file] WHERE [generation] <> N'{current}'");
+    assert_eq!(tables(engine).await, ["loaded_file_orders", "orders", "watermark_orders"], "tables are left over");
+    let current = engine.rows("SELECT [generation] FROM [weir].[watermark_orders]").await[0][0].clone().unwrap();
+    let files = format!("SELECT [path] FROM [weir].[loaded_file_orders] WHERE [generation] <> N'{current}'");
     assert_eq!(engine.rows(&files).await, Vec::<Vec<_>>::new(), "files of no table");
 }
 
@@ -181,7 +181,8 @@ pub(super) async fn recreated(engine: &Arc<Engine>) {
     assert_eq!(held(engine).await, [row("b", 1, "k", "2")]);
     settled(engine).await;
     // The old files are forgotten.
-    let noted = engine.rows("SELECT [path] FROM [weir].[loaded_file]").await.into_iter().map(|mut row| row.remove(0));
+    let noted =
+        engine.rows("SELECT [path] FROM [weir].[loaded_file_orders]").await.into_iter().map(|mut row| row.remove(0));
     let files = table.snapshot().await.unwrap().files;
     assert_eq!(noted.collect::<Vec<_>>(), files.iter().map(|file| Some(file.path())).collect::<Vec<_>>());
     // In one transaction: nobody is without a table, at any time.
@@ -306,5 +307,5 @@ async fn a_file_that_is_loaded_is_not_loaded_again() {
     let next = Watermark { version: to.version + 1, ..to.clone() };
     let forgotten = Plan::Load { from: to, to: next, steps: vec![Step::Forget { paths }, Step::Append { files }] };
     assert_eq!(pool.apply(&target(4), &forgotten, &reader).await.unwrap().rows_inserted, 2);
-    assert_eq!(engine.rows("SELECT [path] FROM [weir].[loaded_file]").await.len(), 2, "each file is noted once");
+    assert_eq!(engine.rows("SELECT [path] FROM [weir].[loaded_file_orders]").await.len(), 2, "each file is noted once");
 }

@@ -126,7 +126,7 @@ pub(super) async fn two_reloads(engine: &Arc<Engine>, round: usize) {
 async fn a_noted_reload_is_not_noted_over() {
     let engine = Engine::start().await;
     let table = swap(&engine).await;
-    let (second_is_ready, second_goes) = engine.hold("INSERT INTO [weir].[loaded_file]", 0);
+    let (second_is_ready, second_goes) = engine.hold("INSERT INTO [weir].[loaded_file_orders]", 0);
     let second = starts(&engine, &table, 10);
     second_is_ready.notified().await;
     let (first_is_noted, first_goes) = engine.hold("RENAME OBJECT [dbo].[orders] TO", 0);
@@ -146,7 +146,7 @@ async fn a_noted_reload_is_not_noted_over() {
 async fn a_reload_that_was_overtaken_is_given_up() {
     let engine = Engine::start().await;
     let table = swap(&engine).await;
-    let (reached, go) = engine.hold("INSERT INTO [weir].[loaded_file]", 0);
+    let (reached, go) = engine.hold("INSERT INTO [weir].[loaded_file_orders]", 0);
     let late = starts(&engine, &table, 10);
     reached.notified().await;
     tick(&table, &engine.pool(), &target(11), Limits::default()).await.unwrap();
@@ -167,7 +167,7 @@ async fn a_reload_that_somebody_else_has_finished_is_finished() {
         ("SELECT [target]", 3),
         ("RENAME OBJECT [dbo].[orders] TO", 0),
         ("RENAME OBJECT [dbo].[weir_new_", 0),
-        ("UPDATE [weir].[watermark] SET [table_id] = [pending_table_id]", 0),
+        ("UPDATE [weir].[watermark_orders] SET [table_id] = [pending_table_id]", 0),
     ];
     for (begins, skip) in places {
         let engine = Engine::start().await;
@@ -188,7 +188,7 @@ async fn a_reload_that_somebody_else_has_finished_is_finished() {
         assert!(tick(&table, &pool, &target(13), Limits::default()).await.unwrap().is_none(), "{begins}");
         settled(&engine).await;
         // The files still count as loaded: a row that is there does not come a second time.
-        let noted = engine.rows("SELECT [path] FROM [weir].[loaded_file]").await.len();
+        let noted = engine.rows("SELECT [path] FROM [weir].[loaded_file_orders]").await.len();
         assert_eq!(noted, table.snapshot().await.unwrap().files.len(), "{begins}");
     }
 }

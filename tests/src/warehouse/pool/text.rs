@@ -82,7 +82,7 @@ impl Session for Listener {
             heard.copied = 0;
             return answer(vec![vec![text(&found.to_string())]]);
         }
-        if sql.contains("[weir].[watermark] WHERE") {
+        if sql.contains("[weir].[watermark_orders] WHERE") {
             return answer(vec![heard.state.clone()]);
         }
         if sql.starts_with("SELECT SUM(") {
@@ -99,10 +99,10 @@ impl Session for Listener {
             heard.copied += files * ROWS;
             heard.total += files * ROWS;
         }
-        if sql.starts_with("UPDATE [weir].[watermark] SET [table_id] = N'") {
+        if sql.starts_with("UPDATE [weir].[watermark_orders] SET [table_id] = N'") {
             (heard.state[2], heard.state[5]) = (text("9"), text("run/9"));
         }
-        if let Some(rest) = sql.strip_prefix("UPDATE [weir].[watermark] SET [target]") {
+        if let Some(rest) = sql.strip_prefix("UPDATE [weir].[watermark_orders] SET [target]") {
             let pending = rest.split_once("[pending] = N'").unwrap().1.split_once('\'').unwrap().0;
             heard.tables.push(pending.to_owned());
             (heard.state[5], heard.state[6]) = (text("run/9"), text(pending));
@@ -226,7 +226,7 @@ async fn statements(flavor: Flavor, kind: Kind) -> Vec<String> {
     let from = Watermark { schema: schema().replace("\"whole\"", "\"gone\""), ..mark(7) };
     let heard = Heard {
         state: [text("gold.orders"), text("t"), text("7"), text("{}"), text("g"), text("earlier"), None].to_vec(),
-        tables: ["watermark", "loaded_file", "orders"].map(str::to_owned).to_vec(),
+        tables: ["watermark_orders", "loaded_file_orders", "orders"].map(str::to_owned).to_vec(),
         ..Heard::default()
     };
     let listener = Listener(Arc::new(Mutex::new(heard)));

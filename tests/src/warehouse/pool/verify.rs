@@ -100,7 +100,7 @@ pub(super) async fn finds(engine: &Arc<Engine>) {
         (&["DELETE FROM [dbo].[orders]"], &["_source", "_source_version", "_source_position", "key", "value"], 0),
     ];
     for (changes, columns, left) in steps {
-        engine.execute("UPDATE [weir].[watermark] SET [version] = -1").await;
+        engine.execute("UPDATE [weir].[watermark_orders] SET [version] = -1").await;
         engine.execute("DROP TABLE [dbo].[orders]").await;
         tick(&table, &pool, &target(2), Limits::default()).await.unwrap();
         assert!(verified(&table, &pool, &target(3)).await.is_equal());
