@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use weir_contract::{Contract, Contracts, Drift, NewColumns, UnknownFields};
 use weir_lake::{AddedColumns, Lake, LakeOptions, TableDefinition};
 use weir_platform::{DatabaseIdentity, LakeRoot, Landing, Settings};
-use weir_transform::{PseudonymKey, Transform, TransformError};
+use weir_transform::{Derivation, PseudonymKey, Transform, TransformError};
 use weir_warehouse::{AccessTokens, Warehouse};
 
 use crate::error::AppError;
@@ -46,6 +46,8 @@ pub(crate) struct Runtime {
 pub(crate) struct Dataset {
     pub(crate) contract: Contract,
     pub(crate) transform: Transform,
+    /// Of a derived table: its query.
+    pub(crate) derivation: Option<Derivation>,
     pub(crate) table: TableDefinition,
     pub(crate) quarantine: TableDefinition,
 }
@@ -59,10 +61,12 @@ impl App {
         let key = key.map(|key| PseudonymKey::from_text(1, key.reveal())).transpose()?;
         let mut datasets = HashMap::new();
         for contract in contracts.iter() {
-            let dataset = Dataset::new(contract, key.as_ref()).map_err(|source| AppError::Contract {
+            let failed = |source| AppError::Contract {
                 file: contracts.file(&contract.name).unwrap_or(&contract.name).to_owned(),
                 source,
-            })?;
+            };
+            let mut dataset = Dataset::new(contract, key.as_ref()).map_err(failed)?;
+            dataset.derivation = derivation(&contracts, contract).map_err(failed)?;
             datasets.insert(contract.name.clone(), Arc::new(dataset));
         }
         Ok(Self { settings, contracts, datasets, runtime: OnceCell::new() })
@@ -159,8 +163,16 @@ impl Dataset {
             added_columns: None,
         };
         let transform = Transform::new(contract, key)?;
-        Ok(Self { contract: contract.clone(), transform, table, quarantine })
+        Ok(Self { contract: contract.clone(), transform, derivation: None, table, quarantine })
     }
+}
+
+/// The query of a derived table, made ready; `None` for a dataset with a source.
+pub(crate) fn derivation(contracts: &Contracts, contract: &Contract) -> Result<Option<Derivation>, TransformError> {
+    let Some(derived) = contract.derived() else { return Ok(None) };
+    // Sound contracts name none that is not there.
+    let read: Vec<&Contract> = derived.reads().filter_map(|name| contracts.get(name)).collect();
+    Derivation::new(contract, &read)
 }
 
 fn added_columns(contract: &Contract) -> Option<AddedColumns> {

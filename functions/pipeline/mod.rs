@@ -3,6 +3,7 @@
 
 pub(crate) mod blob;
 mod bodies;
+pub(crate) mod derived;
 pub(crate) mod books;
 pub(crate) mod events;
 pub(crate) mod maintain;
