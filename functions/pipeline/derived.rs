@@ -47,8 +47,7 @@ pub(crate) async fn refresh(
     let unit_column: Option<TableColumn> = columns.into_iter().find(|column| column.name == *of);
     // Sound contracts name none that is not there.
     let Some(unit_column) = unit_column else { return Ok(None) };
-    let sources =
-        Sources { derivation, unit_column, followed, lookups, on_lookup_change: derived.on_lookup_change };
+    let sources = Sources { derivation, unit_column, followed, lookups, on_lookup_change: derived.on_lookup_change };
     let budget = app.settings.memory_budget_bytes;
     let options = Options {
         group_bytes: budget / GROUP_SHARE,
@@ -77,4 +76,14 @@ pub(crate) async fn stands_for(runtime: &Runtime, dataset: &Dataset) -> Result<O
         None => None,
     };
     Ok(Some(StandsFor { dataset: derived.follows.clone(), version, latest }))
+}
+
+impl std::fmt::Display for StandsFor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { dataset, version, latest } = self;
+        match version {
+            Some(version) => write!(f, "made of version {version} of {dataset}, which is at {latest}"),
+            None => write!(f, "not yet made of all of {dataset}"),
+        }
+    }
 }

@@ -3,8 +3,8 @@
 
 pub(crate) mod blob;
 mod bodies;
-pub(crate) mod derived;
 pub(crate) mod books;
+pub(crate) mod derived;
 pub(crate) mod events;
 pub(crate) mod maintain;
 pub(crate) mod parked;

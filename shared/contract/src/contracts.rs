@@ -4,9 +4,9 @@
 use crate::error::{ContractError, ContractErrors, ErrorKind};
 use crate::glob::Glob;
 use crate::model::{Contract, Source};
-use crate::references;
 use crate::parse::{Parsed, parse};
 use crate::reader::{Place, Report, quoted};
+use crate::references;
 
 /// Sound contracts, no two of which claim the same thing.
 #[derive(Debug, Clone, Default)]
@@ -58,8 +58,7 @@ impl Contracts {
             return Err(errors);
         }
         // Of sound contracts only: what names a contract that could not be read is not wrong itself.
-        let references: Vec<_> =
-            candidates.iter().map(|own| (own.file, own.text, &own.parsed)).collect();
+        let references: Vec<_> = candidates.iter().map(|own| (own.file, own.text, &own.parsed)).collect();
         references::check(&references)?;
         let entries = candidates.into_iter().map(|candidate| Entry {
             file: candidate.file.to_owned(),

@@ -209,7 +209,10 @@ mod tests {
     fn units_have_names() {
         let unit = unit(None);
         assert_eq!(unit.source(Some(19_782), DataType::Date), "derived:day=2024-02-29");
-        assert_eq!(unit.source(Some(us("2024-02-29T23:00:00Z")), DataType::Timestamp), "derived:day=2024-02-29T23:00:00Z");
+        assert_eq!(
+            unit.source(Some(us("2024-02-29T23:00:00Z")), DataType::Timestamp),
+            "derived:day=2024-02-29T23:00:00Z"
+        );
         assert_eq!(unit.source(Some(-7), DataType::Long), "derived:day=-7");
         assert_eq!(unit.source(None, DataType::Long), "derived:day is null");
     }

@@ -30,10 +30,8 @@ pub(crate) const SOURCE: Section = Section {
     header: "[source]",
     keys: &["kind", "container", "path", "on_overwrite", "on_delete", "hub", "consumer_group", "gap"],
 };
-pub(crate) const DERIVED: Section = Section {
-    header: "[derived]",
-    keys: &["follows", "by", "of", "every", "lookups", "on_lookup_change", "sql"],
-};
+pub(crate) const DERIVED: Section =
+    Section { header: "[derived]", keys: &["follows", "by", "of", "every", "lookups", "on_lookup_change", "sql"] };
 pub(crate) const FORMAT: Section = Section {
     header: "[format]",
     keys: &[

@@ -23,7 +23,12 @@ pub(crate) struct Limits {
 
 /// Cuts units into groups, in their order, beginning after `after`: what the last run did last. A unit that is larger
 /// than a group is one by itself. Units without rows in the followed table cost nothing but their place.
-pub(crate) fn groups(units: &BTreeMap<Unit, u64>, gone: Vec<String>, after: Option<Unit>, limits: Limits) -> Vec<Group> {
+pub(crate) fn groups(
+    units: &BTreeMap<Unit, u64>,
+    gone: Vec<String>,
+    after: Option<Unit>,
+    limits: Limits,
+) -> Vec<Group> {
     let is_later = |unit: &Unit| after.is_none_or(|after| *unit > after);
     let later = units.iter().filter(|(unit, _)| is_later(unit));
     let earlier = units.iter().filter(|(unit, _)| !is_later(unit));

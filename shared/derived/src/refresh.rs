@@ -264,12 +264,15 @@ impl<'a> Round<'a> {
     }
 
     /// Cuts what is to be done into groups. `touched`: the units that changed, and when.
-    async fn divide(&mut self, own: &Snapshot, scope: &Scope, touched: BTreeMap<Unit, i64>) -> Result<(), DerivedError> {
+    async fn divide(
+        &mut self,
+        own: &Snapshot,
+        scope: &Scope,
+        touched: BTreeMap<Unit, i64>,
+    ) -> Result<(), DerivedError> {
         let row_bytes = self.sources.derivation.row_bytes(0);
-        let limits = Limits {
-            rows: (self.options.group_bytes / row_bytes).max(1),
-            units: self.options.units_per_commit,
-        };
+        let limits =
+            Limits { rows: (self.options.group_bytes / row_bytes).max(1), units: self.options.units_per_commit };
         if let Scope::Changed(_) = scope {
             if touched.is_empty() {
                 // Only compactions, or nothing at all.
@@ -310,9 +313,10 @@ impl<'a> Round<'a> {
         // What the last run made of this is there, with the version that it was made of.
         let is_made = |unit: &Unit| {
             let changed = touched.get(unit).copied().unwrap_or(since);
-            made.get(&source(*unit)).copied().flatten().is_some_and(|stamp| {
-                stamp.generation == self.generation && stamp.version >= changed
-            })
+            made.get(&source(*unit))
+                .copied()
+                .flatten()
+                .is_some_and(|stamp| stamp.generation == self.generation && stamp.version >= changed)
         };
         let after = rows.keys().filter(|unit| is_made(unit)).max().copied();
         rows.retain(|unit, count| !is_made(unit) && (*count > 0 || made.contains_key(&source(*unit))));
@@ -378,7 +382,12 @@ impl<'a> Round<'a> {
     }
 
     /// One group, committed: how many rows there are of it now. `None` when somebody else was quicker.
-    async fn make(&mut self, group: Group, lookups: Vec<DataFrame>, is_last: bool) -> Result<Option<u64>, DerivedError> {
+    async fn make(
+        &mut self,
+        group: Group,
+        lookups: Vec<DataFrame>,
+        is_last: bool,
+    ) -> Result<Option<u64>, DerivedError> {
         let frame = self.rows(&group.units, lookups).await?;
         let rows = frame.as_ref().map_or(0, |frame| frame.height() as u64);
         let mut writer = self.table.write();
@@ -419,8 +428,7 @@ impl<'a> Round<'a> {
     async fn read_units(&self, units: &BTreeSet<Unit>) -> Result<Option<DataFrame>, DerivedError> {
         let derivation = self.sources.derivation;
         let needs = derivation.needs(0);
-        let reads: Vec<_> =
-            self.files(units).map(|file| self.sources.followed.read_columns(file, &needs)).collect();
+        let reads: Vec<_> = self.files(units).map(|file| self.sources.followed.read_columns(file, &needs)).collect();
         let mut frames = stream::iter(reads).buffered(PARALLEL_READS);
         let mut all: Option<DataFrame> = None;
         while let Some(frame) = frames.try_next().await? {

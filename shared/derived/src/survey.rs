@@ -91,11 +91,14 @@ impl Surveyor<'_> {
             let last = to.min(next.saturating_add(COMMITS_AT_ONCE - 1));
             let Some(changes) = self.followed.changes(next, last).await? else { return Ok(None) };
             for change in changes {
-                let [added, removed, kept] =
-                    match (self.counts(&change.added).await, self.counts(&change.removed).await, self.counts(&change.kept).await) {
-                        (Ok(added), Ok(removed), Ok(kept)) => [added, removed, kept],
-                        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => return vacuumed(error),
-                    };
+                let [added, removed, kept] = match (
+                    self.counts(&change.added).await,
+                    self.counts(&change.removed).await,
+                    self.counts(&change.kept).await,
+                ) {
+                    (Ok(added), Ok(removed), Ok(kept)) => [added, removed, kept],
+                    (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => return vacuumed(error),
+                };
                 // Rows that stay are as many as went into the files that replace theirs.
                 let gone = removed.into_iter().filter(|(unit, rows)| kept.get(unit) != Some(rows));
                 touched.extend(added.into_keys().chain(gone.map(|(unit, _)| unit)).map(|unit| (unit, change.version)));

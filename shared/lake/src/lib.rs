@@ -44,7 +44,9 @@ pub use lease::Lease;
 pub use maintain::{
     CheckpointPolicy, LogCleanup, LogCleanupOptions, SizeClass, TableStatistics, VacuumOptions, VacuumReport,
 };
-pub use rewrite::{CompactOptions, CompactPlan, CompactReport, Deleted, Deletion, Replacement, Replacements, Upsert, Upserted};
+pub use rewrite::{
+    CompactOptions, CompactPlan, CompactReport, Deleted, Deletion, Replacement, Replacements, Upsert, Upserted,
+};
 pub use snapshot::{FileEntry, LogCommit, Snapshot, SourceRows};
 pub use staging::{Note, Staging};
 pub use table::{Table, TableDefinition};

@@ -3,6 +3,8 @@
 //! Pure: frames in, a frame out. The query sees the columns of the contracts that it names and no others, so never what
 //! unknown fields hold (`_rescued`), and never a file: Polars' functions that open one are refused.
 
+use std::collections::BTreeSet;
+
 use polars::lazy::prelude::LazyFrame;
 use polars::prelude::{
     BooleanChunked, Column, DataFrame, DataType as Dtype, Field, Int64Chunked, IntoColumn, IntoLazy, IntoSeries,
@@ -140,20 +142,68 @@ impl Derivation {
             Some(followed) => self.units(followed)?,
             None => Vec::new(),
         };
-        let known: std::collections::HashSet<Option<i64>> = asked.iter().copied().collect();
-        let result = self.execute(tables)?;
-        let mut columns = Vec::with_capacity(self.columns.len() + 4);
-        for output in &self.columns {
-            columns.push(self.conform(&result, output)?);
-        }
-        let by = DataFrame::new(result.height(), columns.clone())?.column(&self.unit.by)?.cast(&Dtype::Int64)?;
-        let units: Vec<Option<i64>> = by.i64()?.iter().collect();
+        let known: BTreeSet<Option<i64>> = asked.into_iter().collect();
+        let result = self.answer(tables.clone())?;
+        let units = self.units_of(&result)?;
         if units.iter().any(|unit| !known.contains(unit)) {
             let by = &self.unit.by;
             return Err(self.refuse(format!("gives rows whose `{by}` is none of the units that it was asked about")));
         }
+        // What comes before or after a unit shows at the ends.
+        let ends: BTreeSet<_> = [known.first(), known.last()].into_iter().flatten().copied().collect();
+        for unit in ends.into_iter().filter(|_| known.len() > 1) {
+            self.check_alone(unit, &tables, &result, &units)?;
+        }
+        let height = result.height();
+        let mut columns = result.into_columns();
         columns.extend(self.lineage(&units, version, now_us)?);
+        Ok(DataFrame::new(height, columns)?)
+    }
+
+    /// The query's answer with the contract's columns and types.
+    fn answer(&self, tables: Vec<DataFrame>) -> Result<DataFrame> {
+        let result = self.execute(tables)?;
+        let columns = self.columns.iter().map(|output| self.conform(&result, output)).collect::<Result<Vec<_>>>()?;
         Ok(DataFrame::new(result.height(), columns)?)
+    }
+
+    fn units_of(&self, answer: &DataFrame) -> Result<Vec<Option<i64>>> {
+        Ok(answer.column(&self.unit.by)?.cast(&Dtype::Int64)?.i64()?.iter().collect())
+    }
+
+    /// The rows of a unit have to be the same whatever other units the query was asked about.
+    fn check_alone(
+        &self,
+        unit: Option<i64>,
+        tables: &[DataFrame],
+        result: &DataFrame,
+        units: &[Option<i64>],
+    ) -> Result<()> {
+        let mut alone = tables.to_vec();
+        if let Some(followed) = alone.first_mut() {
+            *followed = self.only(followed, |own| own == unit)?;
+        }
+        let theirs: BooleanChunked = units.iter().map(|own| Some(*own == unit)).collect();
+        if self.comparable(&self.answer(alone)?)? == self.comparable(&result.filter(&theirs)?)? {
+            return Ok(());
+        }
+        let by = &self.unit.by;
+        Err(self.refuse(format!(
+            "gives other rows of a unit when it is asked about that alone: it mixes units; group by `{by}`, without LIMIT and \
+             without windows over several units"
+        )))
+    }
+
+    /// Rows as texts, in an order of their own. Floating point numbers are left out: their sums depend on the order.
+    fn comparable(&self, rows: &DataFrame) -> Result<Vec<String>> {
+        let mut texts = vec![String::new(); rows.height()];
+        for column in rows.columns().iter().filter(|column| !column.dtype().is_float()) {
+            for (row, text) in texts.iter_mut().enumerate() {
+                text.push_str(&format!("{:?}\u{0}", column.get(row)?));
+            }
+        }
+        texts.sort();
+        Ok(texts)
     }
 
     fn lineage(&self, units: &[Option<i64>], version: &str, now_us: i64) -> Result<Vec<Column>> {
@@ -187,7 +237,10 @@ impl Derivation {
                 });
             }
             if index == 0 && self.makes_units() {
-                let units = Int64Chunked::from_iter_options(PlSmallStr::from_str(&self.unit.by), self.units(&frame)?.into_iter());
+                let units = Int64Chunked::from_iter_options(
+                    PlSmallStr::from_str(&self.unit.by),
+                    self.units(&frame)?.into_iter(),
+                );
                 columns.push(self.as_unit(units.into_series())?.into_column());
             }
             frames.push((input.name.as_str(), DataFrame::new(frame.height(), columns)?));

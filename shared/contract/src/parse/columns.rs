@@ -149,7 +149,8 @@ impl<'a> Columns<'a> {
     /// A query gives its columns by their names, as they are.
     pub(super) fn refuse_of_records(&self, report: &mut Report<'_>) {
         for place in self.0.iter().flat_map(|draft| &draft.of_records) {
-            let message = "belongs to a dataset with a `[source]`: what `[derived]` reads has its names and its protection";
+            let message =
+                "belongs to a dataset with a `[source]`: what `[derived]` reads has its names and its protection";
             report.add(ErrorKind::Conflict, place, message);
         }
     }

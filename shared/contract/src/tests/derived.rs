@@ -61,7 +61,11 @@ fn what_it_names_has_to_be_there() {
         ("date", "follows = \"sales\"\nby = \"by\"", "the table of `sales` has no column `by`"),
         ("date", "follows = \"sales\"\nby = \"day\"\nof = \"who\"", "the table of `sales` has no column `who`"),
         ("date", "follows = \"sales\"\nby = \"day\"\nof = \"ay\"", "has no column `ay`; did you mean `day`?"),
-        ("date", "follows = \"sales\"\nby = \"by\"\nof = \"at\"", "`at` is timestamp, and `by` is date with no `every`"),
+        (
+            "date",
+            "follows = \"sales\"\nby = \"by\"\nof = \"at\"",
+            "`at` is timestamp, and `by` is date with no `every`",
+        ),
         ("date", "follows = \"sales\"\nby = \"by\"\nof = \"id\"", "`id` is long, and `by` is date with no `every`"),
         (
             "timestamp",
@@ -93,10 +97,7 @@ fn what_it_names_has_to_be_there() {
 #[test]
 fn nothing_is_made_of_itself() {
     let own = |name: &str, reads: &str| derived(name, "date", &format!("follows = \"{reads}\"\nby = \"day\""));
-    assert_eq!(
-        check(vec![own("a", "a")]),
-        "a.toml:5:11: derived.follows: goes around in a circle: a reads a"
-    );
+    assert_eq!(check(vec![own("a", "a")]), "a.toml:5:11: derived.follows: goes around in a circle: a reads a");
     let errors = check(vec![own("a", "b"), own("b", "c"), own("c", "a"), own("d", "a")]);
     assert_eq!(
         errors.lines().next(),

@@ -97,11 +97,7 @@ impl Rewrite for OfSources {
                 may_hold(&keys, positions.as_ref(), &add.partition_values, add.stats.as_deref())
             })),
             operation: "REPLACE",
-            details: BTreeMap::from([
-                ("operation", json!(operation)),
-                told,
-                ("positions", json!(bounds)),
-            ]),
+            details: BTreeMap::from([("operation", json!(operation)), told, ("positions", json!(bounds))]),
             ..Proposal::default()
         };
         Ok((proposal, Vec::new()))
