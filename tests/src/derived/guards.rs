@@ -5,7 +5,7 @@ use weir_lake::CompactOptions;
 
 const SHOP: &[(i64, &str)] = &[(1, "north"), (2, "south")];
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_what_changed_is_made_anew() {
     let world = World::new(DAILY).await;
     world.open_shops(1, SHOP).await;
@@ -36,7 +36,7 @@ async fn only_what_changed_is_made_anew() {
     assert_eq!(world.sums().await, expected(a.iter().chain(&b), SHOP));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lookup_that_changes_changes_everything_or_nothing() {
     for (text, moved) in [(DAILY.to_owned(), true), (DAILY.replace("by =", "on_lookup_change = \"keep\"\nby ="), false)]
     {
@@ -56,7 +56,7 @@ async fn a_lookup_that_changes_changes_everything_or_nothing() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_query_makes_all_anew_and_so_does_the_first_one_again() {
     let world = World::new(DAILY).await;
     world.open_shops(1, SHOP).await;
@@ -74,7 +74,7 @@ async fn another_query_makes_all_anew_and_so_does_the_first_one_again() {
     assert_eq!(back.refresh(options()).await.unwrap(), Refreshed::default());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_followed_table_that_was_made_anew_is_another_one() {
     let world = World::new(DAILY).await;
     world.put("a", 1, &[(Some(1), 1, 100), (Some(2), 2, 250)]).await;
@@ -94,7 +94,7 @@ async fn a_followed_table_that_was_made_anew_is_another_one() {
     assert_eq!(again.sums().await, expected(&a, &[]));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_that_are_gone_make_all_anew() {
     let world = World::new(DAILY).await;
     world.put("a", 1, &[(Some(1), 1, 100)]).await;
@@ -117,7 +117,7 @@ async fn commits_that_are_gone_make_all_anew() {
 }
 
 /// Cut off after each commit, a refresh gets through all the same, and does nothing twice.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_done_is_not_done_again() {
     let world = World::new(DAILY).await;
     let a: Vec<Order> = (0..10).map(|day| (Some(day), 1, 1)).collect();
@@ -150,7 +150,7 @@ async fn what_was_done_is_not_done_again() {
     assert_eq!(world.sums().await, expected(a.iter().chain(&b).chain(&[(Some(0), 3, 1)]), &[]));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_that_does_not_fit_is_told() {
     let world = World::new(DAILY).await;
     let a: Vec<Order> = (0..1_000).map(|_| (Some(1), 1, 1)).collect();

@@ -44,21 +44,16 @@ fn only_the_columns_that_are_named_are_read() {
     assert_eq!(derivation.needs(1), ["shop", "region"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_that_mixes_units_is_refused() {
-    for (from, to) in [
-        ("GROUP BY day, region", "GROUP BY day, region ORDER BY day, region LIMIT 1"),
-        ("COUNT(*) AS orders", "SUM(COUNT(*)) OVER () AS orders"),
-    ] {
-        let Ok(_) = compile(&DAILY.replace(from, to)) else { continue };
-        let world = World::new(&DAILY.replace(from, to)).await;
-        world.put("a", 1, &[(Some(1), 1, 100), (Some(2), 2, 250)]).await;
-        let error = world.refresh(options()).await.unwrap_err().to_string();
-        assert!(error.contains("mixes units"), "{error}");
-    }
+    let limited = DAILY.replace("GROUP BY day, region", "GROUP BY day, region ORDER BY day, region LIMIT 1");
+    let world = World::new(&limited).await;
+    world.put("a", 1, &[(Some(1), 1, 100), (Some(2), 2, 250)]).await;
+    let error = world.refresh(options()).await.unwrap_err().to_string();
+    assert!(error.contains("mixes units"), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_that_do_not_fit_are_told_without_them() {
     let world = World::new(&DAILY.replace("COUNT(*) AS orders", "SUM(id) + 3000000000 AS orders")).await;
     world.put("a", 1, &[(Some(1), 1, 100)]).await;
