@@ -11,7 +11,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use weir_contract::{Contract, Contracts, Drift, NewColumns, UnknownFields};
 use weir_lake::{AddedColumns, Lake, LakeOptions, TableDefinition};
 use weir_platform::{DatabaseIdentity, LakeRoot, Landing, Settings};
-use weir_transform::{PseudonymKey, Transform, TransformError};
+use weir_transform::{Derivation, PseudonymKey, Transform, TransformError};
 use weir_warehouse::{AccessTokens, Warehouse};
 
 use crate::error::AppError;
@@ -49,6 +49,8 @@ pub(crate) struct Runtime {
 pub(crate) struct Dataset {
     pub(crate) contract: Contract,
     pub(crate) transform: Transform,
+    /// Of a derived table: its query.
+    pub(crate) derivation: Option<Derivation>,
     pub(crate) table: TableDefinition,
     pub(crate) quarantine: TableDefinition,
     /// Of the contract and of this release: what decides which records are refused.
@@ -64,10 +66,12 @@ impl App {
         let key = key.map(|key| PseudonymKey::from_text(1, key.reveal())).transpose()?;
         let mut datasets = HashMap::new();
         for contract in contracts.iter() {
-            let dataset = Dataset::new(contract, key.as_ref()).map_err(|source| AppError::Contract {
+            let failed = |source| AppError::Contract {
                 file: contracts.file(&contract.name).unwrap_or(&contract.name).to_owned(),
                 source,
-            })?;
+            };
+            let mut dataset = Dataset::new(contract, key.as_ref()).map_err(failed)?;
+            dataset.derivation = derivation(&contracts, contract).map_err(failed)?;
             datasets.insert(contract.name.clone(), Arc::new(dataset));
         }
         Ok(Self { settings, contracts, datasets, runtime: OnceCell::new() })
@@ -168,13 +172,21 @@ impl Dataset {
             transactions: in_force::of_new_table(&fingerprint),
         };
         let transform = Transform::new(contract, key)?;
-        Ok(Self { contract: contract.clone(), transform, table, quarantine, fingerprint })
+        Ok(Self { contract: contract.clone(), transform, derivation: None, table, quarantine, fingerprint })
     }
 }
 
 fn fingerprint(contract: &Contract) -> String {
     let digest = Sha256::digest(format!("{} {contract:?}", env!("CARGO_PKG_VERSION")));
     data_encoding::HEXLOWER.encode(&digest)
+}
+
+/// The query of a derived table, made ready; `None` for a dataset with a source.
+pub(crate) fn derivation(contracts: &Contracts, contract: &Contract) -> Result<Option<Derivation>, TransformError> {
+    let Some(derived) = contract.derived() else { return Ok(None) };
+    // Sound contracts name none that is not there.
+    let read: Vec<&Contract> = derived.reads().filter_map(|name| contracts.get(name)).collect();
+    Derivation::new(contract, &read)
 }
 
 fn added_columns(contract: &Contract) -> Option<AddedColumns> {

@@ -28,9 +28,11 @@ const FUNCTIONS: [(&str, &str); 11] = [
 const EVENT_TEMPLATE: &str = include_str!("ingest_sensors/function.json");
 
 /// The contracts that Weir ships.
-pub(crate) const DATASETS: [(&str, &str); 4] = [
+pub(crate) const DATASETS: [(&str, &str); 6] = [
     ("clickstream.toml", include_str!("../shared/datasets/clickstream.toml")),
     ("customers.toml", include_str!("../shared/datasets/customers.toml")),
+    ("daily_sales.toml", include_str!("../shared/datasets/daily_sales.toml")),
+    ("hourly_sensors.toml", include_str!("../shared/datasets/hourly_sensors.toml")),
     ("sales.toml", include_str!("../shared/datasets/sales.toml")),
     ("sensors.toml", include_str!("../shared/datasets/sensors.toml")),
 ];

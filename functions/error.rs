@@ -80,6 +80,8 @@ pub(crate) enum AppError {
     #[error(transparent)]
     Lake(#[from] weir_lake::LakeError),
     #[error(transparent)]
+    Derived(#[from] weir_derived::DerivedError),
+    #[error(transparent)]
     Warehouse(#[from] weir_warehouse::Error),
     #[error("list blobs: {0}")]
     List(#[from] object_store::Error),
@@ -114,6 +116,7 @@ impl AppError {
                 weir_lake::ErrorKind::Retryable | weir_lake::ErrorKind::Conflict => ErrorKind::Retryable,
                 _ => ErrorKind::Configuration,
             },
+            Self::Derived(error) if error.kind() == weir_derived::ErrorKind::Configuration => ErrorKind::Configuration,
             Self::Hub(error) if error.kind() != weir_intake::hub::HubErrorKind::Retryable => ErrorKind::Configuration,
             Self::Warehouse(error) if !error.is_retryable() => ErrorKind::Configuration,
             _ => ErrorKind::Retryable,

@@ -34,7 +34,7 @@ pub(crate) async fn run(app: Arc<App>, request: Request<Bytes>) -> Result<HttpRe
         return refuse(&format!("no dataset `{}`; `weir check` lists them", body.dataset));
     };
     if !matches!(contract.source, Source::Blob { .. }) {
-        return refuse(&format!("dataset `{}` takes events, not blobs", body.dataset));
+        return refuse(&format!("dataset `{}` takes {}, not blobs", body.dataset, contract.source.takes()));
     }
     let since_ms = body.since.map(|since| since.timestamp_millis());
     let task = Task::Sweep { dataset: body.dataset.clone(), after: None, since_ms, asked: true };

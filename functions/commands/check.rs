@@ -10,7 +10,7 @@ use weir_platform::Settings;
 use weir_transform::{PseudonymKey, Transform};
 
 use super::say;
-use crate::app::{datasets_folder, read_contract_files};
+use crate::app::{datasets_folder, derivation, read_contract_files};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode
 /// What only the SQL parser and the date parser can tell. No pseudonym is made, so any key will do.
 fn compile(contracts: &Contracts, contract: &Contract) -> Option<String> {
     let key = PseudonymKey::new(1, [0; 32]);
-    let error = Transform::new(contract, Some(&key)).err()?;
+    let error = Transform::new(contract, Some(&key)).err().or_else(|| derivation(contracts, contract).err())?;
     Some(format!("{}: {error}", contracts.file(&contract.name).unwrap_or(&contract.name)))
 }
 
@@ -58,6 +58,10 @@ fn describe(contract: &Contract) -> String {
     let source = match &contract.source {
         Source::Blob { container, paths, .. } => format!("blobs {container}/{{{}}}", paths.join(", ")),
         Source::Events { hub, consumer_group, .. } => format!("events of {hub} (consumer group {consumer_group})"),
+        Source::Derived(derived) => {
+            let lookups: Vec<_> = derived.lookups.iter().map(|name| format!(", {name}")).collect();
+            format!("derived of {}{}, by {}", derived.follows, lookups.concat(), derived.unit.by)
+        }
     };
     let personal = contract.columns.iter().filter(|column| column.personal.is_some()).count();
     let (name, columns, rules) = (&contract.name, contract.columns.len(), contract.rules.len());

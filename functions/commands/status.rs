@@ -29,6 +29,9 @@ pub(crate) async fn run(arguments: &Arguments, settings: Settings) -> Result<Exi
             "dataset", "records in", "committed", "quarantined", "rows", "files", "small", "warehouse"
         ));
         status.datasets.iter().map(line).for_each(say);
+        for books in &status.datasets {
+            books.stands_for.iter().for_each(|stands_for| say(format_args!("{}: {stands_for}", books.name)));
+        }
         for progress in status.datasets.iter().flat_map(|dataset| &dataset.in_progress) {
             let of = progress.parts.map(|parts| format!(" of {parts}")).unwrap_or_default();
             say(format_args!("{}: {}{of} parts written", progress.source, progress.written));

@@ -4,6 +4,7 @@ use serde::Serialize;
 use weir_lake::TableStatistics;
 
 use super::blob::{Progress, progress};
+use super::derived::{self, StandsFor};
 use super::parked::{self, Parked};
 use super::warehouse::table_load;
 use crate::app::{App, Dataset, Runtime};
@@ -22,6 +23,9 @@ pub(crate) struct DatasetBooks {
     pub(crate) warehouse_version: Option<i64>,
     /// Large blobs that are being read: written, and not committed yet.
     pub(crate) in_progress: Vec<Progress>,
+    /// Of a derived table: what it stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stands_for: Option<StandsFor>,
     pub(crate) balanced: bool,
 }
 
@@ -71,7 +75,8 @@ async fn of(runtime: &Runtime, dataset: &Dataset) -> Result<DatasetBooks, AppErr
     }
     let name = dataset.contract.name.clone();
     let balanced = balanced(&table, &quarantine);
-    Ok(DatasetBooks { name, table, quarantine, warehouse_rows, warehouse_version, in_progress, balanced })
+    let stands_for = derived::stands_for(runtime, dataset).await?;
+    Ok(DatasetBooks { name, table, quarantine, warehouse_rows, warehouse_version, in_progress, stands_for, balanced })
 }
 
 /// Every record is somewhere, and every row is there for a record.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use weir_lake::{CheckpointPolicy, CompactOptions, Lease, LogCleanupOptions, Table, VacuumOptions};
 use weir_warehouse::TableLoad;
 
+use super::derived;
 use super::warehouse::{self, table_load};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
@@ -36,6 +37,10 @@ pub(crate) struct Report {
     pub(crate) files_deleted: usize,
     /// Tables that another instance is maintaining right now.
     pub(crate) busy: usize,
+    /// Of a derived table: units that were made anew, their rows, and units that are left for the next run.
+    pub(crate) units_refreshed: u64,
+    pub(crate) rows_refreshed: u64,
+    pub(crate) units_to_refresh: u64,
     pub(crate) rows_loaded: u64,
     pub(crate) rows_unloaded: u64,
     pub(crate) reloads: usize,
@@ -58,9 +63,20 @@ pub(crate) async fn maintain(app: &App, dataset: &str) -> Result<Report, AppErro
             Err(error) => steps.push(Err(error.into())),
         }
     }
+    steps.push(refresh(app, runtime, dataset, &mut report).await);
     steps.push(load(runtime, dataset, stop_at, &mut report).await);
     steps.into_iter().collect::<Result<(), _>>()?;
     Ok(report)
+}
+
+/// Brings a derived table up to what it is made of, as far as a third of the time allows.
+async fn refresh(app: &App, runtime: &Runtime, dataset: &Dataset, report: &mut Report) -> Result<(), AppError> {
+    let stop_at = Instant::now() + crate::app::deadline(&app.settings) / 3;
+    let Some(done) = derived::refresh(app, runtime, dataset, stop_at).await? else { return Ok(()) };
+    report.units_refreshed = done.units;
+    report.rows_refreshed = done.rows;
+    report.units_to_refresh = done.units_left;
+    Ok(())
 }
 
 /// Brings the warehouse up to the table, as far as time allows.

@@ -4,6 +4,7 @@
 pub(crate) mod blob;
 mod bodies;
 pub(crate) mod books;
+pub(crate) mod derived;
 pub(crate) mod events;
 pub(crate) mod in_force;
 pub(crate) mod maintain;

@@ -92,7 +92,7 @@ pub(crate) async fn look(
     let mut report = Report { dataset: contract.name.clone(), ..Report::default() };
     let Source::Blob { container, .. } = &contract.source else {
         let name = contract.name.clone();
-        return Err(AppError::WrongSource { name, takes: "events", given: "blobs" });
+        return Err(AppError::WrongSource { name, takes: contract.source.takes(), given: "blobs" });
     };
     table.refresh().await?;
     let failing: HashSet<_> =

@@ -65,6 +65,14 @@ async fn tasks(app: &App, body: &Body, request_id: &str) -> Result<Vec<String>, 
     let tasks = match &contract.source {
         Source::Blob { container, .. } => blobs(app, body, container, &contract.source, request_id).await?,
         Source::Events { .. } => events(app, body, request_id).await?,
+        Source::Derived(_) => {
+            let message = format!(
+                "dataset `{}` takes {}: reprocess those, and `maintain` makes it anew",
+                body.dataset,
+                contract.source.takes()
+            );
+            return Err(AppError::Task { message });
+        }
     };
     tasks.iter().map(Task::encode).collect()
 }

@@ -59,6 +59,11 @@ fn page(status: &Status) -> String {
         );
     }
     html.push_str("</table>");
+    for DatasetBooks { name, stands_for, .. } in &status.datasets {
+        if let Some(stands_for) = stands_for {
+            let _ = write!(html, "<p>{name}: {stands_for}");
+        }
+    }
     let in_progress = status.datasets.iter().flat_map(|dataset| &dataset.in_progress);
     for Progress { source, bytes, written, parts, .. } in in_progress {
         let of = parts.map(|parts| format!(" of {parts}")).unwrap_or_default();

@@ -9,6 +9,7 @@ mod azurite;
 mod azurite_queues;
 mod azurite_tests;
 mod demo;
+mod derived;
 mod hub;
 mod intake;
 mod lake;

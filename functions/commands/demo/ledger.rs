@@ -64,14 +64,14 @@ impl Ledger {
     pub(crate) async fn books(&mut self, app: &App, fed: &Fed) -> Result<Vec<DatasetBooks>> {
         // The last reports may still be on their way to the listener.
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        let books = books::all(app).await?;
+        let books = fed_books(app).await?;
         anyhow::ensure!(books.len() == fed.expected.len(), "not every dataset was fed");
         Ok(books)
     }
 
     /// The books at the end: compacted, loaded, one blob reprocessed. `before` is from before all that.
     pub(crate) async fn close(&mut self, app: &App, before: Vec<DatasetBooks>, fed: &Fed) -> Result<Vec<Line>> {
-        let after = books::all(app).await?;
+        let after = fed_books(app).await?;
         let repeated = self.repeated.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut lines = Vec::new();
         for (before, after) in before.into_iter().zip(after) {
@@ -115,6 +115,22 @@ impl Ledger {
         }
         Ok(lines)
     }
+}
+
+/// The books of the datasets that are fed from outside.
+async fn fed_books(app: &App) -> Result<Vec<DatasetBooks>> {
+    let derived = |books: &DatasetBooks| app.contracts.get(&books.name).is_some_and(|own| own.derived().is_some());
+    Ok(books::all(app).await?.into_iter().filter(|books| !derived(books)).collect())
+}
+
+/// What the derived tables are, in words.
+pub(crate) async fn derived(app: &App) -> Result<Vec<String>> {
+    let books = books::all(app).await?.into_iter();
+    let line = |books: DatasetBooks| {
+        let stands_for = books.stands_for?;
+        Some(format!("{}: {} rows, {stands_for}", books.name, books.table.rows))
+    };
+    Ok(books.filter_map(line).collect())
 }
 
 impl Line {

@@ -71,13 +71,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
 
     progress.step("checking the books against the tables");
     let lines = ledger.close(&app, before, &fed).await?;
+    let derived = ledger::derived(&app).await?;
     host.shutdown().await;
     progress.done();
     let balanced = lines.iter().all(|line| line.balanced);
     if arguments.json {
         say(json!({ "balanced": balanced, "datasets": lines }));
     } else {
-        report(&lines, &fed, site.root(), balanced, began.elapsed());
+        report(&lines, &derived, &fed, site.root(), balanced, began.elapsed());
     }
     Ok(if balanced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -98,7 +99,7 @@ fn impatient(host: &mut Value) {
     host["extensions"]["eventHubs"]["minEventBatchSize"] = 1.into();
 }
 
-fn report(lines: &[Line], fed: &drive::Fed, root: &Path, balanced: bool, took: Duration) {
+fn report(lines: &[Line], derived: &[String], fed: &drive::Fed, root: &Path, balanced: bool, took: Duration) {
     say(format_args!(
         "\n{} files and {} events went in; {} deliveries were repeated on purpose and the handler was killed {} time{}.\n",
         fed.blobs,
@@ -128,6 +129,7 @@ fn report(lines: &[Line], fed: &drive::Fed, root: &Path, balanced: bool, took: D
         ));
         line.faults.iter().for_each(|fault| say(format_args!("             ! {fault}")));
     }
+    derived.iter().for_each(|table| say(format_args!("{table}")));
     let verdict = if balanced {
         "The books balance: every record is in a table or in quarantine, once."
     } else {

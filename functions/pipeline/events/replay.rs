@@ -39,7 +39,11 @@ pub(crate) async fn tasks(
     let runtime = app.runtime().await?;
     let contract = &runtime.dataset(dataset)?.contract;
     let Source::Events { hub, .. } = &contract.source else {
-        return Err(AppError::WrongSource { name: contract.name.clone(), takes: "blobs", given: "events" });
+        return Err(AppError::WrongSource {
+            name: contract.name.clone(),
+            takes: contract.source.takes(),
+            given: "events",
+        });
     };
     if window.from.is_some_and(|from| from < 0) || window.from > window.to.or(Some(i64::MAX)) {
         return Err(AppError::Task { message: "`from` has to be 0 or more and not above `to`".to_owned() });
@@ -72,7 +76,8 @@ pub(crate) async fn replay(
     let dataset = runtime.dataset(dataset)?;
     let name = &dataset.contract.name;
     let Source::Events { hub, .. } = &dataset.contract.source else {
-        return Err(AppError::WrongSource { name: name.clone(), takes: "blobs", given: "events" });
+        let takes = dataset.contract.source.takes();
+        return Err(AppError::WrongSource { name: name.clone(), takes, given: "events" });
     };
     let hubs = runtime.hubs.as_ref().ok_or(AppError::NoHub)?;
     let until = Instant::now() + crate::app::deadline(&app.settings) / 2;

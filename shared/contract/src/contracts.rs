@@ -6,6 +6,7 @@ use crate::glob::Glob;
 use crate::model::{Contract, Source};
 use crate::parse::{Parsed, parse};
 use crate::reader::{Place, Report, quoted};
+use crate::references;
 
 /// Sound contracts, no two of which claim the same thing.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +57,9 @@ impl Contracts {
         if let Some(errors) = all {
             return Err(errors);
         }
+        // Of sound contracts only: what names a contract that could not be read is not wrong itself.
+        let references: Vec<_> = candidates.iter().map(|own| (own.file, own.text, &own.parsed)).collect();
+        references::check(&references)?;
         let entries = candidates.into_iter().map(|candidate| Entry {
             file: candidate.file.to_owned(),
             contract: candidate.parsed.contract,
@@ -70,7 +74,7 @@ impl Contracts {
             Source::Blob { container: own, .. } => {
                 own == container && entry.globs.iter().any(|glob| glob.matches(path))
             }
-            Source::Events { .. } => false,
+            Source::Events { .. } | Source::Derived(_) => false,
         };
         self.entries.iter().find(claims).map(|entry| &entry.contract)
     }
@@ -79,7 +83,7 @@ impl Contracts {
     pub fn for_hub(&self, name: &str) -> Option<&Contract> {
         self.iter().find(|contract| match &contract.source {
             Source::Events { hub, .. } => hub.eq_ignore_ascii_case(name),
-            Source::Blob { .. } => false,
+            Source::Blob { .. } | Source::Derived(_) => false,
         })
     }
 
@@ -109,7 +113,7 @@ impl Contracts {
 fn globs(contract: &Contract) -> Vec<Glob> {
     match &contract.source {
         Source::Blob { paths, .. } => paths.iter().map(|path| Glob::new(path)).collect(),
-        Source::Events { .. } => Vec::new(),
+        Source::Events { .. } | Source::Derived(_) => Vec::new(),
     }
 }
 

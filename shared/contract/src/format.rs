@@ -22,7 +22,16 @@ impl Source {
             Source::Blob { container: own, paths, .. } => {
                 own == container && paths.iter().any(|pattern| Glob::new(pattern).matches(path))
             }
-            Source::Events { .. } => false,
+            Source::Events { .. } | Source::Derived(_) => false,
+        }
+    }
+
+    /// What a dataset takes, for messages.
+    pub fn takes(&self) -> &'static str {
+        match self {
+            Source::Blob { .. } => "blobs",
+            Source::Events { .. } => "events",
+            Source::Derived(_) => "its rows from other tables",
         }
     }
 

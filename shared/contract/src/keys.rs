@@ -15,6 +15,7 @@ pub(crate) const TOP: Section = Section {
         "name",
         "description",
         "source",
+        "derived",
         "format",
         "columns",
         "rules",
@@ -29,6 +30,8 @@ pub(crate) const SOURCE: Section = Section {
     header: "[source]",
     keys: &["kind", "container", "path", "on_overwrite", "on_delete", "hub", "consumer_group", "gap"],
 };
+pub(crate) const DERIVED: Section =
+    Section { header: "[derived]", keys: &["follows", "by", "of", "every", "lookups", "on_lookup_change", "sql"] };
 pub(crate) const FORMAT: Section = Section {
     header: "[format]",
     keys: &[
@@ -58,8 +61,8 @@ pub(crate) const TABLE: Section =
 pub(crate) const WAREHOUSE: Section =
     Section { header: "[warehouse]", keys: &["table", "distribution", "index", "long_text", "text_lengths"] };
 
-pub(crate) const SECTIONS: [&Section; 10] =
-    [&TOP, &SOURCE, &FORMAT, &COLUMNS, &RULES, &DRIFT, &QUALITY, &DEDUPE, &TABLE, &WAREHOUSE];
+pub(crate) const SECTIONS: [&Section; 11] =
+    [&TOP, &SOURCE, &DERIVED, &FORMAT, &COLUMNS, &RULES, &DRIFT, &QUALITY, &DEDUPE, &TABLE, &WAREHOUSE];
 
 impl Section {
     /// The key that `unknown` was meant to be: one that is spelt nearly so here, or exactly so in another table.

@@ -7,6 +7,7 @@
 //! No I/O: the caller reads the files.
 
 mod contracts;
+mod derived;
 mod drift;
 mod error;
 mod event;
@@ -18,10 +19,12 @@ mod parse;
 mod pattern;
 mod properties;
 mod reader;
+mod references;
 #[cfg(test)]
 mod tests;
 
 pub use contracts::Contracts;
+pub use derived::{Derived, Every, OnLookupChange, Unit};
 pub use drift::{Drift, MissingColumns, Quality, Share, UnknownFields, is_column_name};
 pub use error::{ContractError, ContractErrors, ErrorKind};
 pub use event::{EventField, FIRST_OF_SEVERAL, MAX_EVENT_RECORDS, position_of, positions_of, sequence_of};

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::derived::Derived;
 use crate::drift::{Drift, Quality};
 
 /// One dataset: where its data comes from, what it must look like, where it goes.
@@ -32,6 +33,8 @@ pub enum Source {
     Blob { container: String, paths: Vec<String>, on_overwrite: OnOverwrite, on_delete: OnDelete },
     /// Events of one hub, read through one consumer group.
     Events { hub: String, consumer_group: String, gap: Gap },
+    /// Other tables of the lake.
+    Derived(Derived),
 }
 
 /// What happens when the host delivers events that do not follow the last ones.
@@ -403,14 +406,16 @@ fn lineage() -> Vec<TableColumn> {
 
 impl Contract {
     /// Columns of the dataset's table, in order: the contract's (less the dropped), the lineage, `_rescued`, and
-    /// `_labels` if a rule writes them. The table may have more: those of [`UnknownFields::Add`].
+    /// `_labels` if a rule writes them. The table may have more: those of [`UnknownFields::Add`]. A derived table has no
+    /// `_rescued`, because nothing in it is unknown.
     pub fn table_columns(&self) -> Vec<TableColumn> {
         let own = self.columns.iter().filter_map(|column| {
             let data_type = column.table_type()?;
             Some(TableColumn { name: column.name.clone(), data_type, nullable: column.nullable })
         });
         let text = |name: &str| TableColumn { name: name.to_owned(), data_type: DataType::String, nullable: true };
-        own.chain(lineage()).chain([text(RESCUED)]).chain(self.has_labels().then(|| text(LABELS))).collect()
+        let rescued = self.derived().is_none().then(|| text(RESCUED));
+        own.chain(lineage()).chain(rescued).chain(self.has_labels().then(|| text(LABELS))).collect()
     }
 
     /// Whether a rule writes `_labels`.

@@ -3,6 +3,7 @@
 
 mod columns;
 mod dedupe;
+mod derived;
 mod drift;
 mod format;
 mod source;
@@ -14,7 +15,7 @@ use toml::de::DeTable;
 
 use crate::error::{ContractErrors, ErrorKind};
 use crate::keys;
-use crate::model::{Contract, Rule, RuleAction};
+use crate::model::{Contract, Rule, RuleAction, Source};
 use crate::reader::{At, Place, Report, Table, check_bytes, quoted};
 
 use columns::Columns;
@@ -24,6 +25,7 @@ pub const MAX_FILE_BYTES: usize = 1024 * 1024;
 const MAX_RULES: usize = 256;
 const MAX_EXPR_BYTES: usize = 8 * 1024;
 const MAX_DESCRIPTION_BYTES: usize = 4 * 1024;
+const MAX_SQL_BYTES: usize = 64 * 1024;
 /// Longest name of a dataset or of a rule, in characters.
 const MAX_NAME: usize = 63;
 
@@ -32,7 +34,7 @@ const MAX_NAME: usize = 63;
 pub(crate) struct Parsed {
     pub(crate) contract: Contract,
     pub(crate) name: Place,
-    /// The entries of `source.path`, or `source.hub`.
+    /// The entries of `source.path`, or `source.hub`, or what `derived` reads and its `of`.
     pub(crate) claims: Vec<Place>,
     pub(crate) warehouse_table: Option<Place>,
 }
@@ -73,15 +75,17 @@ fn read(top: &Table<'_>, report: &mut Report<'_>) -> Parsed {
     let description = description(top, report);
     let source = source::read(top, report);
     let columns = Columns::read(top, report);
+    let source = derived::read(top, &columns, report).unwrap_or(source);
     if source.value.is_events() {
         columns.check_event_fields(report);
     }
     let format = format::read(top, source.value.is_events(), &columns, report);
     let rules = rules(top, report);
-    let table = table::read(top, &columns, report);
+    let derived = matches!(source.value, Source::Derived(_));
+    let table = table::read(top, derived, &columns, report);
     let drift = drift::read(top, &columns, &table, report);
     let quality = drift::read_quality(top, source.value.is_events(), report);
-    let dedupe = dedupe::read(top, source.value.is_events(), &columns, report);
+    let dedupe = dedupe::read(top, derived || source.value.is_events(), &columns, report);
     let warehouse = table::read_warehouse(top, &columns, report);
     Parsed {
         name: name.place,

@@ -5,13 +5,17 @@ use proptest::prelude::*;
 
 use crate::*;
 
+mod derived;
+
 const INVALID: &str = include_str!("tests/invalid.txt");
 const PAGE: &str = include_str!("../../../docs/contracts.md");
-const SHIPPED: [(&str, &str); 4] = [
+const SHIPPED: [(&str, &str); 6] = [
     ("sales.toml", include_str!("../../datasets/sales.toml")),
     ("customers.toml", include_str!("../../datasets/customers.toml")),
     ("clickstream.toml", include_str!("../../datasets/clickstream.toml")),
     ("sensors.toml", include_str!("../../datasets/sensors.toml")),
+    ("daily_sales.toml", include_str!("../../datasets/daily_sales.toml")),
+    ("hourly_sensors.toml", include_str!("../../datasets/hourly_sensors.toml")),
 ];
 /// A sound contract of three lines, to add to.
 const SMALL: &str = r#"name = "sales"
@@ -105,7 +109,7 @@ fn the_examples_of_the_reference_page_are_sound() {
 fn the_shipped_datasets_are_sound() {
     let contracts = shipped();
     let names: Vec<&str> = contracts.iter().map(|contract| contract.name.as_str()).collect();
-    assert_eq!(names, ["sales", "customers", "clickstream", "sensors"]);
+    assert_eq!(names, ["sales", "customers", "clickstream", "sensors", "daily_sales", "hourly_sensors"]);
     let customers = contracts.get("customers").expect("customers");
     for treatment in [Treatment::Pseudonym, Treatment::Mask, Treatment::Drop] {
         assert!(customers.columns.iter().any(|column| column.personal == Some(treatment)), "{treatment:?}");

@@ -16,6 +16,7 @@
 //! The crate knows no triggers, no transformation and no warehouse. Time and randomness come from [`LakeOptions`].
 
 mod added;
+mod changes;
 mod commit;
 mod data;
 mod error;
@@ -34,6 +35,7 @@ mod table;
 mod types;
 
 pub use added::AddedColumns;
+pub use changes::{Change, WholeRange};
 pub use commit::{Append, Books, Condition, Outcome, Producer};
 pub use data::writer::{FileList, Staged, TableWriter};
 pub use error::{ErrorKind, LakeError};
@@ -42,7 +44,9 @@ pub use lease::Lease;
 pub use maintain::{
     CheckpointPolicy, LogCleanup, LogCleanupOptions, SizeClass, TableStatistics, VacuumOptions, VacuumReport,
 };
-pub use rewrite::{CompactOptions, CompactPlan, CompactReport, Deleted, Deletion, Replacement, Upsert, Upserted};
+pub use rewrite::{
+    CompactOptions, CompactPlan, CompactReport, Deleted, Deletion, Replacement, Replacements, Upsert, Upserted,
+};
 pub use snapshot::{FileEntry, LogCommit, Snapshot, SourceRows};
 pub use staging::{Note, Staging};
 pub use table::{Table, TableDefinition};

@@ -10,6 +10,14 @@ pub enum TransformError {
     /// A quality rule cannot be used.
     #[error("rule `{rule}` (line {line}): {problem}")]
     Rule { rule: String, line: usize, problem: String },
+    /// The query of a derived table cannot be used, or does not give what the contract says.
+    #[error("sql (line {line}): {problem}")]
+    Query { line: usize, problem: String },
+    /// The query failed on what the tables hold. Polars' own words may hold values.
+    #[error(
+        "sql (line {line}): the query failed on its data; a CAST that does not fit, or a value that is out of range"
+    )]
+    QueryData { line: usize, source: PolarsError },
     /// A column cannot be planned.
     #[error("column `{column}`: {problem}")]
     Column { column: String, problem: String },
@@ -45,7 +53,9 @@ pub enum ErrorKind {
 impl TransformError {
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Rule { .. } | Self::Column { .. } | Self::Format(_) => ErrorKind::Contract,
+            Self::Rule { .. } | Self::Query { .. } | Self::QueryData { .. } | Self::Column { .. } | Self::Format(_) => {
+                ErrorKind::Contract
+            }
             Self::NoKey { .. } | Self::Key(_) => ErrorKind::Key,
             Self::Argument(_) | Self::Engine(_) => ErrorKind::Internal,
         }

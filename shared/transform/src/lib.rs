@@ -42,6 +42,7 @@ mod added;
 mod avro;
 mod columns;
 mod csv;
+mod derive;
 mod error;
 mod events;
 mod faults;
@@ -55,6 +56,7 @@ mod privacy;
 mod quality;
 mod rows;
 mod rules;
+mod sql_words;
 mod text;
 
 use std::borrow::Cow;
@@ -66,6 +68,7 @@ use weir_contract::Contract;
 
 pub use crate::avro::{AvroBlock, AvroChunk, AvroLayout};
 pub use crate::csv::CsvLayout;
+pub use crate::derive::Derivation;
 pub use crate::error::{ErrorKind, TransformError};
 pub use crate::events::{EventMeta, EventRecord};
 pub use crate::parquet::{ParquetPart, ParquetRows, parquet_parts};

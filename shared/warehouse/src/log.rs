@@ -34,7 +34,7 @@ pub(crate) enum Note {
     Replaced { source: String, positions: Option<(i64, i64)> },
     /// The rows that have the key of a new one. `covered`: no others went; else some went although a newer one stays.
     Upserted { keys: Vec<String>, covered: bool },
-    /// Rows that the note does not name, because their keys are personal: the files tell.
+    /// Rows that the note does not name, because their keys are personal, or that are of many sources: the files tell.
     Deleted,
 }
 
@@ -92,7 +92,7 @@ impl Note {
                 let covered = note.get("covered").and_then(Value::as_bool).unwrap_or(false);
                 Some(Self::Upserted { keys, covered })
             }
-            "delete_where" => Some(Self::Deleted),
+            "delete_where" | "replace_sources" => Some(Self::Deleted),
             _ => None,
         }
     }

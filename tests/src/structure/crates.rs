@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, Package
 use crate::support::repository;
 
 /// Which crates of the workspace each crate may know. `weir` is the top, `weir_tests` looks at all.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("azure_functions_custom_handler", &[]),
     ("event_hubs_service", &[]),
     ("functions_host", &["event_hubs_service"]),
@@ -16,16 +16,18 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("weir_intake", &["weir_contract"]),
     ("weir_transform", &["weir_contract"]),
     ("weir_lake", &["weir_contract"]),
+    ("weir_derived", &["weir_contract", "weir_lake", "weir_transform"]),
     ("weir_warehouse", &["weir_contract"]),
     ("weir", &SHARED),
     ("weir_tests", &SHARED),
 ];
 
-const SHARED: [&str; 9] = [
+const SHARED: [&str; 10] = [
     "azure_functions_custom_handler",
     "event_hubs_service",
     "functions_host",
     "weir_contract",
+    "weir_derived",
     "weir_intake",
     "weir_lake",
     "weir_platform",

@@ -9,7 +9,7 @@ use crate::event::{EVENT_FIELDS, EVENT_PREFIX, EventField, PROPERTY_PREFIX};
 use crate::keys;
 use crate::model::{Column, DataType, Treatment};
 use crate::pattern;
-use crate::reader::{At, Report, Table, check_bytes, quoted};
+use crate::reader::{At, Place, Report, Table, check_bytes, quoted};
 
 const MAX_COLUMNS: usize = 1024;
 const MAX_FIELD_BYTES: usize = 256;
@@ -51,6 +51,8 @@ struct Draft<'a> {
     /// `None` when it has no name.
     name: Option<At<&'a str>>,
     from: Option<At<&'a str>>,
+    /// What only records from outside can have.
+    of_records: Vec<Place>,
 }
 
 /// The columns of a contract that is being read.
@@ -144,6 +146,15 @@ impl<'a> Columns<'a> {
         }
     }
 
+    /// A query gives its columns by their names, as they are.
+    pub(super) fn refuse_of_records(&self, report: &mut Report<'_>) {
+        for place in self.0.iter().flat_map(|draft| &draft.of_records) {
+            let message =
+                "belongs to a dataset with a `[source]`: what `[derived]` reads has its names and its protection";
+            report.add(ErrorKind::Conflict, place, message);
+        }
+    }
+
     pub(super) fn into_model(self) -> Vec<Column> {
         self.0.into_iter().map(|draft| draft.column).collect()
     }
@@ -203,6 +214,7 @@ fn read_column<'a>(table: &Table<'a>, report: &mut Report<'_>) -> Draft<'a> {
         },
         name,
         from,
+        of_records: ["from", "format", "personal"].into_iter().filter_map(|key| table.key_place(key)).collect(),
     }
 }
 

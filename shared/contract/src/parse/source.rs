@@ -27,8 +27,8 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
         claims: Vec::new(),
     };
     let Some(table) = top.table("source", &keys::SOURCE, report) else {
-        if top.key_place("source").is_none() {
-            top.missing("source", "missing: a contract needs a `[source]`", report);
+        if top.key_place("source").or(top.key_place("derived")).is_none() {
+            top.missing("source", "missing: a contract needs a `[source]` (or `[derived]`)", report);
         }
         return nothing();
     };

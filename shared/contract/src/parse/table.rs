@@ -15,7 +15,7 @@ const MAX_TABLE_NAME_PART: usize = 128;
 /// The most that any warehouse has; a dedicated pool has 4,000.
 const MAX_TEXT_LENGTH: i64 = 8_000;
 
-pub(super) fn read(top: &Table<'_>, columns: &Columns<'_>, report: &mut Report<'_>) -> TableSpec {
+pub(super) fn read(top: &Table<'_>, derived: bool, columns: &Columns<'_>, report: &mut Report<'_>) -> TableSpec {
     let Some(table) = top.table("table", &keys::TABLE, report) else { return TableSpec::default() };
     let partition_by = key_columns(&table, "partition_by", &[], columns, report);
     let cluster_by = key_columns(&table, "cluster_by", &partition_by, columns, report);
@@ -26,6 +26,9 @@ pub(super) fn read(top: &Table<'_>, columns: &Columns<'_>, report: &mut Report<'
         report.add(ErrorKind::Conflict, &place, message);
     }
     let new_columns = new_columns(&table, report);
+    if let Some(place) = table.key_place("new_columns").filter(|_| derived && new_columns == NewColumns::Rescue) {
+        report.add(ErrorKind::Conflict, &place, "a derived table has no `_rescued` to keep values in");
+    }
     let mut found = Vec::new();
     if let Some((entries, place)) = table.entries_of("properties", report) {
         collect(entries, &place, "", &mut found);

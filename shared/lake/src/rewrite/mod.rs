@@ -17,7 +17,7 @@ mod upsert;
 pub use compact::CompactReport;
 pub use delete::{Deleted, Deletion};
 pub use plan::{CompactOptions, CompactPlan};
-pub use replace::Replacement;
+pub use replace::{Replacement, Replacements};
 pub(crate) use replace::{may_hold, of_events};
 pub use upsert::{Upsert, Upserted};
 

@@ -1,6 +1,6 @@
 //! What a source gave, replaced by what it gives now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -32,8 +32,23 @@ pub struct Replacement {
     pub books: Books,
 }
 
-struct OfSource {
-    source: String,
+/// What several sources give, to be put in place of all that they gave, in one commit.
+#[derive(Debug)]
+pub struct Replacements {
+    /// Rows with one of these as their `_source` go.
+    pub sources: Vec<String>,
+    /// Moves on with each commit; it has to be where it was when the rows were made.
+    pub producer: Producer,
+    pub after: Option<i64>,
+    /// Brought up to a version by the same commit, where they are not there yet.
+    pub raises: Vec<Producer>,
+    pub rows: Staged,
+    /// `replaced` is counted here.
+    pub books: Books,
+}
+
+struct OfSources {
+    sources: HashSet<String>,
     positions: Option<RangeInclusive<i64>>,
     keys: Arc<Keys>,
     member: Member,
@@ -44,7 +59,7 @@ struct OfSource {
 }
 
 #[async_trait]
-impl Rewrite for OfSource {
+impl Rewrite for OfSources {
     fn member(&self) -> &Member {
         &self.member
     }
@@ -58,12 +73,21 @@ impl Rewrite for OfSource {
     }
 
     fn select(&mut self, frame: &DataFrame) -> PolarsResult<Found> {
-        let theirs = frame.column(SOURCE)?.str()?.equal(self.source.as_str());
+        let source = frame.column(SOURCE)?.str()?;
+        let theirs: BooleanChunked =
+            source.iter().map(|source| Some(source.is_some_and(|source| self.sources.contains(source)))).collect();
         let Some(positions) = &self.positions else { return Ok(Found::of(theirs)) };
         Ok(Found::of(&theirs & &of_events(frame.column(SOURCE_POSITION)?.i64()?, positions)))
     }
 
     async fn proposal(&self, _: &Arc<Table>, _: &Progress) -> Result<(Proposal, Vec<StagedFile>), LakeError> {
+        let mut sources: Vec<_> = self.sources.iter().collect();
+        sources.sort();
+        // One source is told as it always was: the warehouse deletes by its name. Of several the files tell.
+        let (operation, told) = match sources.as_slice() {
+            [source] => ("replace_source", ("source", json!(source))),
+            _ => ("replace_sources", ("sources", json!(sources))),
+        };
         let bounds = self.positions.as_ref().map(|positions| json!([positions.start(), positions.end()]));
         let (keys, positions) = (Arc::clone(&self.keys), self.positions.clone());
         let proposal = Proposal {
@@ -73,18 +97,13 @@ impl Rewrite for OfSource {
                 may_hold(&keys, positions.as_ref(), &add.partition_values, add.stats.as_deref())
             })),
             operation: "REPLACE",
-            details: BTreeMap::from([
-                ("operation", json!("replace_source")),
-                ("source", json!(self.source)),
-                ("positions", json!(bounds)),
-            ]),
+            details: BTreeMap::from([("operation", json!(operation)), told, ("positions", json!(bounds))]),
             ..Proposal::default()
         };
         Ok((proposal, Vec::new()))
     }
 }
 
-/// Whether a file may have rows of a source at these positions.
 /// Which positions are records of events with these sequence numbers.
 pub(crate) fn of_events(position: &Int64Chunked, sequences: &RangeInclusive<i64>) -> BooleanChunked {
     let [one, several] =
@@ -92,6 +111,7 @@ pub(crate) fn of_events(position: &Int64Chunked, sequences: &RangeInclusive<i64>
     &one | &several
 }
 
+/// Whether a file may have rows of a source at these positions.
 pub(crate) fn may_hold(
     source: &Keys,
     positions: Option<&RangeInclusive<i64>>,
@@ -128,18 +148,38 @@ impl Table {
         self.replace(replacement, Some(after), raises).await
     }
 
+    /// [`Table::replace_source_after`] for several sources at once.
+    pub async fn replace_sources(
+        self: &Arc<Self>,
+        Replacements { sources, producer, after, raises, rows, books }: Replacements,
+    ) -> Result<Outcome, LakeError> {
+        let one = Replacement { source: String::new(), positions: None, producer, rows, books };
+        self.replace_all(sources, one, Some(after), raises).await
+    }
+
     async fn replace(
         self: &Arc<Self>,
-        Replacement { source, positions, producer, rows, books }: Replacement,
+        replacement: Replacement,
+        made_after: Option<Option<i64>>,
+        raises: Vec<Producer>,
+    ) -> Result<Outcome, LakeError> {
+        self.replace_all(vec![replacement.source.clone()], replacement, made_after, raises).await
+    }
+
+    async fn replace_all(
+        self: &Arc<Self>,
+        sources: Vec<String>,
+        Replacement { positions, producer, rows, books, .. }: Replacement,
         made_after: Option<Option<i64>>,
         raises: Vec<Producer>,
     ) -> Result<Outcome, LakeError> {
         let kept = rows.kept;
         let files = self.writer.into_files(rows).await?;
-        let keys = df!(SOURCE => [source.as_str()]).and_then(|keys| Keys::of(&keys));
+        let keys = df!(SOURCE => sources.as_slice()).and_then(|keys| Keys::of(&keys));
         let keys = Arc::new(keys.map_err(|error| self.rewrite_error(error))?);
         let member = Member { raises, condition: self.condition.clone(), ..Member::new(producer, None, books) };
-        let request = OfSource { source, positions, keys, member, made_after, files: files.clone() };
+        let sources = sources.into_iter().collect();
+        let request = OfSources { sources, positions, keys, member, made_after, files: files.clone() };
         let outcome = self.rewrite(request).await;
         // Given up for good, or settled by somebody else: nothing refers to what this request brought.
         let unused = match &outcome {

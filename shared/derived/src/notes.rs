@@ -1,0 +1,102 @@
+//! What a derived table notes of itself, in transaction ids: they ride in the commits of its rows. Pure.
+//!
+//! | id | version |
+//! |---|---|
+//! | `derived:commit` | counts the refreshes' commits; each is conditional on it |
+//! | `derived:basis` | `generation · 2^39 + tag` of what all rows are made by: the query, the columns, and which tables |
+//! | `derived:complete` | the newest generation that all units are of |
+//! | `derived:<table id>` | the version of a source: all units stand for that or a later one |
+//!
+//! A generation is the work of making all units. While it goes on, the followed table's version is the one at which it
+//! began. All numbers only grow, as Delta wants it.
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+use weir_lake::Producer;
+
+const PREFIX: &str = "derived:";
+const COMMIT: &str = "commit";
+const BASIS: &str = "basis";
+const COMPLETE: &str = "complete";
+const TAG_BITS: u32 = 39;
+const MAX_GENERATION: i64 = (1 << 24) - 1;
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Notes(HashMap<String, i64>);
+
+impl Notes {
+    pub(crate) fn of(transactions: &HashMap<String, i64>) -> Self {
+        let own = transactions.iter().filter_map(|(id, version)| Some((id.strip_prefix(PREFIX)?.to_owned(), *version)));
+        Self(own.collect())
+    }
+
+    pub(crate) fn commit(&self) -> Option<i64> {
+        self.0.get(COMMIT).copied()
+    }
+
+    /// 0 before the first.
+    pub(crate) fn generation(&self) -> i64 {
+        self.0.get(BASIS).map_or(0, |basis| basis >> TAG_BITS)
+    }
+
+    pub(crate) fn is_made_by(&self, basis: &str) -> bool {
+        self.0.get(BASIS).is_some_and(|known| known & ((1 << TAG_BITS) - 1) == tag(basis))
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.generation() > 0 && self.0.get(COMPLETE).copied() == Some(self.generation())
+    }
+
+    pub(crate) fn version_of(&self, table_id: &str) -> Option<i64> {
+        self.0.get(table_id).copied()
+    }
+}
+
+/// What every commit of a generation notes.
+pub(crate) fn begun(generation: i64, basis: &str) -> Option<Producer> {
+    (generation <= MAX_GENERATION).then(|| note(BASIS, generation << TAG_BITS | tag(basis)))
+}
+
+pub(crate) fn complete(generation: i64) -> Producer {
+    note(COMPLETE, generation)
+}
+
+pub(crate) fn version(table_id: &str, version: i64) -> Producer {
+    note(table_id, version)
+}
+
+/// The commit after `known`.
+pub(crate) fn commit(known: Option<i64>) -> Producer {
+    note(COMMIT, known.map_or(1, |known| known.saturating_add(1)))
+}
+
+fn note(name: &str, version: i64) -> Producer {
+    Producer { id: format!("{PREFIX}{name}"), version, expires: false }
+}
+
+fn tag(basis: &str) -> i64 {
+    let digest = Sha256::digest(basis.as_bytes());
+    let head = digest.iter().take(8).fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+    (head >> (64 - TAG_BITS)).cast_signed()
+}
+
+/// `_source_version` of a derived table's rows: of which generation, and of which version of the followed table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) generation: i64,
+    pub(crate) version: i64,
+}
+
+impl Stamp {
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let (generation, version) = text.split_once('.')?;
+        Some(Self { generation: generation.parse().ok()?, version: version.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Stamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.generation, self.version)
+    }
+}
