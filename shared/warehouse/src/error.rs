@@ -43,11 +43,15 @@ pub enum Error {
     RowCount { path: String, expected: u64, found: u64 },
     #[error("data file `{path}`, column `{column}`: {detail}")]
     Column { path: String, column: String, detail: String },
-    #[error("data file `{path}`, row {row}")]
+    #[error("data file `{path}`, row {row}: {}", sqlite_says(source))]
     Row { path: String, row: usize, source: rusqlite::Error },
-    #[error("the load was given up before its last file; nothing was changed")]
+    #[error("the load was given up before its last file; nobody sees anything of it")]
     GivenUp,
-    #[error("two columns are both called `{column}`, but for upper and lower case: a pool cannot have both")]
+    #[error("the warehouse file is of format {found}, made by a newer weir; this one knows format {known}: update it")]
+    Format { found: i64, known: i64 },
+    #[error("the folder of the warehouse file cannot be made: {kind}")]
+    Folder { kind: std::io::ErrorKind },
+    #[error("two columns are both called `{column}`, but for upper and lower case: a warehouse cannot have both")]
     SameName { column: String },
     #[error(
         "column `{column}` of {table} is too short for {rows} values: raise its `text_lengths` in the contract's \
@@ -70,7 +74,7 @@ pub enum Error {
     Server { doing: &'static str, number: i32, detail: String },
     #[error("{doing}: {}", driver_says(source))]
     Tds { doing: &'static str, source: Box<mssql_client::Error> },
-    #[error("{context}")]
+    #[error("{context}: {}", sqlite_says(source))]
     Sqlite { context: String, source: rusqlite::Error },
 }
 
@@ -78,6 +82,8 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Url(_)
+            | Error::Format { .. }
+            | Error::Folder { .. }
             | Error::Name { .. }
             | Error::TableTaken { .. }
             | Error::SameName { .. }
@@ -190,6 +196,31 @@ fn is_about_statements(number: i32) -> bool {
         40_000..=42_999 | 49_918..=49_920 | 103_000..=105_999 => true,
         _ => false,
     }
+}
+
+/// What is wrong and what to do. SQLite's own texts name tables and columns, never values.
+fn sqlite_says(error: &rusqlite::Error) -> String {
+    use rusqlite::ErrorCode as Code;
+    let says = match error.sqlite_error_code() {
+        Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
+            "another program holds the warehouse file; the load goes on when it lets go"
+        }
+        Some(Code::ReadOnly | Code::PermissionDenied) => "the app may not write the warehouse file, or in its folder",
+        Some(Code::CannotOpen) => {
+            "the warehouse file cannot be opened; is its path a file's, and may the app write there?"
+        }
+        Some(Code::DiskFull) => {
+            "the disk of the warehouse file is full; make room, and the load goes on from where it was"
+        }
+        Some(Code::SystemIoFailure) => {
+            "the disk of the warehouse file fails, or is full; when it works again, the load goes on from where it was"
+        }
+        Some(Code::DatabaseCorrupt | Code::NotADatabase) => {
+            "the warehouse file is damaged, or no SQLite database: move it away, and the next load brings all tables anew"
+        }
+        _ => return error.to_string(),
+    };
+    says.to_owned()
 }
 
 /// Values that SQLite refuses stay refused; locks, full disks and I/O errors pass.

@@ -6,11 +6,13 @@ mod dialect;
 mod faults;
 mod history;
 mod lake;
-mod operations;
+pub(crate) mod operations;
 mod planner;
 mod pool;
-mod tables;
+mod reloads;
+pub(crate) mod tables;
 mod values;
+mod verify;
 
 use tempfile::TempDir;
 use weir_warehouse::{Physical, TableLoad, Warehouse};

@@ -7,6 +7,7 @@ mod crashes;
 mod gates;
 mod process;
 mod races;
+mod ticks;
 mod two_contracts;
 
 use std::time::Duration;
