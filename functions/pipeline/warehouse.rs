@@ -248,7 +248,8 @@ impl Once<'_> {
                 tracing::warn!(
                     table = self.load.source_table,
                     bytes,
-                    "a load did not end within one run: the whole table is loaded anew, a part at each run;                      `weir warehouse load`, which has no limit of time, is quicker"
+                    "a load did not end within one run: the whole table is loaded anew, a part at each run; \
+                     `weir warehouse load`, which has no limit of time, is quicker"
                 );
             } else {
                 loaded.needs = Some(needs("a load", *bytes, had));
