@@ -13,7 +13,7 @@ use object_store::local::LocalFileSystem;
 use polars::prelude::{ParquetReader, SerReader, StringChunked};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::command_line::weir;
 use super::handler::{Handler, queue_envelope};
@@ -272,66 +272,4 @@ async fn a_loader_that_dies_at_any_write_leaves_a_whole_version() {
     }
     println!("{deaths:?} deaths in a reload and in a load of what the log says");
     assert!(deaths.iter().all(|deaths| *deaths >= 8), "{deaths:?}");
-}
-
-/// A table whose one commit takes longer than a run has.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_outlasts_every_run_comes_in_parts() {
-    const ROWS: i64 = 2_400_000;
-    let site = Site::new();
-    site.contract("orders", &ORDERS.replace("[warehouse]", "[table]\npartition_by = [\"key\"]\n[warehouse]"));
-    let store = LocalFileSystem::new_with_prefix({
-        fs::create_dir_all(site.path("lake")).unwrap();
-        site.path("")
-    });
-    let table = tables::Site::over(Arc::new(store.unwrap())).open(true, 0).await;
-    let append = async |id: &str, first: i64, rows: i64| {
-        let row = |position: i64| -> Row {
-            (
-                "blob:landing/orders/big.csv".to_owned(),
-                position,
-                Some(format!("k{:02}", position % 16)),
-                Some("v".to_owned()),
-            )
-        };
-        let rows: Vec<_> = (first..first + rows).map(row).collect();
-        let staged = table.stage(tables::frame(&rows, 0)).await.unwrap();
-        let append =
-            weir_lake::Append { producer: tables::producer(id, 1), rows: staged, books: tables::counted(rows.len()) };
-        table.append(append, None).await.unwrap();
-    };
-    append("small", 0, 16).await;
-    assert_eq!(weir(&site, &["warehouse", "load"], &[]).0, 0);
-    append("big", 16, ROWS).await;
-    // Another instance maintains the table: the run is for the warehouse alone.
-    let lease = site.path("lake/orders/_weir_lease/00000000000000000007.json");
-    fs::create_dir_all(lease.parent().unwrap()).unwrap();
-    fs::write(&lease, json!({"owner": "another", "expiresMs": i64::MAX}).to_string()).unwrap();
-
-    let handler = Handler::start_with(&site, &[("WEIR_DEADLINE_S", "2")]).await;
-    let mut left = Vec::new();
-    let count = || {
-        let warehouse = rusqlite::Connection::open(site.path("warehouse.db")).unwrap();
-        warehouse.query_row("SELECT count(*) FROM orders", [], |row| row.get::<_, i64>(0)).unwrap()
-    };
-    for _ in 0..30 {
-        let answer = handler.post("run_task", task("orders")).await;
-        let report: Value = answer.receipt();
-        assert!(report.get("warehouseNeeds").is_none(), "{report}");
-        left.push(report["filesToLoad"].as_u64().unwrap());
-        if report["reloads"] == 1 {
-            break;
-        }
-        assert_eq!((&report["commitsToLoad"], count()), (&json!(1), 16), "{report}");
-        if left.len() == 2 {
-            let (_, told, _) = weir(&site, &["warehouse", "status"], &[]);
-            assert!(told.contains("goes on with a reload that was begun"), "{told}");
-        }
-    }
-    assert!(left[0] >= 16 && left.len() > 2 && left.last() == Some(&0), "{left:?}");
-    assert!(left.is_sorted_by(|earlier, later| earlier > later), "each run brings something: {left:?}");
-    assert_eq!(count(), 16 + ROWS);
-    assert!(handler.logged().contains("a part at each run"), "{}", handler.logged());
-    let (code, told, _) = weir(&site, &["warehouse", "verify", "--dataset", "orders"], &[]);
-    assert!(code == 0 && told.contains("equal"), "{told}");
 }

@@ -34,7 +34,11 @@ fn load_of(source_table: &str, target: &str) -> TableLoad {
 
 /// A warehouse file in a folder whose name has to be encoded in the address.
 async fn open(folder: &TempDir) -> Box<dyn Warehouse> {
-    weir_warehouse::open(&format!("sqlite://{}/a%20b/warehouse.db", folder.path().display()), None).await.unwrap()
+    let address = format!("sqlite://{}/a%20b/warehouse.db", folder.path().display());
+    let warehouse = weir_warehouse::open(&address, None).await.unwrap();
+    // The file is made by whoever uses it first; tests look at it before.
+    warehouse.watermark(&table()).await.unwrap();
+    warehouse
 }
 
 /// The same file, to look at.
