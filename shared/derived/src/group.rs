@@ -14,6 +14,13 @@ pub(crate) struct Group {
     pub(crate) gone: Vec<String>,
 }
 
+impl Group {
+    /// Units, those that only go included.
+    pub(crate) fn size(&self) -> u64 {
+        (self.units.len() + self.gone.len()) as u64
+    }
+}
+
 /// The most that one commit may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {

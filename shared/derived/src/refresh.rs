@@ -16,8 +16,10 @@ use crate::group::{Group, Limits, Unit, groups};
 use crate::notes::{self, Notes, Stamp};
 use crate::survey::Surveyor;
 
-/// Refreshes that others may make void before this one gives up.
+/// Rounds in a row that others may make void before this one gives up.
 const ATTEMPTS: u32 = 8;
+/// Pause after the n-th of them, times n.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 /// Commits without a changed row after which the version is noted all the same, lest the log is cleaned up under it.
 const NOTED_AFTER: i64 = 100;
 /// Files that are read at the same time.
@@ -69,13 +71,20 @@ pub struct Refreshed {
 /// See [`DerivedError`]. What was committed before stays, and the next refresh goes on from there.
 pub async fn refresh(table: &Arc<Table>, sources: &Sources<'_>, options: Options) -> Result<Refreshed, DerivedError> {
     let mut done = Refreshed::default();
-    for _ in 0..ATTEMPTS {
+    let mut lost = 0;
+    while lost < ATTEMPTS {
+        let before = done.commits;
         let round = Round::plan(table, sources, options).await?;
         match round.carry_out(&mut done).await? {
             Next::Done => return Ok(done),
             // All units are of one generation now, and there is news that a new one has to be made of.
-            Next::Again => {}
-            Next::Overtaken => tracing::info!(table = table.name(), "another refresh of this table got in between"),
+            Next::Again => lost = 0,
+            Next::Overtaken => {
+                tracing::info!(table = table.name(), "another refresh of this table got in between");
+                lost = if done.commits > before { 1 } else { lost + 1 };
+                // The other one goes on meanwhile, and there is less to do.
+                tokio::time::sleep(PAUSE * lost).await;
+            }
         }
     }
     Err(DerivedError::Contended { table: table.name().to_owned(), attempts: ATTEMPTS })
@@ -362,20 +371,21 @@ impl<'a> Round<'a> {
         }
         let lookups = self.read_lookups().await?;
         let groups = std::mem::take(&mut self.groups);
-        let mut left: u64 = groups.iter().map(|group| group.units.len() as u64).sum();
+        let mut left: u64 = groups.iter().map(Group::size).sum();
         let count = groups.len();
         for (index, group) in groups.into_iter().enumerate() {
             if done.commits > 0 && self.options.stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
-                done.units_left = left;
+                // Never none: what is left may be only to say that all is done.
+                done.units_left = left.max(1);
                 return Ok(Next::Done);
             }
-            let units = group.units.len() as u64;
+            let size = group.size();
             let Some(rows) = self.make(group, lookups.clone(), index + 1 == count).await? else {
                 return Ok(Next::Overtaken);
             };
-            left -= units;
+            left -= size;
             done.commits += 1;
-            done.units += units;
+            done.units += size;
             done.rows += rows;
         }
         Ok(if self.lookup_moved { Next::Again } else { Next::Done })
