@@ -50,7 +50,7 @@ fn check_names_every_contract_that_is_sound() {
     let (code, stdout, _) = weir(&site, &["check", shipped.to_str().unwrap(), "--json"], &[]);
     assert_eq!(code, 0, "{stdout}");
     let found: Value = serde_json::from_str(&stdout).unwrap();
-    let names = ["clickstream", "customers", "sales", "sensors"];
+    let names = ["clickstream", "customers", "daily_sales", "hourly_sensors", "sales", "sensors"];
     assert_eq!(found, json!({ "valid": true, "datasets": names, "errors": [] }));
 }
 
@@ -130,7 +130,7 @@ fn package_makes_the_folder_that_is_deployed() {
     let site = Site::new();
     let (code, stdout, stderr) = weir(&site, &["package", "dist"], &[]);
     assert_eq!(code, 0, "{stderr}");
-    assert!(stdout.contains("4 contracts"), "{stdout}");
+    assert!(stdout.contains("6 contracts"), "{stdout}");
     let dist = site.path("dist");
     assert_eq!(read_json(&dist.join("host.json")), read_json(&repository().join("host.json")));
     // Every function of the repository is there, and its manifest is the repository's.
