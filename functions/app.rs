@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use weir_contract::{Contract, Contracts, Drift, NewColumns, UnknownFields};
 use weir_lake::{AddedColumns, Lake, LakeOptions, TableDefinition};
@@ -16,6 +17,7 @@ use weir_warehouse::{AccessTokens, Warehouse};
 use crate::error::AppError;
 use crate::hubs::Hubs;
 use crate::pipeline::events::Memories;
+use crate::pipeline::in_force::{self, InForce};
 
 const TRANSACTION_RETENTION: &str = "delta.setTransactionRetentionDuration";
 
@@ -35,6 +37,7 @@ pub(crate) struct Runtime {
     pub(crate) warehouse: Option<Box<dyn Warehouse>>,
     pub(crate) hubs: Option<Hubs>,
     pub(crate) memories: Memories,
+    pub(crate) in_force: InForce,
     /// The lake's root as a warehouse in Azure reads it; `None` for a lake on this machine.
     pub(crate) files: Option<String>,
     pub(crate) budget: Budget,
@@ -50,6 +53,8 @@ pub(crate) struct Dataset {
     pub(crate) derivation: Option<Derivation>,
     pub(crate) table: TableDefinition,
     pub(crate) quarantine: TableDefinition,
+    /// Of the contract and of this release: what decides which records are refused.
+    pub(crate) fingerprint: String,
 }
 
 impl App {
@@ -91,6 +96,7 @@ impl Runtime {
             warehouse,
             hubs: Hubs::open(settings)?,
             memories: Memories::new(settings.memory_budget_bytes),
+            in_force: InForce::new(deadline(settings) / 10),
             budget: Budget::new(settings.memory_budget_bytes),
             datasets: datasets.clone(),
         })
@@ -137,6 +143,7 @@ impl Dataset {
     }
 
     pub(crate) fn new(contract: &Contract, key: Option<&PseudonymKey>) -> Result<Self, TransformError> {
+        let fingerprint = fingerprint(contract);
         let table = TableDefinition {
             name: contract.name.clone(),
             columns: contract.table_columns(),
@@ -145,6 +152,7 @@ impl Dataset {
             properties: contract.table.properties.clone(),
             new_columns: contract.table.new_columns,
             added_columns: added_columns(contract),
+            transactions: in_force::of_new_table(&fingerprint),
         };
         let quarantine = TableDefinition {
             name: contract.quarantine_name(),
@@ -161,10 +169,16 @@ impl Dataset {
                 .collect(),
             new_columns: NewColumns::Add,
             added_columns: None,
+            transactions: in_force::of_new_table(&fingerprint),
         };
         let transform = Transform::new(contract, key)?;
-        Ok(Self { contract: contract.clone(), transform, derivation: None, table, quarantine })
+        Ok(Self { contract: contract.clone(), transform, derivation: None, table, quarantine, fingerprint })
     }
+}
+
+fn fingerprint(contract: &Contract) -> String {
+    let digest = Sha256::digest(format!("{} {contract:?}", env!("CARGO_PKG_VERSION")));
+    data_encoding::HEXLOWER.encode(&digest)
 }
 
 /// The query of a derived table, made ready; `None` for a dataset with a source.

@@ -48,6 +48,12 @@ pub(crate) enum AppError {
          `EventHub` is for another hub of that name, or the hub was made anew"
     )]
     ShortHub { hub: String, partition: u32, end: u64 },
+    #[error(
+        "event {sequence} of partition {partition} of the hub `{hub}` is committed, and came again as one that is younger: the \
+         hub was deleted and made again, or its namespace failed over, and counts from 0. Give the dataset another \
+         `consumer_group`, which tells the new events from the old"
+    )]
+    HubMadeAnew { hub: String, partition: String, sequence: i64 },
     #[error("the hub `{hub}` has a partition whose id is no number; events that the host passed over cannot be read")]
     PartitionId { hub: String },
     #[error("blob event: {message}")]
@@ -56,6 +62,11 @@ pub(crate) enum AppError {
         "the producer `{producer}` moved {attempts} times while its records were being written; deliver them again"
     )]
     Moved { producer: String, attempts: u32 },
+    #[error(
+        "two releases with different contracts for `{dataset}` are running, and each put its own in force while the other \
+         was at work; deliver again, and end one of them"
+    )]
+    SeveralContracts { dataset: String },
     #[error("a worker thread was stopped")]
     Stopped,
     #[error(transparent)]
@@ -94,6 +105,7 @@ impl AppError {
             | Self::SeveralNamespaces { .. }
             | Self::OtherNamespace { .. }
             | Self::ShortHub { .. }
+            | Self::HubMadeAnew { .. }
             | Self::PartitionId { .. }
             | Self::Transform(_) => ErrorKind::Configuration,
             Self::Platform(error) => match error.kind() {

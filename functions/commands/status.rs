@@ -36,6 +36,11 @@ pub(crate) async fn run(arguments: &Arguments, settings: Settings) -> Result<Exi
             let of = progress.parts.map(|parts| format!(" of {parts}")).unwrap_or_default();
             say(format_args!("{}: {}{of} parts written", progress.source, progress.written));
         }
+        for DatasetBooks { name, warehouse_error, .. } in &status.datasets {
+            if let Some(error) = warehouse_error {
+                say(format_args!("{name}: nothing is known of the warehouse: {error}"));
+            }
+        }
         if status.parked_count > 0 {
             say(format_args!("{} messages are parked: `weir parked` lists them", status.parked_count));
         }

@@ -21,6 +21,9 @@ pub(crate) struct DatasetBooks {
     pub(crate) warehouse_rows: Option<u64>,
     /// Delta version that the warehouse holds.
     pub(crate) warehouse_version: Option<i64>,
+    /// Why there is nothing to tell of the warehouse. The lake's books do not depend on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) warehouse_error: Option<String>,
     /// Large blobs that are being read: written, and not committed yet.
     pub(crate) in_progress: Vec<Progress>,
     /// Of a derived table: what it stands for.
@@ -63,20 +66,31 @@ async fn of(runtime: &Runtime, dataset: &Dataset) -> Result<DatasetBooks, AppErr
     let mut in_progress = Vec::new();
     for (statistics, definition) in tables.iter_mut().zip([&dataset.table, &dataset.quarantine]) {
         if let Some(table) = runtime.lake.existing(definition).await? {
-            in_progress.extend(progress(&table).await?);
+            in_progress.extend(progress(&table, dataset).await?);
             *statistics = table.snapshot().await?.statistics();
         }
     }
     let [table, quarantine] = tables;
-    let (mut warehouse_rows, mut warehouse_version) = (None, None);
+    let mut books = DatasetBooks {
+        name: dataset.contract.name.clone(),
+        balanced: balanced(&table, &quarantine),
+        table,
+        quarantine,
+        warehouse_rows: None,
+        warehouse_version: None,
+        warehouse_error: None,
+        in_progress,
+        stands_for: derived::stands_for(runtime, dataset).await?,
+    };
     if let (Some(warehouse), Some(load)) = (runtime.warehouse.as_deref(), table_load(runtime, dataset)) {
-        warehouse_rows = Some(warehouse.row_count(&load).await?);
-        warehouse_version = warehouse.watermark(&load).await?.map(|watermark| watermark.version);
+        match warehouse.row_count(&load).await {
+            Ok(rows) => books.warehouse_rows = Some(rows),
+            Err(error) => books.warehouse_error = Some(error.to_string()),
+        }
+        let watermark = warehouse.watermark(&load).await.unwrap_or_default();
+        books.warehouse_version = watermark.map(|watermark| watermark.version);
     }
-    let name = dataset.contract.name.clone();
-    let balanced = balanced(&table, &quarantine);
-    let stands_for = derived::stands_for(runtime, dataset).await?;
-    Ok(DatasetBooks { name, table, quarantine, warehouse_rows, warehouse_version, in_progress, stands_for, balanced })
+    Ok(books)
 }
 
 /// Every record is somewhere, and every row is there for a record.

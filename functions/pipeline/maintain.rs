@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 use weir_lake::{CheckpointPolicy, CompactOptions, Lease, LogCleanupOptions, Table, VacuumOptions};
+use weir_warehouse::TableLoad;
 
 use super::derived;
-use super::warehouse::{self, table_load};
+use super::warehouse::{self, Progress, Time, table_load};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 
@@ -45,6 +46,11 @@ pub(crate) struct Report {
     pub(crate) reloads: usize,
     /// Commits that the warehouse is behind, because its time was up; the next run goes on there.
     pub(crate) commits_to_load: u64,
+    /// Files that are left of a reload, for the same reason.
+    pub(crate) files_to_load: u64,
+    /// What somebody has to do, because no run will bring the warehouse up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) warehouse_needs: Option<String>,
 }
 
 pub(crate) async fn maintain(app: &App, dataset: &str) -> Result<Report, AppError> {
@@ -52,7 +58,8 @@ pub(crate) async fn maintain(app: &App, dataset: &str) -> Result<Report, AppErro
     let dataset = runtime.dataset(dataset)?;
     let mut report = Report { dataset: dataset.contract.name.clone(), ..Report::default() };
     // What is left of an invocation is its answer's.
-    let stop_at = Instant::now() + crate::app::deadline(&app.settings).mul_f64(0.9);
+    let whole = crate::app::deadline(&app.settings).mul_f64(0.9);
+    let time = Time { stop_at: Instant::now() + whole, whole };
     // Each step stands alone: a table that cannot be compacted is loaded all the same. The first error is the task's.
     let mut steps = Vec::new();
     for definition in [&dataset.table, &dataset.quarantine] {
@@ -63,7 +70,7 @@ pub(crate) async fn maintain(app: &App, dataset: &str) -> Result<Report, AppErro
         }
     }
     steps.push(refresh(app, runtime, dataset, &mut report).await);
-    steps.push(load(runtime, dataset, stop_at, &mut report).await);
+    steps.push(load(runtime, dataset, time, &mut report).await);
     steps.into_iter().collect::<Result<(), _>>()?;
     Ok(report)
 }
@@ -79,16 +86,19 @@ async fn refresh(app: &App, runtime: &Runtime, dataset: &Dataset, report: &mut R
 }
 
 /// Brings the warehouse up to the table, as far as time allows.
-async fn load(runtime: &Runtime, dataset: &Dataset, stop_at: Instant, report: &mut Report) -> Result<(), AppError> {
+async fn load(runtime: &Runtime, dataset: &Dataset, time: Time, report: &mut Report) -> Result<(), AppError> {
     let (Some(warehouse), Some(load)) = (runtime.warehouse.as_deref(), table_load(runtime, dataset)) else {
         return Ok(());
     };
     let Some(table) = runtime.lake.existing(&dataset.table).await? else { return Ok(()) };
-    let loaded = warehouse::load(&table, warehouse, &load, Some(stop_at), |_| {}).await?;
+    let load = TableLoad { time_limit: Some(time.stop_at.saturating_duration_since(Instant::now())), ..load };
+    let loaded = warehouse::load(&table, warehouse, &load, Some(time), &Progress::default()).await?;
     report.rows_loaded += loaded.rows_inserted;
     report.rows_unloaded += loaded.rows_deleted;
     report.reloads += loaded.reloads;
     report.commits_to_load = loaded.behind;
+    report.files_to_load = loaded.files_left as u64;
+    report.warehouse_needs = loaded.needs;
     Ok(())
 }
 
@@ -165,11 +175,13 @@ async fn clean(
 
 async fn clean_log(runtime: &Runtime, table: &Table, dataset: &Dataset, report: &mut Report) -> Result<(), AppError> {
     // The warehouse reads the log commit by commit: what it has not read stays.
-    let watermark = match (runtime.warehouse.as_deref(), table_load(runtime, dataset)) {
-        (Some(warehouse), Some(load)) if table.name() == dataset.table.name => warehouse.watermark(&load).await?,
+    let keep_from = match (runtime.warehouse.as_deref(), table_load(runtime, dataset)) {
+        (Some(warehouse), Some(load)) if table.name() == dataset.table.name => {
+            warehouse::read_up_to(warehouse, &load).await?
+        }
         _ => None,
     };
-    let keep_from = watermark.map(|loaded| loaded.version + 1);
+    let keep_from = keep_from.map(|version| version + 1);
     let cleaned = table.clean_log(LogCleanupOptions { keep_from }).await?;
     report.log_files_deleted += cleaned.commits + cleaned.checkpoints;
     Ok(())

@@ -70,6 +70,7 @@ fn definition() -> TableDefinition {
         properties: Vec::new(),
         new_columns: NewColumns::Add,
         added_columns: None,
+        transactions: Vec::new(),
     }
 }
 

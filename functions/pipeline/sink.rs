@@ -14,6 +14,7 @@ use weir_lake::{Append, Books, Outcome, Producer, SourceRows, Staged, Table, Tab
 use weir_transform::{Lineage, Output, QualityReport, TransformError};
 
 use super::Receipt;
+use super::in_force::Tables;
 use crate::app::{Dataset, Runtime};
 use crate::error::AppError;
 
@@ -50,12 +51,7 @@ impl<'a> Sink<'a> {
         expires: bool,
         lineage: &Lineage,
     ) -> Result<Self, AppError> {
-        let table = runtime.lake.table(&dataset.table).await?;
-        // It is made when it is not there: to find out each time that it still is not would cost more requests than it.
-        let quarantine = runtime.lake.table(&dataset.quarantine).await?;
-        let (ours, theirs) = tokio::join!(table.refresh(), quarantine.refresh());
-        ours?;
-        theirs?;
+        let Tables { table, quarantine } = runtime.in_force.tables(runtime, dataset).await?;
         let (after, quarantine_after) = (table.committed(&producer), quarantine.committed(&producer));
         let mut settled = HashSet::new();
         if quarantine_after > after {
@@ -91,8 +87,13 @@ impl<'a> Sink<'a> {
     }
 
     /// Makes it durable. `version` is the producer's new version; `already` are records of this delivery that were
-    /// dropped because they had been committed before.
-    pub(crate) async fn commit(mut self, version: i64, already: u64) -> Result<Settled, AppError> {
+    /// dropped because they had been committed before. `raises` is brought up to its version by the table's commit.
+    pub(crate) async fn commit(
+        mut self,
+        version: i64,
+        already: u64,
+        raises: Option<Producer>,
+    ) -> Result<Settled, AppError> {
         let clean = std::mem::replace(&mut self.clean, self.table.write()).finish().await?;
         let refused = std::mem::replace(&mut self.quarantined, self.quarantine.write()).finish().await?;
         if refused.rows() > 0 && !self.commit_quarantine(version, refused).await? {
@@ -109,7 +110,7 @@ impl<'a> Sink<'a> {
         };
         let producer = Producer { id: self.producer.clone(), version, expires: self.expires };
         let append = Append { producer, rows: clean, books };
-        match self.table.append(append, self.after).await? {
+        match self.table.append_raising(append, self.after, raises.into_iter().collect()).await? {
             Outcome::Committed { version } => Ok(Settled::Done(Receipt {
                 dataset: self.dataset.contract.name.clone(),
                 outcome: super::Outcome::Committed,
@@ -119,16 +120,17 @@ impl<'a> Sink<'a> {
                 duplicates: 0,
                 gap: None,
             })),
-            Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => Ok(Settled::Moved),
+            Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } | Outcome::Superseded => Ok(Settled::Moved),
         }
     }
 
     /// False when another delivery of this producer got in between.
     async fn commit_quarantine(&self, version: i64, refused: Staged) -> Result<bool, AppError> {
         let quarantine = &self.quarantine;
-        // Looked at again just before: what the table settled meanwhile must not reach quarantine too.
+        // Looked at again just before: what the table settled meanwhile must not reach quarantine too, nor what another
+        // release may take. The order is what `in_force` rests on.
         self.table.refresh().await?;
-        if self.table.committed(&self.producer) != self.after {
+        if self.table.committed(&self.producer) != self.after || !self.table.condition_holds() {
             quarantine.discard(refused).await;
             return Ok(false);
         }
@@ -148,7 +150,7 @@ impl<'a> Sink<'a> {
         let append = Append { producer, rows: refused, books };
         Ok(match quarantine.append_raising(append, after, raises).await? {
             Outcome::Committed { .. } => true,
-            Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } => false,
+            Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } | Outcome::Superseded => false,
         })
     }
 

@@ -23,7 +23,8 @@ fuzz_target!(|input: (u8, u8, Vec<u8>)| {
             let mut end = 0;
             for record in records {
                 assert!(record.start >= end && record.start < record.end && record.end <= text.len());
-                assert!(!text[record.clone()].trim_ascii().is_empty());
+                // JSON's blanks: a form feed is none, and is for the decoder to refuse.
+                assert!(!text[record.clone()].iter().all(|byte| b" \t\r\n".contains(byte)));
                 end = record.end;
             }
         }

@@ -16,9 +16,9 @@ use super::pieces::{self, MAX_AGE_MS, Outline, Piece, Pieces, Resume, key};
 use super::publish::{Claim, source_of};
 use super::records::{Extent, Records};
 use super::{Job, Opened, plan};
-use crate::app::now_ms;
+use crate::app::{Dataset, now_ms};
 use crate::error::AppError;
-use crate::pipeline::{Done, Outcome};
+use crate::pipeline::{Done, Outcome, stamp};
 use crate::tasks::Task;
 
 /// Parts of a blob number their records apart: `part · 2^40 + row`.
@@ -251,15 +251,19 @@ pub(crate) struct Progress {
 }
 
 /// The large blobs that are being read, as far as there are few enough to be told.
-pub(crate) async fn progress(table: &Arc<Table>) -> Result<Vec<Progress>, AppError> {
+pub(crate) async fn progress(table: &Arc<Table>, dataset: &Dataset) -> Result<Vec<Progress>, AppError> {
     let notes = table.staged_work().await?;
     let mut told = Vec::new();
     for notes in notes.chunk_by(|left, right| left.key == right.key).take(MAX_TOLD) {
         let written = pieces::written(notes);
-        let Some(key) = notes.first().map(|note| note.key.as_str()) else { continue };
-        let Some(Outline { source, etag, parts, bytes, .. }) = Pieces::of(table, key).read_outline().await? else {
+        let Some(note) = notes.first().map(|note| note.key.as_str()) else { continue };
+        let Some(Outline { source, etag, parts, bytes, .. }) = Pieces::of(table, note).read_outline().await? else {
             continue;
         };
+        // Whoever died after the commit left these notes; they go within a day.
+        if note == key(dataset, &source, &etag, None) && stamp::holds(table.committed(&source), &etag) {
+            continue;
+        }
         let since_ms = written.since_ms.unwrap_or_default();
         told.push(Progress { source, etag, bytes, written: written.numbers.len(), parts, since_ms });
     }

@@ -9,7 +9,6 @@
 //! | `pieces.rs` | notes about what was written and not committed yet |
 //! | `large.rs` | parts, pieces, and who puts them together |
 //! | `publish.rs` | the commits, and why they are right |
-//! | `stamp.rs` | the transaction id |
 
 mod collect;
 mod large;
@@ -17,7 +16,6 @@ mod pieces;
 mod plan;
 mod publish;
 mod records;
-mod stamp;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +28,7 @@ use self::collect::Collector;
 use self::large::Read;
 use self::plan::Plan;
 use self::publish::{Claim, source_of};
-use super::{Done, Outcome, Receipt};
+use super::{Done, Outcome, Receipt, stamp};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 

@@ -131,7 +131,7 @@ fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, AppError> {
 /// Names one reading of one version of a blob under one contract.
 pub(super) fn key(dataset: &Dataset, source: &str, etag: &str, request: Option<&str>) -> String {
     let mut digest = Sha256::new();
-    for part in [source, etag, request.unwrap_or_default(), &format!("{:?}", dataset.contract)] {
+    for part in [source, etag, request.unwrap_or_default(), &dataset.fingerprint] {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }

@@ -12,23 +12,23 @@ use std::sync::Arc;
 use weir_lake::{Append, Books, Outcome as Committed, Producer, Replacement, Staged, Table};
 use weir_transform::RuleCount;
 
-use super::{BlobRef, Job, stamp};
-use crate::app::{Dataset, Runtime};
+use super::{BlobRef, Job};
+use crate::app::Dataset;
 use crate::error::AppError;
-use crate::pipeline::{Outcome, Receipt};
+use crate::pipeline::in_force::Tables;
+use crate::pipeline::{Outcome, Receipt, stamp};
 
 /// A request's id has this version only.
 const REQUEST_VERSION: i64 = 1;
 
 /// Where the two tables stand, as far as one blob goes.
 pub(super) struct Claim<'a> {
-    runtime: &'a Runtime,
     dataset: &'a Dataset,
     /// `_source` of the rows, and the transaction id.
     pub(super) source: String,
     pub(super) table: Arc<Table>,
     table_at: Option<i64>,
-    quarantine: Option<Arc<Table>>,
+    quarantine: Arc<Table>,
     quarantine_at: Option<i64>,
     /// Id of the request that this is done for, if it is not the blob's own event.
     request: Option<String>,
@@ -48,17 +48,11 @@ impl<'a> Claim<'a> {
     /// Notes where the tables stand. Whoever calls it looks at the blob afterwards, never before.
     pub(super) async fn take(job: &Job<'a>, source: String) -> Result<Self, AppError> {
         let Job { runtime, dataset, .. } = job;
-        let table = runtime.lake.table(&dataset.table).await?;
-        table.refresh().await?;
-        let quarantine = runtime.lake.existing(&dataset.quarantine).await?;
-        if let Some(quarantine) = &quarantine {
-            quarantine.refresh().await?;
-        }
+        let Tables { table, quarantine } = runtime.in_force.tables(runtime, dataset).await?;
         Ok(Self {
             table_at: table.committed(&source),
-            quarantine_at: quarantine.as_ref().and_then(|quarantine| quarantine.committed(&source)),
+            quarantine_at: quarantine.committed(&source),
             request: job.request.map(|request| format!("reprocess:{request}:{source}")),
-            runtime: job.runtime,
             dataset: job.dataset,
             source,
             table,
@@ -107,19 +101,16 @@ impl<'a> Claim<'a> {
 
     /// False when a table has moved.
     async fn publish_refused(&self, etag: &str, refused: Staged) -> Result<bool, AppError> {
-        let quarantine = match &self.quarantine {
-            Some(quarantine) => Arc::clone(quarantine),
-            None => self.runtime.lake.table(&self.dataset.quarantine).await?,
-        };
-        // Looked at again just before: a version that is dead already need not be put into quarantine.
+        // Looked at again just before: a version that is dead already need not be put into quarantine, and what another
+        // release takes must not be. The order is what `in_force` rests on.
         self.table.refresh().await?;
-        if self.table.committed(&self.source) != self.table_at {
-            quarantine.discard(refused).await;
+        if self.table.committed(&self.source) != self.table_at || !self.table.condition_holds() {
+            self.quarantine.discard(refused).await;
             return Ok(false);
         }
         let rows = refused.rows();
         let books = Books { records_in: rows, committed: rows, ..Books::default() };
-        let outcome = self.put(&quarantine, refused, (self.quarantine_at, etag), books, Vec::new()).await?;
+        let outcome = self.put(&self.quarantine, refused, (self.quarantine_at, etag), books, Vec::new()).await?;
         Ok(matches!(outcome, Committed::Committed { .. }))
     }
 
@@ -149,10 +140,12 @@ impl<'a> Claim<'a> {
     /// a version is never committed any more.
     pub(super) async fn clear_dead_version(&self, etag: &str) -> Result<(), AppError> {
         let dead = stamp::holds(self.quarantine_at, etag) && !stamp::holds(self.table_at, etag);
-        let (true, Some(quarantine)) = (dead, &self.quarantine) else { return Ok(()) };
+        if !dead {
+            return Ok(());
+        }
         // Moved: a newer version has come in, and took them out.
-        let nothing = quarantine.listed([])?;
-        self.put(quarantine, nothing, (self.quarantine_at, stamp::REMOVED), Books::default(), Vec::new()).await?;
+        let nothing = self.quarantine.listed([])?;
+        self.put(&self.quarantine, nothing, (self.quarantine_at, stamp::REMOVED), Books::default(), Vec::new()).await?;
         Ok(())
     }
 }

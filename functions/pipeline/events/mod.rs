@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::SemaphorePermit;
 use weir_contract::{FIRST_OF_SEVERAL, Gap, Source};
 use weir_intake::hub::{HubEvent, HubRange};
+use weir_lake::Producer;
 use weir_transform::{Lineage, Output, TransformError};
 
 pub(crate) use dedupe::Memories;
@@ -37,6 +38,8 @@ use crate::hubs::Hubs;
 const ATTEMPTS: u32 = 5;
 /// Events never change, so every event's source version is the same.
 const EVENT_VERSION: &str = "1";
+/// An event that was committed already comes with the time that it had, give or take what clocks and formats do to it.
+const SAME_TIME_MS: i64 = 60_000;
 
 pub(crate) async fn ingest(app: &App, dataset: &str, batch: EventBatch) -> Result<Receipt, AppError> {
     let runtime = app.runtime().await?;
@@ -123,6 +126,7 @@ impl<'a> Delivery<'a> {
                 ingested_at_us: chrono::Utc::now().timestamp_micros(),
             };
             let mut sink = Sink::open(self.runtime, &dataset, lineage.source.clone(), false, &lineage).await?;
+            self.check_hub_is_the_same(&sink)?;
             let waiting = self.placed.len();
             self.placed.retain(|(position, _)| sink.after.is_none_or(|after| *position > after));
             self.dropped += (waiting - self.placed.len()) as u64;
@@ -132,13 +136,14 @@ impl<'a> Delivery<'a> {
                 .map(|until| self.placed.split_off(self.placed.partition_point(|(position, _)| *position <= until)));
             let Some((last, _)) = self.placed.last() else { break };
             let last = *last;
+            let enqueued = self.enqueued();
             let mut remembered = self.remembered(&sink, &lineage).await;
             self.placed = self.transform(&lineage, remembered.as_mut(), &mut sink).await?;
             let duplicates = remembered.as_ref().map_or(0, Remembered::duplicates);
             if !passed.lost.is_empty() {
                 sink.take(lost_records(&dataset, &passed.lost, &lineage)?).await?;
             }
-            match sink.commit(last, self.dropped + duplicates).await? {
+            match sink.commit(last, self.dropped + duplicates, enqueued).await? {
                 Settled::Done(mut done) => {
                     done.duplicates = duplicates;
                     if let Some(remembered) = remembered {
@@ -165,6 +170,33 @@ impl<'a> Delivery<'a> {
             return Err(AppError::Moved { producer: self.partition.source, attempts: ATTEMPTS });
         }
         Ok(self.settled(receipt))
+    }
+
+    /// A hub that was deleted and made again counts from 0, and what it gives would be taken for events that are committed.
+    /// Its events are younger than all of those.
+    fn check_hub_is_the_same(&self, sink: &Sink<'_>) -> Result<(), AppError> {
+        let Some((after, latest)) = sink.after.zip(sink.table.committed(&enqueued_id(&self.partition.source))) else {
+            return Ok(());
+        };
+        let known = self.placed.iter().filter(|(position, _)| *position <= after);
+        let younger = |event: &Event| {
+            event.enqueued_time.is_some_and(|time| time.timestamp_millis() > latest.saturating_add(SAME_TIME_MS))
+        };
+        match known.into_iter().find(|(_, event)| younger(event)) {
+            None => Ok(()),
+            Some((sequence, _)) => Err(AppError::HubMadeAnew {
+                hub: self.partition.hub.clone(),
+                partition: self.partition.id.clone(),
+                sequence: *sequence,
+            }),
+        }
+    }
+
+    /// When the youngest of the events came to the hub, as an id of the table.
+    fn enqueued(&self) -> Option<Producer> {
+        let latest = self.placed.iter().filter_map(|(_, event)| event.enqueued_time).max()?;
+        let id = enqueued_id(&self.partition.source);
+        Some(Producer { id, version: latest.timestamp_millis(), expires: false })
     }
 
     /// What the contract's `[dedupe]` leaves out.
@@ -259,6 +291,12 @@ impl<'a> Delivery<'a> {
     }
 }
 
+/// The id whose version is when the youngest committed event of a partition came to the hub: milliseconds since the Unix
+/// epoch.
+fn enqueued_id(source: &str) -> String {
+    format!("enqueued:{source}")
+}
+
 /// The event as the host would have given it.
 fn of_hub(event: HubEvent) -> Event {
     Event {
@@ -314,7 +352,7 @@ async fn quarantine_unplaced(
     let records: Vec<_> =
         (1..).zip(&batch.events).map(|(position, event)| (&*event.body, position, reason())).collect();
     sink.take(dataset.transform.quarantine_records(&records, &lineage)?).await?;
-    match sink.commit(i64::try_from(count).unwrap_or(i64::MAX), 0).await? {
+    match sink.commit(i64::try_from(count).unwrap_or(i64::MAX), 0, None).await? {
         Settled::Done(receipt) => Ok(receipt),
         Settled::Moved => Err(AppError::Moved { producer: source, attempts: 1 }),
     }

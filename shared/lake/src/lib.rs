@@ -36,7 +36,7 @@ mod types;
 
 pub use added::AddedColumns;
 pub use changes::{Change, WholeRange};
-pub use commit::{Append, Books, Outcome, Producer};
+pub use commit::{Append, Books, Condition, Outcome, Producer};
 pub use data::writer::{FileList, Staged, TableWriter};
 pub use error::{ErrorKind, LakeError};
 pub use lake::{Lake, LakeOptions};

@@ -8,10 +8,11 @@ use object_store::{PutMode, PutPayload};
 use weir_contract::{NewColumns, TableColumn};
 
 use crate::added::AddedColumns;
+use crate::commit::Condition;
 use crate::commit::writer::Writer;
 use crate::error::LakeError;
 use crate::lake::LakeOptions;
-use crate::log::actions::{CommitInfo, Format, Line, Metadata, Protocol, encode};
+use crate::log::actions::{CommitInfo, Format, Line, Metadata, Protocol, Transaction, encode};
 use crate::log::state::{Read, State};
 use crate::log::{Location, commit_path};
 use crate::schema::{Layout, Schema};
@@ -31,6 +32,8 @@ pub struct TableDefinition {
     pub new_columns: NewColumns,
     /// Set where a frame may bring columns that `columns` has not.
     pub added_columns: Option<AddedColumns>,
+    /// Transaction ids, and their versions, that the table begins with when it is created.
+    pub transactions: Vec<(String, i64)>,
 }
 
 impl TableDefinition {
@@ -43,12 +46,13 @@ impl TableDefinition {
 
 /// An open table. All writers of one process share it, so that their commits can share a log entry and their rows a
 /// file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Table {
     pub(crate) at: Location,
     pub(crate) definition: Arc<TableDefinition>,
     pub(crate) options: LakeOptions,
     pub(crate) writer: Arc<Writer>,
+    pub(crate) condition: Option<Condition>,
 }
 
 impl Table {
@@ -61,7 +65,7 @@ impl Table {
         let read_ms = (options.now_ms)();
         let Some(state) = State::load(&at, &definition, options, Read::Writer).await? else { return Ok(None) };
         let writer = Arc::new(Writer::new(at.clone(), options.clone(), state, read_ms));
-        Ok(Some(Self { at, definition, options: options.clone(), writer }))
+        Ok(Some(Self { at, definition, options: options.clone(), writer, condition: None }))
     }
 
     pub(crate) async fn open_or_create(
@@ -90,6 +94,19 @@ impl Table {
     /// depends on it calls [`Table::refresh`] first.
     pub fn committed(&self, producer: &str) -> Option<i64> {
         self.writer.known().transactions.get(producer).map(|transaction| transaction.version)
+    }
+
+    /// The same table, for a caller whose appends and replacements are to be committed only while `condition` holds; they
+    /// are [`Outcome::Superseded`] after that. Rewrites that add no rows do not ask for it.
+    ///
+    /// [`Outcome::Superseded`]: crate::Outcome::Superseded
+    pub fn while_holds(self: &Arc<Self>, condition: Condition) -> Arc<Self> {
+        Arc::new(Self { condition: Some(condition), ..Self::clone(self) })
+    }
+
+    /// Whether the condition of [`Table::while_holds`] holds, as this process knows it.
+    pub fn condition_holds(&self) -> bool {
+        self.condition.as_ref().is_none_or(|condition| condition.holds(&self.writer.known()))
     }
 
     /// The producers whose ids are asked for, and their versions, as this process knows them.
@@ -155,11 +172,16 @@ async fn create(at: &Location, definition: &TableDefinition, options: &LakeOptio
         engine_info: Some(crate::commit::ENGINE.to_owned()),
         weir: None,
     };
-    let lines = [
+    let mut lines = vec![
         Line { commit_info: Some(info), ..Line::default() },
         Line { protocol: Some(protocol), ..Line::default() },
         Line { meta_data: Some(metadata), ..Line::default() },
     ];
+    let transactions = definition.transactions.iter().cloned();
+    lines.extend(transactions.map(|(app_id, version)| {
+        let transaction = Transaction { app_id, version, last_updated: None };
+        Line { txn: Some(transaction), ..Line::default() }
+    }));
     let body = encode(&lines).map_err(|error| at.corrupt(&at.root, error))?;
     let path = commit_path(&at.root, 0);
     match at.store.put_opts(&path, PutPayload::from(body), PutMode::Create.into()).await {

@@ -98,8 +98,6 @@ pub struct Output {
     /// Columns as [`Contract::quarantine_columns`], in the order of the records.
     pub quarantined: DataFrame,
     pub records: u64,
-    /// Rules with action `warn` or `label`, and how many clean or quarantined (but sound) records violate each.
-    pub warnings: Vec<(String, u64)>,
     /// The first rule with action `fail` that a record violates, or that [`Transform::hold_back`] was given. Nothing of
     /// the same blob or batch may reach the table: a blob is held back by [`QualityReport::verdict`], a batch by
     /// [`Transform::hold_back`].
@@ -115,7 +113,6 @@ impl fmt::Debug for Output {
             .field("records", &self.records)
             .field("clean", &self.clean.height())
             .field("quarantined", &self.quarantined.height())
-            .field("warnings", &self.warnings)
             .field("held_back", &self.held_back)
             .finish()
     }
@@ -249,7 +246,7 @@ impl Transform {
         records.iter().for_each(|(_, _, reason)| report.count_reason(reason.clone(), 1));
         report.bound();
         let quarantined = quarantine.finish(lineage)?;
-        Ok(Output { clean, quarantined, records: count, warnings: Vec::new(), held_back: None, report })
+        Ok(Output { clean, quarantined, records: count, held_back: None, report })
     }
 
     /// The one record that stands in quarantine for a blob that is held back whole, at position 0 and without bytes. The

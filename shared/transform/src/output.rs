@@ -60,7 +60,7 @@ pub(crate) fn finish(plan: &Plan, hold_back: Option<&str>, records: Records<'_>,
     let Records { columns, count, mut faults, mut rescued, added, positions, raw } = records;
     let mut frame = DataFrame::new(count, columns)?;
     let mut report = QualityReport { records: count as u64, ..QualityReport::default() };
-    let Judged { warnings, labels, violated } = judge(plan, &frame, &mut faults, &mut report);
+    let Judged { labels, violated } = judge(plan, &frame, &mut faults, &mut report);
     if let Some(rule) = hold_back {
         refuse_the_others(count, rule, &mut faults);
     }
@@ -102,7 +102,6 @@ pub(crate) fn finish(plan: &Plan, hold_back: Option<&str>, records: Records<'_>,
         clean: clean(plan, &frame, &added_names, lineage)?,
         quarantined: quarantine.finish(lineage)?,
         records: count as u64,
-        warnings,
         held_back: hold_back.map(str::to_owned).or(violated),
         report,
     })
@@ -132,8 +131,6 @@ fn sound(lengths: &[usize], faults: &[Fault]) -> Result<BooleanChunked> {
 
 /// What the rules say of a chunk.
 struct Judged {
-    /// Rules whose rows stay, and how many violate each.
-    warnings: Vec<(String, u64)>,
     /// By row, ascending.
     labels: Vec<(usize, String)>,
     /// The first rule that holds back the whole.
@@ -142,7 +139,7 @@ struct Judged {
 
 /// Applies the rules to the sound records, and adds the faults that they find.
 fn judge(plan: &Plan, frame: &DataFrame, faults: &mut Vec<Fault>, report: &mut QualityReport) -> Judged {
-    let mut judged = Judged { warnings: Vec::new(), labels: Vec::new(), violated: None };
+    let mut judged = Judged { labels: Vec::new(), violated: None };
     let (mut refused, mut labelled) = (Vec::new(), Vec::new());
     for (index, (rule, violations)) in plan.rules.iter().zip(rules::evaluate(&plan.rules, frame)).enumerate() {
         let mut rows: Vec<usize> = match violations {
@@ -159,15 +156,13 @@ fn judge(plan: &Plan, frame: &DataFrame, faults: &mut Vec<Fault>, report: &mut Q
             continue;
         }
         report.count_rule(&rule.name, rule.action, rows.len() as u64);
+        if rule.action == RuleAction::Fail && judged.violated.is_none() {
+            judged.violated = Some(rule.name.clone());
+        }
         match rule.action {
             RuleAction::Warn => {}
             RuleAction::Label => labelled.extend(rows.iter().map(|row| (*row, index))),
             RuleAction::Quarantine | RuleAction::Fail => refused.extend(rows.iter().map(|row| (*row, index))),
-        }
-        match rule.action {
-            RuleAction::Warn | RuleAction::Label => judged.warnings.push((rule.name.clone(), rows.len() as u64)),
-            RuleAction::Fail if judged.violated.is_none() => judged.violated = Some(rule.name.clone()),
-            RuleAction::Fail | RuleAction::Quarantine => {}
         }
     }
     // Rules by row, each row's in the contract's order.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
 use polars::prelude::{
-    AnyValue, Column, DataFrame, DataType as Dtype, Float32Chunked, Float64Chunked, IntoColumn, IntoSeries, Series,
-    StringChunked, TimeUnit, TimeZone,
+    AnyValue, Column, DataFrame, DataType as Dtype, Float32Chunked, Float64Chunked, Int32Chunked, Int64Chunked,
+    IntoColumn, IntoSeries, Series, StringChunked, TimeUnit, TimeZone,
 };
 use rayon::prelude::*;
 use weir_contract::{DataType, UnknownFields};
@@ -108,8 +108,9 @@ fn typed(target: &Target, given: &Series) -> Result<Series> {
     let series = match (given.dtype(), target.data_type) {
         (Dtype::String, T::String) => return Ok(without_nul(given.str()?)),
         (Dtype::Null, _) => return Ok(Series::full_null(given.name().clone(), given.len(), &wanted)),
-        (Dtype::Datetime(_, zone), T::Timestamp) => {
+        (Dtype::Datetime(unit, zone), T::Timestamp) => {
             let zone = zone.as_ref().map(|_| TimeZone::UTC);
+            let given = instants_in_years(given, *unit, zone.clone())?;
             given.cast(&Dtype::Datetime(TimeUnit::Microseconds, zone))?.cast(&Dtype::Int64)?.cast(&wanted)?
         }
         (from, T::Long | T::Integer | T::Short | T::Byte) if from.is_integer() => given.cast(&wanted)?,
@@ -120,6 +121,7 @@ fn typed(target: &Target, given: &Series) -> Result<Series> {
     Ok(match target.data_type {
         T::Double => finite64(series.f64()?),
         T::Float => finite32(series.f32()?),
+        T::Date => days_in_years(series)?,
         _ => series,
     })
 }
@@ -161,6 +163,12 @@ fn unquoted(json: String) -> String {
 /// What was wrong with a value that became null.
 fn mismatch(target: &Target, given: &Series, row: usize) -> Result<Mismatch> {
     let value = given.get(row)?;
+    if matches!(
+        (given.dtype(), target.data_type),
+        (Dtype::Date, DataType::Date) | (Dtype::Datetime(..), DataType::Timestamp)
+    ) {
+        return Ok(Mismatch::Range);
+    }
     if given.dtype().is_primitive_numeric() && dtype(target.data_type).is_primitive_numeric() {
         return Ok(if given.dtype().is_float() && dtype(target.data_type).is_integer() {
             Mismatch::Form
@@ -171,6 +179,40 @@ fn mismatch(target: &Target, given: &Series, row: usize) -> Result<Mismatch> {
     let mut builder = Builder::new(target, 1);
     let text = text(&value, target.data_type);
     Ok(text.and_then(|text| builder.append_text(&text).err()).unwrap_or(Mismatch::Form))
+}
+
+/// Days of the years 1 to 9999. Tables have no others, because warehouses have none.
+fn is_day(days: &i32) -> bool {
+    (-719_162..=2_932_896).contains(days)
+}
+
+/// Instants of these years.
+fn is_instant(value: i64, unit: TimeUnit) -> bool {
+    let micros = match unit {
+        TimeUnit::Nanoseconds => Some(value / 1_000),
+        TimeUnit::Microseconds => Some(value),
+        TimeUnit::Milliseconds => value.checked_mul(1_000),
+    };
+    micros.is_some_and(|micros| (-62_135_596_800_000_000..=253_402_300_799_999_999).contains(&micros))
+}
+
+/// Null elsewhere.
+fn days_in_years(given: Series) -> Result<Series> {
+    let days = given.date()?.physical();
+    if days.iter().flatten().all(|day| is_day(&day)) {
+        return Ok(given);
+    }
+    Ok(days.iter().map(|day| day.filter(is_day)).collect::<Int32Chunked>().into_date().into_series())
+}
+
+/// Null elsewhere, before a cast to another unit could overflow.
+fn instants_in_years(given: &Series, unit: TimeUnit, zone: Option<TimeZone>) -> Result<Series> {
+    let values = given.datetime()?.physical();
+    if values.iter().flatten().all(|value| is_instant(value, unit)) {
+        return Ok(given.clone());
+    }
+    let values = values.iter().map(|value| value.filter(|value| is_instant(*value, unit)));
+    Ok(values.collect::<Int64Chunked>().into_datetime(unit, zone).into_series())
 }
 
 /// Warehouses refuse U+0000, so it is no text here either.
@@ -231,6 +273,10 @@ fn json(value: &AnyValue<'_>) -> String {
                 pairs.map(|(field, value)| format!("{}:{}", quoted(&field.name), json(value))).collect();
             format!("{{{}}}", pairs.join(","))
         }
+        // Polars panics over years that chrono has not: then the number is shown.
+        AnyValue::Date(days) if !is_day(days) => days.to_string(),
+        AnyValue::Datetime(value, unit, _) if !is_instant(*value, *unit) => value.to_string(),
+        AnyValue::DatetimeOwned(value, unit, _) if !is_instant(*value, *unit) => value.to_string(),
         AnyValue::Datetime(..) | AnyValue::DatetimeOwned(..) => quoted(&value.to_string().replacen(' ', "T", 1)),
         number if number.is_primitive_numeric() && !matches!(number, AnyValue::Float32(_) | AnyValue::Float64(_)) => {
             number.to_string()

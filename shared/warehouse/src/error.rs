@@ -43,15 +43,19 @@ pub enum Error {
     RowCount { path: String, expected: u64, found: u64 },
     #[error("data file `{path}`, column `{column}`: {detail}")]
     Column { path: String, column: String, detail: String },
-    #[error("data file `{path}`, row {row}")]
+    #[error("data file `{path}`, row {row}: {}", sqlite_says(source))]
     Row { path: String, row: usize, source: rusqlite::Error },
-    #[error("the load was given up before its last file; nothing was changed")]
+    #[error("the load was given up before its last file; nobody sees anything of it")]
     GivenUp,
-    #[error("two columns are both called `{column}`, but for upper and lower case: a pool cannot have both")]
+    #[error("the warehouse file is of format {found}, made by a newer weir; this one knows format {known}: update it")]
+    Format { found: i64, known: i64 },
+    #[error("the folder of the warehouse file cannot be made: {kind}")]
+    Folder { kind: std::io::ErrorKind },
+    #[error("two columns are both called `{column}`, but for upper and lower case: a warehouse cannot have both")]
     SameName { column: String },
     #[error(
         "column `{column}` of {table} is too short for {rows} values: raise its `text_lengths` in the contract's \
-         [warehouse], or have them cut with `long_text = \"truncate\"`"
+         [warehouse] and drop the table, which is loaded anew then; or have them cut with `long_text = \"truncate\"`"
     )]
     TooLong { table: String, column: String, rows: u64 },
     #[error("{files} files gave {found} rows in the pool where their footers say {expected}; nothing was loaded")]
@@ -60,7 +64,7 @@ pub enum Error {
     NotReachable,
     #[error("the address of the pool names no user, and there is no identity to sign in with")]
     NoIdentity,
-    #[error("no token for the database")]
+    #[error("no token for the database: {0}")]
     Token(#[source] Box<dyn StdError + Send + Sync>),
     #[error("{doing}: the pool's answer is not what was asked for")]
     Answer { doing: &'static str },
@@ -68,9 +72,9 @@ pub enum Error {
     TimedOut { doing: &'static str, seconds: u64 },
     #[error("{doing}: the pool says {number}: {detail}")]
     Server { doing: &'static str, number: i32, detail: String },
-    #[error("{doing}")]
+    #[error("{doing}: {}", driver_says(source))]
     Tds { doing: &'static str, source: Box<mssql_client::Error> },
-    #[error("{context}")]
+    #[error("{context}: {}", sqlite_says(source))]
     Sqlite { context: String, source: rusqlite::Error },
 }
 
@@ -78,6 +82,8 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Url(_)
+            | Error::Format { .. }
+            | Error::Folder { .. }
             | Error::Name { .. }
             | Error::TableTaken { .. }
             | Error::SameName { .. }
@@ -95,6 +101,8 @@ impl Error {
             Error::Read { .. } | Error::GivenUp | Error::Token(_) | Error::TimedOut { .. } => ErrorKind::Unavailable,
             Error::Server { number, .. } => server_kind(*number),
             Error::Tds { source, .. } if matches!(**source, mssql_client::Error::Config(_)) => ErrorKind::Config,
+            // A server that cannot prove who it is does not become another one by waiting.
+            Error::Tds { source, .. } if is_about_certificate(source) => ErrorKind::Config,
             Error::Tds { .. } => ErrorKind::Unavailable,
             Error::Row { source, .. } | Error::Sqlite { source, .. } => sqlite_kind(source),
         }
@@ -122,11 +130,38 @@ impl Error {
     }
 }
 
+fn is_about_certificate(source: &mssql_client::Error) -> bool {
+    matches!(source, mssql_client::Error::Tls(error) if error.to_string().contains("certificate"))
+}
+
+/// What happened to the connection. What the driver could not make of an answer may hold a value.
+fn driver_says(source: &mssql_client::Error) -> String {
+    use mssql_client::Error as Driver;
+    match source {
+        tls if is_about_certificate(tls) => {
+            format!("{tls}; is the address right, and does this machine have the usual root certificates?")
+        }
+        Driver::Connection(_)
+        | Driver::ConnectionClosed
+        | Driver::Authentication(_)
+        | Driver::Tls(_)
+        | Driver::ConnectTimeout { .. }
+        | Driver::TlsTimeout { .. }
+        | Driver::LoginTimeout { .. }
+        | Driver::TooManyRedirects { .. }
+        | Driver::Io(_)
+        | Driver::Config(_) => source.to_string(),
+        _ => "the answer could not be read".to_owned(),
+    }
+}
+
 /// Pools that sleep, move, are full or are being changed; deadlocks and locks. All of these pass.
 fn server_kind(number: i32) -> ErrorKind {
     match number {
         1204 | 1205 | 1222 | 4060 | 10053 | 10054 | 10060 | 10928 | 10929 | 40143 | 40197 | 40501 | 40540 | 40613
         | 42108 | 42109 | 42119 | 49918 | 49919 | 49920 => ErrorKind::Unavailable,
+        // Two transactions changed one table at the same time: the other one has won.
+        3960 | 24_556 | 24_706 => ErrorKind::Conflict,
         _ => ErrorKind::Config,
     }
 }
@@ -138,6 +173,12 @@ fn hint(number: i32) -> &'static str {
         42109 | 42119 => "; the pool is resuming or scaling: loading goes on by itself",
         10928 | 10929 | 40501 | 49918..=49920 => "; the pool has no room for more: loading goes on by itself",
         40143 | 40197 | 40540 | 40613 => "; the pool is not available just now: loading goes on by itself",
+        40615 | 40914 | 47073 => "; the server's firewall does not let this address in",
+        // What the documentation of Parquet's way into a pool calls any value or type that does not fit.
+        106_000 => {
+            "; a file does not fit its table: most likely it was written by another program, with other types or with a \
+             value that T-SQL has no place for (NaN, infinity, a year outside 1 to 9999); correct it in the lake"
+        }
         18456 => "; create a user for the app's identity (CREATE USER … FROM EXTERNAL PROVIDER)",
         229 | 262 | 15151 | 15247 => {
             "; the app's user needs CREATE TABLE, ALTER on its schemas, INSERT, SELECT, UPDATE, DELETE and ADMINISTER \
@@ -155,6 +196,31 @@ fn is_about_statements(number: i32) -> bool {
         40_000..=42_999 | 49_918..=49_920 | 103_000..=105_999 => true,
         _ => false,
     }
+}
+
+/// What is wrong and what to do. SQLite's own texts name tables and columns, never values.
+fn sqlite_says(error: &rusqlite::Error) -> String {
+    use rusqlite::ErrorCode as Code;
+    let says = match error.sqlite_error_code() {
+        Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
+            "another program holds the warehouse file; the load goes on when it lets go"
+        }
+        Some(Code::ReadOnly | Code::PermissionDenied) => "the app may not write the warehouse file, or in its folder",
+        Some(Code::CannotOpen) => {
+            "the warehouse file cannot be opened; is its path a file's, and may the app write there?"
+        }
+        Some(Code::DiskFull) => {
+            "the disk of the warehouse file is full; make room, and the load goes on from where it was"
+        }
+        Some(Code::SystemIoFailure) => {
+            "the disk of the warehouse file fails, or is full; when it works again, the load goes on from where it was"
+        }
+        Some(Code::DatabaseCorrupt | Code::NotADatabase) => {
+            "the warehouse file is damaged, or no SQLite database: move it away, and the next load brings all tables anew"
+        }
+        _ => return error.to_string(),
+    };
+    says.to_owned()
 }
 
 /// Values that SQLite refuses stay refused; locks, full disks and I/O errors pass.

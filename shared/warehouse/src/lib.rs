@@ -22,6 +22,7 @@ pub mod tsql;
 mod verify;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use polars::prelude::DataFrame;
 
@@ -30,7 +31,7 @@ pub use async_trait::async_trait;
 pub use error::{Error, ErrorKind, ReadError};
 use weir_contract::{Distribution, LongText, WarehouseIndex};
 
-pub use verify::{ColumnDifference, Verified};
+pub use verify::{ColumnDifference, PlaceDifference, Verified};
 
 pub use plan::{DataFile, Limits, LogWindow, Plan, RawCommit, ReloadReason, Step, plan};
 
@@ -40,13 +41,25 @@ pub trait Warehouse: Send + Sync + std::fmt::Debug {
     /// What the warehouse holds of this table; `None` when it was never loaded or its table is gone.
     async fn watermark(&self, table: &TableLoad) -> Result<Option<Watermark>, Error>;
 
-    /// Applies `plan` as one transaction: after an error nothing has changed. Dropping the future gives the load up;
-    /// if it was committing just then it may still happen, in full, and the watermark tells.
+    /// Applies `plan`; what readers see of it is one transaction: after an error nothing has changed for them. Dropping the
+    /// future gives the load up; if it was committing just then it may still happen, in full, and the watermark tells.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] when another loader was faster: plan again. [`ErrorKind::FileMissing`] when a file of
     /// the plan is gone: apply [`plan::reload`].
     async fn apply(&self, table: &TableLoad, plan: &Plan, reader: &dyn FileReader) -> Result<LoadReport, Error>;
+
+    /// A reload that was begun and is not finished; [`Self::apply`] goes on with it, given a [`Plan::Reload`] from the same
+    /// watermark to the same version. `None` in a warehouse that reloads in one go.
+    async fn pending(&self, _table: &TableLoad) -> Result<Option<PendingReload>, Error> {
+        Ok(None)
+    }
+
+    /// Begins the reload `plan` and leaves its files to later calls of [`Self::apply`]. False in a warehouse that reloads in
+    /// one go.
+    async fn begin_reload(&self, _table: &TableLoad, _plan: &Plan, _reader: &dyn FileReader) -> Result<bool, Error> {
+        Ok(false)
+    }
 
     /// Rows of the warehouse table; 0 before the first load.
     async fn row_count(&self, table: &TableLoad) -> Result<u64, Error>;
@@ -119,6 +132,8 @@ pub struct TableLoad {
     /// Names this load in the warehouse's own state, so that a row there can be traced to an invocation.
     pub run_id: String,
     pub physical: Physical,
+    /// After which whoever asked for the load gives it up, if ever: what it left may be dropped then. For pools.
+    pub time_limit: Option<Duration>,
 }
 
 /// How far the warehouse has come with one table.
@@ -129,6 +144,19 @@ pub struct Watermark {
     pub version: i64,
     /// Delta's `schemaString` at that version.
     pub schema: String,
+}
+
+/// How far a reload is that takes several runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingReload {
+    /// What the warehouse held when it began; held still, or the reload is void.
+    pub from: Option<Watermark>,
+    /// The version whose files are loaded.
+    pub to: Watermark,
+    pub files: usize,
+    pub files_done: usize,
+    pub bytes: u64,
+    pub bytes_done: u64,
 }
 
 /// What a load did.
@@ -142,17 +170,16 @@ pub struct LoadReport {
     pub reloaded: bool,
 }
 
-/// Opens the warehouse at `url`: `sqlite:///absolute/path.db` (percent-encoded; created with its folders when absent),
+/// Opens the warehouse at `url`: `sqlite:///absolute/path.db` (percent-encoded; created with its folders when absent, and when it is used first),
 /// `synapse://host/pool` or `fabric://host/warehouse`, whose login is a token unless the address has a user.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] for another scheme or a path that cannot be opened. The address is not repeated in the
-/// message, since it may carry credentials.
+/// [`ErrorKind::Config`] for an address that is none. It is not repeated in the message, since it may carry credentials.
 pub async fn open(url: &str, tokens: Option<Arc<dyn AccessTokens>>) -> Result<Box<dyn Warehouse>, Error> {
     const USE: &str = "use sqlite:///path, synapse://host/pool or fabric://host/warehouse";
     let (scheme, rest) = url.split_once("://").ok_or_else(|| Error::Url(format!("no scheme; {USE}")))?;
     match scheme {
-        "sqlite" => Ok(Box::new(sqlite::Sqlite::open(rest).await?)),
+        "sqlite" => Ok(Box::new(sqlite::Sqlite::open(rest)?)),
         "synapse" | "fabric" => Ok(Box::new(tsql::Pool::open(url, tokens)?)),
         _ => Err(Error::Url(format!("unknown scheme; {USE}"))),
     }

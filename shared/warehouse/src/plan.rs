@@ -111,6 +111,10 @@ pub enum ReloadReason {
     IncompatibleSchema { version: i64, column: String },
     #[error("data file `{path}` is gone")]
     FileMissing { path: String },
+    #[error("what came up to version {version}, {bytes} bytes of files, did not load within one run")]
+    Outlasted { version: i64, bytes: u64 },
+    #[error("goes on with a reload that was begun, {files_done} of {files} files")]
+    Begun { files_done: usize, files: usize },
 }
 
 /// Plans the load of one table. `watermark` is what the warehouse holds, `None` before the first load.
@@ -141,6 +145,20 @@ pub fn reload(watermark: Option<&Watermark>, window: &LogWindow<'_>, reason: Rel
     let to =
         Watermark { table_id: window.table_id.to_owned(), version: window.latest, schema: window.schema.to_owned() };
     Plan::Reload { from: watermark.cloned(), to, reason }
+}
+
+impl Plan {
+    /// Sum of the sizes of the files that a load reads; of a reload only the lake knows.
+    pub fn data_bytes(&self) -> u64 {
+        let Plan::Load { steps, .. } = self else { return 0 };
+        let sum = |files: &[DataFile]| files.iter().map(|file| file.size_bytes).sum::<u64>();
+        let of_step = |step: &Step| match step {
+            Step::AddColumns(_) | Step::Forget { .. } => 0,
+            Step::Append { files } | Step::ReplaceSource { files, .. } | Step::Upsert { files, .. } => sum(files),
+            Step::Rewrite { removed, kept, files } => sum(removed) + sum(kept) + sum(files),
+        };
+        steps.iter().map(of_step).sum()
+    }
 }
 
 /// Why folding the log ended early.

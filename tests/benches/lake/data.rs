@@ -67,6 +67,7 @@ impl Clicks {
             properties: Vec::new(),
             new_columns: contract.table.new_columns,
             added_columns: None,
+            transactions: Vec::new(),
         };
         Ok(Self { transform: Transform::new(contract, None)?, table })
     }

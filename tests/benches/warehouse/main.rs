@@ -101,6 +101,7 @@ async fn loading(rows: usize) -> Result<()> {
         table: "lines".to_owned(),
         run_id: "bench".to_owned(),
         physical: Physical::default(),
+        time_limit: None,
     };
     let snapshot = table.snapshot().await?;
     let to = Watermark {
@@ -177,6 +178,7 @@ async fn lake(folder: &Path, rows: usize) -> Result<Arc<Table>> {
         properties: Vec::new(),
         new_columns: NewColumns::Fail,
         added_columns: None,
+        transactions: Vec::new(),
     };
     let table = Lake::new(store, "lake".into(), LakeOptions::new(|| 1_800_000_000_000)).table(&definition).await?;
     for (version, first) in (1..).zip((0..rows).step_by(CHUNK)) {

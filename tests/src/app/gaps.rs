@@ -202,3 +202,29 @@ async fn a_hub_that_cannot_be_read_holds_the_partition_up_and_says_why() {
     deliver(&handler, 20..=29).await;
     assert_eq!(positions(&site).await, (0..30).collect::<Vec<_>>());
 }
+
+/// A hub that was deleted and made again counts from 0: its events must not be taken for those that are committed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_a_hub_that_was_made_anew_are_not_taken_for_old_ones() {
+    let site = Site::new();
+    site.contract("clicks", CLICKS);
+    let handler = Handler::start(&site).await;
+    let deliver = async |numbers: RangeInclusive<i64>, time: &str| {
+        let mut envelope = Batch::counting(0, numbers.clone()).envelope();
+        let times: Vec<_> = numbers.map(|_| time).collect();
+        envelope["Metadata"]["EnqueuedTimeUtcArray"] = Value::String(json!(times).to_string());
+        handler.post("ingest_clicks", envelope.to_string()).await
+    };
+    assert_eq!(books(&deliver(0..=4, "2026-01-05T10:00:00.5").await.receipt()), [5, 5, 0, 0]);
+    assert_eq!(books(&deliver(3..=6, "2026-01-05T10:00:20").await.receipt()), [4, 2, 0, 2]);
+    // Times that differ by little say nothing.
+    assert_eq!(books(&deliver(0..=6, "2026-01-05T10:01:10").await.receipt()), [7, 0, 0, 7]);
+    for _ in 0..2 {
+        let anew = deliver(2..=3, "2026-01-05T11:00:00").await;
+        assert_eq!(anew.status, 500, "{}", anew.text);
+        assert!(anew.text.contains("event 2") && anew.text.contains("`consumer_group`"), "{}", anew.text);
+    }
+    assert_eq!(positions(&site).await, (0..=6).collect::<Vec<_>>());
+    // The old hub's own go on.
+    assert_eq!(books(&deliver(7..=8, "2026-01-05T11:00:00").await.receipt()), [2, 2, 0, 0]);
+}

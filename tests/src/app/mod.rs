@@ -14,6 +14,7 @@ mod gaps;
 mod handler;
 mod landing;
 mod large;
+mod loads;
 mod operations;
 mod privacy;
 mod pure;

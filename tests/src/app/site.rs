@@ -229,6 +229,7 @@ impl Site {
             properties: Vec::new(),
             new_columns: contract.table.new_columns,
             added_columns: None,
+            transactions: Vec::new(),
         };
         if !self.path("lake").is_dir() {
             return None;

@@ -82,6 +82,7 @@ fn definition(contract: &Contract) -> TableDefinition {
         properties: Vec::new(),
         new_columns: contract.table.new_columns,
         added_columns: None,
+        transactions: Vec::new(),
     }
 }
 

@@ -7,10 +7,14 @@ use std::time::Duration;
 use futures::future::join_all;
 use object_store::ObjectStore;
 use polars::prelude::{Column, DataType, IntoColumn};
-use weir_lake::{Append, ErrorKind, Lake, LakeError, LakeOptions, Outcome, Table};
+use weir_lake::{
+    Append, Condition, ErrorKind, Lake, LakeError, LakeOptions, Outcome, Replacement, Table, TableDefinition,
+};
 
 use super::faulty::{Fault, Faulty, Weather};
-use super::{actions, append, books, counted, definition, frame, memory, model, now_ms, of_kind, open, producer, rows};
+use super::{
+    actions, append, books, counted, definition, frame, memory, model, now_ms, of_kind, open, process, producer, rows,
+};
 
 const LOG: &str = "_delta_log";
 
@@ -68,6 +72,55 @@ async fn a_commit_of_no_files_moves_the_producer() {
     assert_eq!(table.append(nothing.clone(), None).await.unwrap(), Outcome::Committed { version: 1 });
     let again = open(&store).await.append(nothing, None).await.unwrap();
     assert_eq!(again, Outcome::AlreadyCommitted { producer_version: 1 });
+}
+
+/// Rows in a frame and rows in files, new ones and replacements.
+#[tokio::test]
+async fn what_depends_on_a_condition_is_committed_while_it_holds() {
+    let store = memory();
+    let definition = TableDefinition { transactions: vec![("rules".to_owned(), 3)], ..definition() };
+    let (_, ours) = process(&store, &definition).await;
+    let (_, theirs) = process(&store, &definition).await;
+    assert_eq!(ours.committed("rules"), Some(3), "a table begins with it");
+    let at = |version| Condition { id: "rules".to_owned(), version };
+    let (under_3, under_4) = (ours.while_holds(at(3)), ours.while_holds(at(4)));
+    assert_eq!(append(&under_4, &model("hub/0", 1..=2), None).await.unwrap(), Outcome::Superseded);
+    assert_eq!(append(&under_3, &model("hub/0", 1..=2), None).await.unwrap(), Outcome::Committed { version: 1 });
+
+    let rules = Append { producer: producer("rules", 4), rows: theirs.listed([]).unwrap(), books: counted(0) };
+    assert_eq!(theirs.append(rules, Some(3)).await.unwrap(), Outcome::Committed { version: 2 });
+    // Nobody has looked: the log itself refuses.
+    assert!(under_3.condition_holds());
+    assert_eq!(append(&under_3, &model("hub/0", 3..=4), Some(2)).await.unwrap(), Outcome::Superseded);
+    assert!(!under_3.condition_holds() && under_4.condition_holds() && ours.condition_holds());
+    let mut writer = under_3.write();
+    writer.write(frame(&model("hub/0", 3..=4))).await.unwrap();
+    let files = under_3.list_files(writer.finish().await.unwrap()).await.unwrap();
+    let listed = |version| Append {
+        producer: producer("hub/0", version),
+        rows: under_3.listed([files.clone()]).unwrap(),
+        books: counted(2),
+    };
+    assert_eq!(under_3.append(listed(4), Some(2)).await.unwrap(), Outcome::Superseded);
+    let replacement = |rows| Replacement {
+        source: "hub/0".to_owned(),
+        positions: None,
+        producer: producer("again", 1),
+        rows,
+        books: counted(2),
+    };
+    let rows_again = || async { ours.stage(frame(&model("hub/0", 7..=8))).await.unwrap() };
+    let replaced = under_3.replace_source_after(replacement(rows_again().await), None, Vec::new()).await.unwrap();
+    assert_eq!(replaced, Outcome::Superseded);
+    // What is committed already is, whatever the condition.
+    let again = append(&under_3, &model("hub/0", 1..=2), None).await.unwrap();
+    assert_eq!(again, Outcome::AlreadyCommitted { producer_version: 2 });
+    assert_eq!(rows(&ours).await, model("hub/0", 1..=2));
+
+    let replaced = under_4.replace_source_after(replacement(rows_again().await), None, Vec::new()).await.unwrap();
+    assert_eq!(replaced, Outcome::Committed { version: 3 });
+    assert_eq!(append(&ours, &model("hub/0", 9..=9), Some(2)).await.unwrap(), Outcome::Committed { version: 4 });
+    assert_eq!(rows(&theirs).await, model("hub/0", 7..=9));
 }
 
 #[tokio::test]

@@ -47,6 +47,7 @@ async fn deliver(table: Arc<Table>, source: &str, mut random: StdRng) {
             Some(Ok(Outcome::Committed { .. })) => next = last + 1,
             // Again, from what is there now.
             Some(Ok(Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. })) | None => {}
+            Some(Ok(Outcome::Superseded)) => panic!("no condition was made"),
             Some(Err(error)) => assert_eq!(error.kind(), ErrorKind::Retryable, "{error}"),
         }
     }

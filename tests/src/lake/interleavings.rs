@@ -99,7 +99,7 @@ async fn take(table: &Arc<Table>, world: &mut World, step: &Step, request: usize
                 match table.append(append, after).await.unwrap() {
                     Outcome::Committed { .. } => break,
                     Outcome::Overlaps { producer_version } => after = Some(producer_version),
-                    Outcome::AlreadyCommitted { .. } => panic!("nobody was there"),
+                    Outcome::AlreadyCommitted { .. } | Outcome::Superseded => panic!("nobody was there"),
                 }
             }
             world.commit(source, last, Effect::Append { source: source.to_owned(), version: "1".to_owned() });

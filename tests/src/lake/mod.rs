@@ -77,6 +77,7 @@ fn definition() -> TableDefinition {
         properties: Vec::new(),
         new_columns: NewColumns::Fail,
         added_columns: None,
+        transactions: Vec::new(),
     }
 }
 

@@ -74,6 +74,7 @@ pub(super) fn definition(partitioned: bool) -> TableDefinition {
         ],
         new_columns: NewColumns::Fail,
         added_columns: None,
+        transactions: Vec::new(),
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) fn definition() -> TableDefinition {
         properties: Vec::new(),
         new_columns: Default::default(),
         added_columns: None,
+        transactions: Vec::new(),
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) fn keyed() -> TableDefinition {
         properties: Vec::new(),
         new_columns: NewColumns::Fail,
         added_columns: None,
+        transactions: Vec::new(),
     }
 }
 

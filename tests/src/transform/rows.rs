@@ -101,6 +101,44 @@ fn types_are_brought_to_the_contract_exactly() {
     }
 }
 
+/// Years 1 to 9999, as a warehouse holds them; what is beyond is a fault, whatever chrono makes of it.
+#[test]
+fn dates_and_instants_have_years_that_warehouses_have() {
+    let instants = |values: [i64; 4], unit| {
+        Series::new("v".into(), values).cast(&Dtype::Datetime(unit, Some(TimeZone::UTC))).unwrap()
+    };
+    let days = Series::new("v".into(), [-719_162_i32, 2_932_896, -719_163, i32::MAX]).cast(&Dtype::Date).unwrap();
+    let micros = [-62_135_596_800_000_000, 253_402_300_799_999_999, 253_402_300_800_000_000, i64::MIN];
+    let millis = [-62_135_596_800_000, 253_402_300_799_999, -62_135_596_800_001, i64::MAX];
+    let first = "1: 0001-01-01 00:00:00 UTC";
+    let cases: [(Series, DataType, [&str; 2], &str); 3] = [
+        (days.clone(), DataType::Date, ["1: 0001-01-01", "2: 9999-12-31"], "date"),
+        (
+            instants(micros, TimeUnit::Microseconds),
+            DataType::Timestamp,
+            [first, "2: 9999-12-31 23:59:59.999999 UTC"],
+            "timestamp",
+        ),
+        (
+            instants(millis, TimeUnit::Milliseconds),
+            DataType::Timestamp,
+            [first, "2: 9999-12-31 23:59:59.999 UTC"],
+            "timestamp",
+        ),
+    ];
+    for (series, data_type, values, noun) in cases {
+        let contract = contract(vec![column("v", data_type)]);
+        let output = run(&contract, &DataFrame::new(4, vec![series.into_column()]).unwrap());
+        assert_eq!(clean(&output), values);
+        let fault = |row: usize| format!("{row}: column `v`: out of range for a {noun}");
+        assert_eq!(refused(&output), [fault(3), fault(4)]);
+    }
+    // Where nobody asks for a date its number is shown.
+    let contract = contract(vec![column("v", DataType::String)]);
+    let output = run(&contract, &DataFrame::new(4, vec![days.into_column()]).unwrap());
+    assert_eq!(clean(&output), ["1: 0001-01-01", "2: 9999-12-31", "3: -719163", "4: 2147483647"]);
+}
+
 #[test]
 fn nested_values_are_json_text() {
     let list = Series::new("name".into(), [Series::new("".into(), [1_i64, 2]), Series::new("".into(), [3_i64])]);

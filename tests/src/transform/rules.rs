@@ -1,7 +1,7 @@
 //! Quality rules: what they decide, and which are refused when the contract is compiled.
 
 use weir_contract::RuleAction::{Fail, Label, Quarantine, Warn};
-use weir_transform::{ErrorKind, Transform};
+use weir_transform::{ErrorKind, RuleCount, Transform};
 
 use super::{clean, column, lineage, orders, quarantined, refused, rule, run_csv, transform};
 
@@ -17,7 +17,7 @@ fn null_passes_warnings_count_and_quarantine_moves() {
     assert_eq!(clean(&output), ["1: 1|a|1.00|~", "2: 2|~|~|~"]);
     // A record that is faulty already is not judged.
     assert_eq!(refused(&output), ["3: rule `positive`; rule `short`", "4: column `id`: not a long", "5: rule `short`"]);
-    assert_eq!(output.warnings, [("named".to_owned(), 1)]);
+    assert_eq!(output.report.rules["named"], RuleCount { action: "warn".to_owned(), violations: 1 });
     assert_eq!(output.held_back, None);
     assert_eq!(quarantined(&output)[0].2, b"3,long,0,");
 }
@@ -60,8 +60,6 @@ fn labels_stay_with_their_rows() {
         ["1: 1|a|2.00|~", "2: 2|~|1.00|~|_labels=[\"cheap\",\"named\"]", "5: 5|~|~|~|_labels=[\"named\"]"]
     );
     assert_eq!(refused(&output), ["3: rule `positive`", "4: column `id`: not a long"]);
-    let kept = [("cheap", 2), ("named", 3), ("dated", 4)].map(|(rule, count)| (rule.to_owned(), count));
-    assert_eq!(output.warnings, kept);
     let counts: Vec<String> = output
         .report
         .rules
@@ -84,7 +82,7 @@ fn a_rule_that_cannot_be_evaluated_loses_and_fails_nothing() {
     let output = run_csv(&contract, b"id,name,code\n1,a,7\n2,a,x\n3,a,3\n4,a,(\n");
     assert_eq!(output.records, 4);
     assert_eq!(refused(&output), ["3: rule `cast`"]);
-    assert_eq!(output.warnings, [("pattern".to_owned(), 4)]);
+    assert_eq!(output.report.rules["pattern"].violations, 4);
     assert_eq!(output.clean.height(), 3);
 }
 

@@ -8,7 +8,6 @@ use super::{connect, load_of, open, table};
 
 #[tokio::test]
 async fn addresses() {
-    let folder = TempDir::new().unwrap();
     for (address, part) in [
         ("synapse://user:secret@host", "no database"),
         ("fabric://secret", "no database"),
@@ -24,14 +23,68 @@ async fn addresses() {
         ("sqlite:///secret.db?mode=ro", "parameters"),
         ("sqlite:///%FF", "UTF-8"),
         ("sqlite:///a%00b", "absolute"),
-        ("sqlite:///dev/null/secret.db", "folder"),
-        (&format!("sqlite://{}", folder.path().display()), "opening"),
     ] {
         let error = weir_warehouse::open(address, None).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{address}: {error}");
         assert!(error.to_string().contains(part), "{address}: {error}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
+}
+
+/// A file that cannot be used is an error of whoever uses it, and says what to do.
+#[tokio::test]
+async fn files_that_cannot_be_used() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("text.db"), "not a database, and longer than a header of one: ".repeat(100)).unwrap();
+    let newer = rusqlite::Connection::open(at("newer.db")).unwrap();
+    newer.execute_batch("CREATE TABLE weir_format (format INTEGER); INSERT INTO weir_format VALUES (7)").unwrap();
+    // A warehouse whose pages were overwritten.
+    let damaged = weir_warehouse::open(&format!("sqlite://{}", at("damaged.db").display()), None).await.unwrap();
+    let mut lake = Lake::new();
+    lake.append((0..50).map(|file| rows_of(&format!("s{file}"), 0, 50)).collect());
+    lake.load(damaged.as_ref(), &table()).await.unwrap();
+    let mut bytes = std::fs::read(at("damaged.db")).unwrap();
+    bytes[4096..].fill(0xAA);
+    std::fs::write(at("damaged.db"), bytes).unwrap();
+    for (path, kind, parts) in [
+        (at("text.db/warehouse.db"), ErrorKind::Config, ["folder", "cannot be made"]),
+        (folder.path().to_owned(), ErrorKind::Config, ["opening the warehouse", "is its path a file's"]),
+        (at("text.db"), ErrorKind::Corrupt, ["opening the warehouse", "move it away"]),
+        (at("damaged.db"), ErrorKind::Corrupt, ["damaged", "move it away"]),
+        (at("newer.db"), ErrorKind::Config, ["format 7", "update it"]),
+    ] {
+        let warehouse = weir_warehouse::open(&format!("sqlite://{}", path.display()), None).await.unwrap();
+        let error = lake.load(warehouse.as_ref(), &table()).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (kind, false), "{path:?}: {error}");
+        for part in parts {
+            assert!(error.to_string().contains(part), "{path:?}: {error}");
+        }
+    }
+    assert_eq!(newer.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    // Moved away, it is made anew.
+    std::fs::remove_file(at("damaged.db")).unwrap();
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(at(&format!("damaged.db{suffix}")));
+    }
+    assert_eq!(lake.load(damaged.as_ref(), &table()).await.unwrap().rows_inserted, 2500);
+}
+
+/// A warehouse that was made before there was a format, and one whose file vanished under a running process.
+#[tokio::test]
+async fn the_state_is_made_where_it_is_missing() {
+    let folder = TempDir::new().unwrap();
+    let warehouse = open(&folder).await;
+    let mut lake = Lake::new();
+    lake.append(vec![rows_of("a", 1, 5)]);
+    lake.load(warehouse.as_ref(), &table()).await.unwrap();
+    let before = "DROP TABLE weir_format; DROP TABLE weir_pending; DROP TABLE weir_pending_file";
+    connect(&folder).execute_batch(before).unwrap();
+    lake.append(vec![rows_of("b", 1, 5)]);
+    assert!(!lake.load(warehouse.as_ref(), &table()).await.unwrap().reloaded);
+    std::fs::remove_dir_all(folder.path().join("a b")).unwrap();
+    assert!(lake.load(warehouse.as_ref(), &table()).await.unwrap().reloaded);
+    assert_eq!(warehouse_rows(&connect(&folder), &table().table), lake.rows(2));
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use polars::prelude::{Column, DataFrame, NamedFrom, Series};
 use serde_json::{Value, json};
 use weir_warehouse::{
-    DataFile, Error, FileLayout, FileReader, Limits, LoadReport, LogWindow, Plan, RawCommit, ReadError, TableLoad,
-    Warehouse, async_trait,
+    DataFile, Error, FileLayout, FileReader, Limits, LoadReport, LogWindow, Plan, RawCommit, ReadError, ReloadReason,
+    TableLoad, Warehouse, async_trait,
 };
 
 /// Source, position, value.
@@ -212,6 +212,15 @@ impl Lake {
         limits: Limits,
     ) -> Result<Plan, Error> {
         let watermark = warehouse.watermark(table).await?;
+        // A reload that was begun goes on, as in the app.
+        if let Some(begun) = warehouse.pending(table).await?
+            && begun.to.table_id == self.table_id
+            && begun.from.map(|mark| (mark.table_id, mark.version))
+                == watermark.as_ref().map(|mark| (mark.table_id.clone(), mark.version))
+        {
+            let reason = ReloadReason::Begun { files_done: begun.files_done, files: begun.files };
+            return Ok(Plan::Reload { from: watermark, to: begun.to, reason });
+        }
         let after = watermark.as_ref().map_or(i64::MAX, |mark| mark.version);
         let commits: Vec<_> = self
             .commits

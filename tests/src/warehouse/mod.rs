@@ -6,11 +6,13 @@ mod dialect;
 mod faults;
 mod history;
 mod lake;
-mod operations;
+pub(crate) mod operations;
 mod planner;
 mod pool;
-mod tables;
+mod reloads;
+pub(crate) mod tables;
 mod values;
+mod verify;
 
 use tempfile::TempDir;
 use weir_warehouse::{Physical, TableLoad, Warehouse};
@@ -26,12 +28,17 @@ fn load_of(source_table: &str, target: &str) -> TableLoad {
         table: target.to_owned(),
         run_id: "run-1".to_owned(),
         physical: Physical::default(),
+        time_limit: None,
     }
 }
 
 /// A warehouse file in a folder whose name has to be encoded in the address.
 async fn open(folder: &TempDir) -> Box<dyn Warehouse> {
-    weir_warehouse::open(&format!("sqlite://{}/a%20b/warehouse.db", folder.path().display()), None).await.unwrap()
+    let address = format!("sqlite://{}/a%20b/warehouse.db", folder.path().display());
+    let warehouse = weir_warehouse::open(&address, None).await.unwrap();
+    // The file is made by whoever uses it first; tests look at it before.
+    warehouse.watermark(&table()).await.unwrap();
+    warehouse
 }
 
 /// The same file, to look at.

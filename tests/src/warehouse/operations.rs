@@ -14,7 +14,7 @@ use super::tables::{Row, Site, counted, frame, producer, rows, tick};
 use super::{connect, load_of, open};
 
 #[derive(Debug, Clone)]
-enum Event {
+pub(crate) enum Event {
     /// So many rows, from so many producers at the same time: they share files and commits.
     Append {
         rows: i64,
@@ -67,7 +67,8 @@ fn made(source: &str, positions: std::ops::Range<i64>, tag: usize) -> Vec<Row> {
         .collect()
 }
 
-struct World {
+/// A table, and what it holds at each version by what was done to it.
+pub(crate) struct World {
     site: Site,
     partitioned: bool,
     extra: usize,
@@ -75,11 +76,22 @@ struct World {
     next: [i64; 3],
     request: usize,
     /// What each version holds.
-    versions: BTreeMap<i64, Vec<Row>>,
+    pub(crate) versions: BTreeMap<i64, Vec<Row>>,
 }
 
 impl World {
-    async fn act(&mut self, event: &Event) {
+    pub(crate) async fn new(site: Site, partitioned: bool) -> Self {
+        let table = site.open(partitioned, 0).await;
+        Self { site, partitioned, extra: 0, table, next: [0; 3], request: 0, versions: BTreeMap::new() }
+    }
+
+    /// Notes what others did to the table, who changed no rows.
+    pub(crate) async fn look(&mut self) {
+        let (version, rows) = rows(&self.table).await;
+        self.versions.insert(version, rows);
+    }
+
+    pub(crate) async fn act(&mut self, event: &Event) {
         self.request += 1;
         let id = format!("request{}", self.request);
         match *event {
@@ -144,8 +156,7 @@ impl World {
             }
             Event::Load { .. } => {}
         }
-        let (version, rows) = rows(&self.table).await;
-        self.versions.insert(version, rows);
+        self.look().await;
     }
 }
 
@@ -167,8 +178,7 @@ async fn play(partitioned: bool, events: &[Event]) {
     let connection = connect(&folder);
     let load = load_of("orders", "orders");
     let site = Site::new();
-    let table = site.open(partitioned, 0).await;
-    let mut world = World { site, partitioned, extra: 0, table, next: [0; 3], request: 0, versions: BTreeMap::new() };
+    let mut world = World::new(site, partitioned).await;
     let mut reloads = 0;
     let finish = [Event::Load { commits: 3, files: usize::MAX }].into_iter().cycle().take(40);
     for event in events.iter().cloned().chain(finish) {
@@ -261,6 +271,65 @@ async fn a_deletion_whose_files_are_vacuumed_is_a_reload_with_that_reason() {
     let Plan::Reload { reason: ReloadReason::FileMissing { .. }, .. } = planned else { panic!("{planned:?}") };
     assert!(report.reloaded);
     assert_eq!(held(&connect(&folder)), [row("a", 2, "other", "2")]);
+}
+
+/// SQLite's own name for a row's number is a column's here, with the same value in each row.
+#[tokio::test]
+async fn a_column_that_is_called_rowid_takes_no_other_rows_along() {
+    let folder = TempDir::new().unwrap();
+    let (warehouse, load) = (open(&folder).await, load_of("orders", "orders"));
+    let site = Site::new();
+    let mut definition = super::tables::definition(false, 0);
+    for name in ["rowid", "_rowid_"] {
+        let column = weir_contract::TableColumn { name: name.to_owned(), ..definition.columns[2].clone() };
+        definition.columns.push(weir_contract::TableColumn { nullable: true, ..column });
+    }
+    let table = site.table(&definition).await;
+    let numbered = |rows: &[Row]| {
+        let mut frame = frame(rows, 0);
+        for name in ["rowid", "_rowid_"] {
+            let ones = polars::prelude::Column::new(name.into(), vec![1_i64; rows.len()]);
+            frame.with_column(ones).unwrap();
+        }
+        frame
+    };
+    let held_rows = [row("a", 1, "k", "1"), row("a", 2, "l", "2"), row("a", 3, "m", "3")];
+    let staged = table.stage(numbered(&held_rows)).await.unwrap();
+    table.append(Append { producer: producer("a", 1), rows: staged, books: counted(3) }, None).await.unwrap();
+    tick(&table, warehouse.as_ref(), &load, Limits::default()).await.unwrap();
+    let upsert = Upsert {
+        producer: producer("b", 1),
+        after: None,
+        frame: numbered(&[row("b", 1, "k", "9")]),
+        keys: vec!["key".to_owned()],
+        order_by: None,
+        books: counted(1),
+    };
+    table.upsert(upsert).await.unwrap();
+    let keys = df!("key" => ["l"]).unwrap();
+    table.delete_where(Deletion { producer: producer("c", 1), keys }).await.unwrap();
+    let (planned, report) = tick(&table, warehouse.as_ref(), &load, Limits::default()).await.unwrap().unwrap();
+    assert!(matches!(planned, Plan::Load { .. }), "{planned:?}");
+    assert_eq!((report.rows_deleted, report.rows_inserted), (2, 1));
+    assert_eq!(held(&connect(&folder)), [row("a", 3, "m", "3"), row("b", 1, "k", "9")]);
+}
+
+/// The last row goes, and later there are rows again.
+#[tokio::test]
+async fn a_deletion_that_empties_the_table_leaves_none() {
+    let folder = TempDir::new().unwrap();
+    let (warehouse, load) = (open(&folder).await, load_of("orders", "orders"));
+    let table = Site::new().open(false, 0).await;
+    append(&table, "a", &[row("a", 1, "k", "1"), row("a", 2, "k", "2")]).await;
+    tick(&table, warehouse.as_ref(), &load, Limits::default()).await.unwrap();
+    let keys = df!("key" => ["k"]).unwrap();
+    table.delete_where(Deletion { producer: producer("erase", 1), keys }).await.unwrap();
+    let (planned, report) = tick(&table, warehouse.as_ref(), &load, Limits::default()).await.unwrap().unwrap();
+    assert!(matches!(planned, Plan::Load { .. }), "{planned:?}");
+    assert_eq!((report.rows_deleted, held(&connect(&folder))), (2, vec![]));
+    append(&table, "b", &[row("a", 1, "k", "1")]).await;
+    tick(&table, warehouse.as_ref(), &load, Limits::default()).await.unwrap();
+    assert_eq!(held(&connect(&folder)), [row("a", 1, "k", "1")]);
 }
 
 fn steps(plan: &Plan) -> &[Step] {

@@ -12,7 +12,7 @@ use weir_warehouse::{
 };
 
 /// Source, position, key, value, and the columns that came later.
-pub(super) type Row = (String, i64, Option<String>, Option<String>);
+pub(crate) type Row = (String, i64, Option<String>, Option<String>);
 
 fn now_ms() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64
@@ -36,10 +36,11 @@ pub(super) fn definition(partitioned: bool, extra: usize) -> TableDefinition {
         properties: Vec::new(),
         new_columns: NewColumns::Add,
         added_columns: None,
+        transactions: Vec::new(),
     }
 }
 
-pub(super) fn frame(rows: &[Row], extra: usize) -> DataFrame {
+pub(crate) fn frame(rows: &[Row], extra: usize) -> DataFrame {
     let mut columns = vec![
         Column::new("_source".into(), rows.iter().map(|row| row.0.as_str()).collect::<Vec<_>>()),
         Column::new("_source_version".into(), vec!["1"; rows.len()]),
@@ -51,16 +52,16 @@ pub(super) fn frame(rows: &[Row], extra: usize) -> DataFrame {
     DataFrame::new(rows.len(), columns).unwrap()
 }
 
-pub(super) fn producer(id: &str, version: i64) -> Producer {
+pub(crate) fn producer(id: &str, version: i64) -> Producer {
     Producer { id: id.to_owned(), version, expires: false }
 }
 
-pub(super) fn counted(rows: usize) -> Books {
+pub(crate) fn counted(rows: usize) -> Books {
     Books { records_in: rows as u64, committed: rows as u64, ..Books::default() }
 }
 
 /// A lake in memory.
-pub(super) struct Site {
+pub(crate) struct Site {
     store: Arc<dyn object_store::ObjectStore>,
 }
 
@@ -69,14 +70,18 @@ impl Site {
         Self { store: Arc::new(InMemory::new()) }
     }
 
-    pub(super) fn over(store: Arc<dyn object_store::ObjectStore>) -> Self {
+    pub(crate) fn over(store: Arc<dyn object_store::ObjectStore>) -> Self {
         Self { store }
     }
 
     /// The table, as a process that has just started sees it.
-    pub(super) async fn open(&self, partitioned: bool, extra: usize) -> Arc<Table> {
+    pub(crate) async fn open(&self, partitioned: bool, extra: usize) -> Arc<Table> {
+        self.table(&definition(partitioned, extra)).await
+    }
+
+    pub(crate) async fn table(&self, definition: &TableDefinition) -> Arc<Table> {
         let lake = Lake::new(Arc::clone(&self.store), "lake".into(), LakeOptions::new(now_ms));
-        lake.table(&definition(partitioned, extra)).await.unwrap()
+        lake.table(definition).await.unwrap()
     }
 }
 

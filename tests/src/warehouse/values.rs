@@ -90,8 +90,19 @@ async fn every_type_at_its_limits() {
         ),
         (
             "double",
-            Series::new("".into(), [f64::MAX, f64::MIN_POSITIVE, f64::INFINITY, f64::NAN]),
-            vec![Value::Real(f64::MAX), Value::Real(f64::MIN_POSITIVE), Value::Real(f64::INFINITY), Value::Null],
+            Series::new(
+                "".into(),
+                [f64::MAX, f64::MIN_POSITIVE, f64::from_bits(1), f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0],
+            ),
+            vec![
+                Value::Real(f64::MAX),
+                Value::Real(f64::MIN_POSITIVE),
+                Value::Real(f64::from_bits(1)),
+                Value::Real(f64::INFINITY),
+                Value::Real(f64::NEG_INFINITY),
+                Value::Null,
+                Value::Real(0.0),
+            ],
         ),
         ("float", Series::new("".into(), [0.1_f32]), vec![Value::Real(f64::from(0.1_f32))]),
         (
@@ -177,6 +188,58 @@ async fn names_may_be_anything_but_empty_or_nul() {
         let error = store(name, "long", true, ones()).await.unwrap_err();
         assert!(matches!(error, Error::Name { what: "column", .. }), "{error}");
         assert_eq!(error.kind(), ErrorKind::Config);
+    }
+}
+
+/// Loads columns of one row each.
+async fn columns(names: &[&str]) -> Result<LoadReport, Error> {
+    let folder = TempDir::new().unwrap();
+    let warehouse = open(&folder).await;
+    let fields: Vec<_> = names.iter().map(|name| json!({"name": name, "type": "long", "nullable": true})).collect();
+    let schema = json!({ "fields": fields }).to_string();
+    let values = names.iter().map(|name| Column::from(Series::new((*name).into(), [1_i64]))).collect();
+    let frame = DataFrame::new(1, values).unwrap();
+    let to = Watermark { table_id: "t".to_owned(), version: 0, schema };
+    let plan = Plan::Reload { from: None, to, reason: ReloadReason::FirstLoad };
+    warehouse.apply(&load_of("t", "t"), &plan, &OneFile { frame, num_records: Some(1) }).await
+}
+
+#[tokio::test]
+async fn names_that_sqlite_cannot_tell_apart_are_refused() {
+    let error = columns(&["id", "x", "ID"]).await.unwrap_err();
+    assert!(matches!(&error, Error::SameName { column } if column == "ID"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    // Other alphabets' cases are told apart.
+    columns(&["é", "É", "straße", "STRASSE"]).await.unwrap();
+    columns(&["rowid", "OID"]).await.unwrap();
+    let error = columns(&["rowid", "oid", "_ROWID_"]).await.unwrap_err();
+    assert!(error.to_string().contains("`_rowid_`"), "{error}");
+}
+
+#[tokio::test]
+async fn tables_may_be_called_anything_but_what_is_reserved() {
+    let folder = TempDir::new().unwrap();
+    let warehouse = open(&folder).await;
+    let schema = json!({"fields": [{"name": "x", "type": "long", "nullable": true}]}).to_string();
+    let long = "t".repeat(512);
+    let load = async |name: &str, number: usize| {
+        let frame = DataFrame::new(1, vec![Column::from(Series::new("x".into(), [1_i64]))]).unwrap();
+        let to = Watermark { table_id: "t".to_owned(), version: 0, schema: schema.clone() };
+        let plan = Plan::Reload { from: None, to, reason: ReloadReason::FirstLoad };
+        let target = load_of(&format!("t{number}"), name);
+        warehouse.apply(&target, &plan, &OneFile { frame, num_records: Some(1) }).await.map(|_| target)
+    };
+    let good = ["select", "a\"b", "a.b", "[x]", "`x`", "'", "Ünïcode \u{1F600}", "x; DROP TABLE t;--", "\n", &long];
+    for (number, name) in good.into_iter().enumerate() {
+        let target = load(name, number).await.unwrap_or_else(|error| panic!("{name:?}: {error}"));
+        assert_eq!(warehouse.row_count(&target).await.unwrap(), 1, "{name:?}");
+    }
+    let longer = "t".repeat(513);
+    let bad = ["", "a\0b", "sqlite_master", "SQLITE_x", "weir_watermark", "Weir_pending", &longer];
+    for (number, name) in bad.into_iter().enumerate() {
+        let error = load(name, 100 + number).await.unwrap_err();
+        assert!(matches!(error, Error::Name { what: "table", .. }), "{name:?}: {error}");
+        assert!(!error.is_retryable());
     }
 }
 

@@ -189,10 +189,7 @@ impl Writer {
         let asking = std::mem::take(callers);
         for caller in asking {
             match caller.member.overtaken(&known) {
-                Some(version) => {
-                    let outcome = caller.member.moved(version);
-                    drop(caller.answer.send(Ok(outcome)));
-                }
+                Some(outcome) => drop(caller.answer.send(Ok(outcome))),
                 None => callers.push(caller),
             }
         }

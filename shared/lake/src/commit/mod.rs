@@ -94,6 +94,19 @@ pub struct Append {
     pub books: Books,
 }
 
+/// What has to be so for a commit to be made: a transaction id is at a version, and at no other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    pub id: String,
+    pub version: i64,
+}
+
+impl Condition {
+    pub(crate) fn holds(&self, state: &State) -> bool {
+        state.transactions.get(&self.id).is_some_and(|known| known.version == self.version)
+    }
+}
+
 /// What became of a proposal. All are durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -103,6 +116,8 @@ pub enum Outcome {
     AlreadyCommitted { producer_version: i64 },
     /// The producer moved on into the middle of this proposal: drop what it has and propose the rest.
     Overlaps { producer_version: i64 },
+    /// The [`Condition`] of [`Table::while_holds`] does not hold any more. Nothing was committed.
+    Superseded,
 }
 
 /// One producer's part in a proposal.
@@ -114,25 +129,23 @@ pub(crate) struct Member {
     /// Producers that are brought up to a version by this commit, where they are not there yet.
     pub(crate) raises: Vec<Producer>,
     pub(crate) books: Books,
+    pub(crate) condition: Option<Condition>,
 }
 
 impl Member {
     pub(crate) fn new(producer: Producer, after: Option<i64>, books: Books) -> Self {
-        Self { producer, after, raises: Vec::new(), books }
+        Self { producer, after, raises: Vec::new(), books, condition: None }
     }
 
-    /// Where its producer is, if that is not what its rows were made against.
-    pub(crate) fn overtaken(&self, state: &State) -> Option<i64> {
-        let version = state.transactions.get(&self.producer.id)?.version;
-        (version >= self.producer.version || Some(version) != self.after).then_some(version)
-    }
-
-    /// What it is told when it was alone in a proposal.
-    pub(crate) fn outcome(&self, verdict: &Verdict) -> Outcome {
-        match verdict {
-            Verdict::Committed { version } => Outcome::Committed { version: *version },
-            Verdict::Moved(moved) => self.moved(moved.first().map_or(self.producer.version, |(_, version)| *version)),
+    /// What it is told where its rows cannot be committed any more: its producer is not where they were made against,
+    /// or its condition does not hold.
+    pub(crate) fn overtaken(&self, state: &State) -> Option<Outcome> {
+        let known = state.transactions.get(&self.producer.id).map(|known| known.version);
+        if let Some(version) = known.filter(|version| *version >= self.producer.version || known != self.after) {
+            return Some(self.moved(version));
         }
+        let superseded = self.condition.as_ref().is_some_and(|condition| !condition.holds(state));
+        superseded.then_some(Outcome::Superseded)
     }
 
     /// What a producer that is at `known` is told.
@@ -184,9 +197,18 @@ pub(crate) enum Verdict {
     Committed {
         version: i64,
     },
-    /// Nothing was committed and nothing refers to the proposal's files: these members' producers (by index) are at
-    /// these versions already.
-    Moved(Vec<(usize, i64)>),
+    /// Nothing was committed and nothing refers to the proposal's files: this is what one of its members is told.
+    Moved(Outcome),
+}
+
+impl Verdict {
+    /// What a member is told that was alone in its proposal.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Verdict::Committed { version } => Outcome::Committed { version: *version },
+            Verdict::Moved(outcome) => *outcome,
+        }
+    }
 }
 
 impl Table {
@@ -210,19 +232,18 @@ impl Table {
         after: Option<i64>,
         raises: Vec<Producer>,
     ) -> Result<Outcome, LakeError> {
-        let member = Member { producer, after, raises, books };
+        let member = Member { raises, condition: self.condition.clone(), ..Member::new(producer, after, books) };
         let kept = rows.kept;
         match rows.content {
             Content::Frame(frame) => self.writer.append_frame(member, frame).await,
             Content::Files(files) => {
                 let add = files.iter().cloned().map(|file| (file, true)).collect();
-                let proposal =
-                    Proposal { members: vec![member.clone()], add, operation: "WRITE", ..Proposal::default() };
+                let proposal = Proposal { members: vec![member], add, operation: "WRITE", ..Proposal::default() };
                 let verdict = self.writer.propose(proposal).await?;
                 if matches!(verdict, Verdict::Moved(_)) && !kept {
                     self.writer.discard(&files).await;
                 }
-                Ok(member.outcome(&verdict))
+                Ok(verdict.outcome())
             }
         }
     }

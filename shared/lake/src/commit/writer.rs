@@ -18,7 +18,7 @@ use weir_contract::TableColumn;
 
 use super::entry::Entry;
 use super::group::Group;
-use super::{FENCE, Proposal, Verdict};
+use super::{FENCE, Outcome, Proposal, Verdict};
 use crate::error::{ErrorKind, LakeError, is_final};
 use crate::lake::LakeOptions;
 use crate::log::checkpoint::last_checkpoint;
@@ -293,13 +293,15 @@ impl Writer {
             let alone = |proposal: &Proposal| {
                 proposal.unseen.is_some() || !proposal.details.is_empty() || !proposal.columns.is_empty()
             };
+            let mut conditions = proposal.members.iter().filter_map(|member| member.condition.as_ref());
             let clash = ids().any(|id| seen.contains(id))
+                || conditions.any(|condition| seen.contains(&condition.id))
                 || proposal.remove.iter().any(|remove| removed.contains(&remove.path))
                 // What it could not see must not come with it, and a note speaks of a whole entry.
                 || (alone(proposal) && !remaining.is_empty())
                 || remaining.first().is_some_and(|other: &Waiting| alone(&other.proposal));
             match missing {
-                _ if !moved.is_empty() => drop(waiting.answer.send(Ok(Verdict::Moved(moved)))),
+                _ if let Some(outcome) = moved => drop(waiting.answer.send(Ok(Verdict::Moved(outcome)))),
                 Err(error) => drop(waiting.answer.send(Err(error))),
                 Ok(missing) if missing.is_empty() && !proposal.columns.is_empty() => {
                     drop(waiting.answer.send(Ok(Verdict::Committed { version })));
@@ -391,10 +393,9 @@ impl Writer {
     }
 }
 
-/// The members whose producers are not where their rows were made against.
-fn moved(known: &State, proposal: &Proposal) -> Vec<(usize, i64)> {
-    let members = proposal.members.iter().enumerate();
-    members.filter_map(|(index, member)| Some((index, member.overtaken(known)?))).collect()
+/// What the first member is told that stands against the proposal.
+fn moved(known: &State, proposal: &Proposal) -> Option<Outcome> {
+    proposal.members.iter().find_map(|member| member.overtaken(known))
 }
 
 /// The error itself, then its kind and message without end.

@@ -92,9 +92,9 @@ impl Table {
         let failed = |error| self.rewrite_error(error);
         let bounds = Arc::new(Keys::of(&keys).map_err(failed)?);
         let member = Member::new(producer, None, Books::default());
-        let request = WithKey { keys: comparable(keys).map_err(failed)?, bounds, member: member.clone() };
+        let request = WithKey { keys: comparable(keys).map_err(failed)?, bounds, member };
         let (verdict, _, progress) = self.rewrite(request).await?;
-        let outcome = member.outcome(&verdict);
+        let outcome = verdict.outcome();
         Ok(match verdict {
             Verdict::Committed { .. } => Deleted { outcome, rows: progress.rows, files: progress.files.len() },
             Verdict::Moved(_) => Deleted { outcome, rows: 0, files: 0 },

@@ -131,7 +131,7 @@ impl Table {
             };
             if let Some(version) = known.filter(moved) {
                 self.writer.discard(&progress.survivors).await;
-                return Ok((Verdict::Moved(vec![(0, version)]), rewrite, progress));
+                return Ok((Verdict::Moved(member.moved(version)), rewrite, progress));
             }
             let (proposal, made) = rewrite.proposal(self, &progress).await?;
             let proposal = self.completed(proposal, Member { after: known, ..member }, &progress);

@@ -177,9 +177,9 @@ impl Table {
         let files = self.writer.into_files(rows).await?;
         let keys = df!(SOURCE => sources.as_slice()).and_then(|keys| Keys::of(&keys));
         let keys = Arc::new(keys.map_err(|error| self.rewrite_error(error))?);
-        let member = Member { raises, ..Member::new(producer, None, books) };
+        let member = Member { raises, condition: self.condition.clone(), ..Member::new(producer, None, books) };
         let sources = sources.into_iter().collect();
-        let request = OfSources { sources, positions, keys, member: member.clone(), made_after, files: files.clone() };
+        let request = OfSources { sources, positions, keys, member, made_after, files: files.clone() };
         let outcome = self.rewrite(request).await;
         // Given up for good, or settled by somebody else: nothing refers to what this request brought.
         let unused = match &outcome {
@@ -189,6 +189,6 @@ impl Table {
         if unused && !kept {
             self.writer.discard(&files).await;
         }
-        Ok(member.outcome(&outcome?.0))
+        Ok(outcome?.0.outcome())
     }
 }

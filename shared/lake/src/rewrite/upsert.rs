@@ -176,10 +176,9 @@ impl Table {
         let incoming = incoming(key, &newest, &order_by).map_err(failed)?;
         let member = Member::new(producer, after, books);
         let (overtaken, replacing) = (HashSet::new(), HashSet::new());
-        let request =
-            ByKey { keys, order_by, newest, incoming, bounds, member: member.clone(), given, overtaken, replacing };
+        let request = ByKey { keys, order_by, newest, incoming, bounds, member, given, overtaken, replacing };
         let (verdict, request, progress) = self.rewrite(request).await?;
-        let outcome = member.outcome(&verdict);
+        let outcome = verdict.outcome();
         Ok(match verdict {
             Verdict::Committed { .. } => Upserted {
                 outcome,

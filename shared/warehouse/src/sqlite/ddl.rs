@@ -100,15 +100,38 @@ pub(crate) fn create_list(name: &str, columns: &[TableColumn]) -> Result<String,
 }
 
 /// The rows of `table` that are in the temporary table `list`, by these columns. Nulls are in none.
-pub(crate) fn delete_listed(table: &str, list: &str, columns: &[TableColumn]) -> Result<String, Error> {
+///
+/// `row_number` is what SQLite calls a row's number in `table`.
+pub(crate) fn delete_listed(
+    table: &str,
+    row_number: &str,
+    list: &str,
+    columns: &[TableColumn],
+) -> Result<String, Error> {
     let names = columns.iter().map(|column| quoted("column", &column.name)).collect::<Result<Vec<_>, _>>()?;
     let equal: Vec<_> = names.iter().map(|name| format!("target.{name} = list.{name}")).collect();
     let (table, list, equal) = (quoted("table", table)?, quoted("table", list)?, equal.join(" AND "));
     // CROSS JOIN fixes the order: an index of the table is used where there is one, else SQLite makes one.
     Ok(format!(
-        "DELETE FROM {table} WHERE rowid IN \
-         (SELECT target.rowid FROM temp.{list} AS list CROSS JOIN {table} AS target ON {equal})"
+        "DELETE FROM {table} WHERE {row_number} IN \
+         (SELECT target.{row_number} FROM temp.{list} AS list CROSS JOIN {table} AS target ON {equal})"
     ))
+}
+
+/// SQLite's name for the number of a row that none of the columns has taken.
+pub(crate) fn row_number(columns: &[TableColumn]) -> Result<&'static str, Error> {
+    let is_free = |name: &&str| !columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+    let why = "a table of SQLite cannot have `rowid`, `_rowid_` and `oid` all as columns";
+    ["rowid", "_rowid_", "oid"].into_iter().find(is_free).ok_or(Error::Name { what: "column", bytes: 3, why })
+}
+
+/// SQLite compares names without regard to ASCII case.
+pub(crate) fn check_columns(columns: &[TableColumn]) -> Result<(), Error> {
+    let mut names = std::collections::HashSet::new();
+    match columns.iter().find(|column| !names.insert(column.name.to_ascii_lowercase())) {
+        Some(column) => Err(Error::SameName { column: column.name.clone() }),
+        None => row_number(columns).map(drop),
+    }
 }
 
 fn definition(column: &TableColumn) -> Result<String, Error> {

@@ -2,7 +2,7 @@
 //!
 //! Guarantee: rows, watermark and list of loaded files change in one transaction, which begins by checking that the
 //! watermark is still the one the plan was made for. SQLite has one writer at a time, so that check is a
-//! compare-and-set.
+//! compare-and-set. A reload comes in parts that nobody sees before its last transaction (`reload.rs`).
 //!
 //! Types (tables are `STRICT`; user documentation in `ddl.rs`): integers and booleans `INTEGER`, floats `REAL`,
 //! text, dates and timestamps `TEXT` in ISO 8601, binary `BLOB`, decimals so that values are exact and compare and
@@ -10,9 +10,11 @@
 
 mod bind;
 mod ddl;
+mod feed;
 mod load;
+mod reload;
 mod temporary;
-mod text;
+pub(crate) mod text;
 mod verify;
 
 use std::path::PathBuf;
@@ -24,36 +26,56 @@ use percent_encoding::percent_decode_str;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use tokio::sync::mpsc;
 
-use crate::verify::Summary;
 use crate::{
-    ColumnDifference, DataFile, Error, FileReader, LoadReport, Plan, Step, TableLoad, Verified, Warehouse, Watermark,
-    schema,
+    DataFile, Error, FileReader, LoadReport, PendingReload, Plan, TableLoad, Verified, Warehouse, Watermark, schema,
 };
-use load::{Arrive, Job, Message};
+use load::Job;
+use reload::Reload;
 
 /// How long a loader waits for another one's transaction before it reports that the warehouse is busy.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The state beside the loaded tables. `weir_loaded_file` holds each path that is loaded and still in the lake's
 /// table: a file that a confused writer logs twice is loaded once, however the log is cut into windows.
+///
+/// `weir_pending` are reloads that were begun, each with its files; their rows are in `weir_reload_<id>`.
 const STATE: &str = "
+    BEGIN IMMEDIATE;
     CREATE TABLE IF NOT EXISTS weir_watermark (
         source_table TEXT PRIMARY KEY, target TEXT NOT NULL UNIQUE COLLATE NOCASE, table_id TEXT NOT NULL,
         version INTEGER NOT NULL, schema TEXT NOT NULL, run_id TEXT NOT NULL, updated_at TEXT NOT NULL
     ) STRICT;
     CREATE TABLE IF NOT EXISTS weir_loaded_file (
         source_table TEXT NOT NULL, path TEXT NOT NULL, PRIMARY KEY (source_table, path)
-    ) STRICT, WITHOUT ROWID;";
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS weir_pending (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, source_table TEXT NOT NULL UNIQUE,
+        target TEXT NOT NULL UNIQUE COLLATE NOCASE, from_id TEXT, from_version INTEGER, table_id TEXT NOT NULL,
+        version INTEGER NOT NULL, schema TEXT NOT NULL, run_id TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS weir_pending_file (
+        pending INTEGER NOT NULL, number INTEGER NOT NULL, path TEXT NOT NULL, partition_values TEXT NOT NULL,
+        rows INTEGER, bytes INTEGER NOT NULL, done INTEGER NOT NULL, PRIMARY KEY (pending, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS weir_format (format INTEGER NOT NULL) STRICT;
+    INSERT INTO weir_format SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM weir_format);
+    COMMIT;";
+/// Of the state above. A file of a newer one is left alone.
+const FORMAT: i64 = 1;
 
 /// A warehouse file. Connections are opened per call: that costs well under a millisecond, and no broken one is kept.
 #[derive(Debug, Clone)]
 pub(crate) struct Sqlite {
     path: PathBuf,
+    writing: Arc<Writing>,
 }
 
+/// Whose turn it is to write, in this process: SQLite itself lets a writer wait for a few seconds, and a load takes longer.
+type Writing = tokio::sync::Mutex<()>;
+
 impl Sqlite {
-    /// `encoded` is the part of the address after `sqlite://`.
-    pub(crate) async fn open(encoded: &str) -> Result<Self, Error> {
+    /// `encoded` is the part of the address after `sqlite://`. The file is made, or found to be none, when it is used first.
+    pub(crate) fn open(encoded: &str) -> Result<Self, Error> {
         let bad = |why: &str| Error::Url(format!("{why}; use sqlite:///absolute/path.db"));
         if encoded.contains(['?', '#']) {
             return Err(bad("a sqlite address takes no parameters"));
@@ -62,24 +84,14 @@ impl Sqlite {
         if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
             return Err(bad("not the absolute path of a file"));
         }
-        let warehouse = Sqlite { path: PathBuf::from(path.into_owned()) };
-        warehouse.blocking(|warehouse| warehouse.create()).await?;
-        Ok(warehouse)
-    }
-
-    fn create(&self) -> Result<(), Error> {
-        if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| Error::Url(format!("cannot create its folder: {error}")))?;
-        }
-        let connection = self.connect()?;
-        // WAL: readers see the old rows until the load commits. The mode stays in the file.
-        set_wal(&connection).map_err(at("setting the journal mode"))?;
-        connection.execute_batch(STATE).map_err(at("creating the state tables"))
+        Ok(Sqlite { path: PathBuf::from(path.into_owned()), writing: Arc::default() })
     }
 
     fn connect(&self) -> Result<Connection, Error> {
-        let connect = || -> rusqlite::Result<Connection> {
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| Error::Folder { kind: error.kind() })?;
+        }
+        let connect = || -> rusqlite::Result<(Connection, Option<i64>)> {
             let connection = Connection::open(&self.path)?;
             connection.busy_timeout(BUSY_TIMEOUT)?;
             // A power cut may undo the last commits, watermark included: the next load repeats them.
@@ -87,9 +99,23 @@ impl Sqlite {
             connection.pragma_update(None, "cache_size", -64 * 1024)?;
             // A user's view names the table, and must survive that a reload swaps it.
             connection.pragma_update(None, "legacy_alter_table", true)?;
-            Ok(connection)
+            let format = match object_kind(&connection, "weir_format")? {
+                Some(_) => connection.query_row("SELECT format FROM weir_format", [], |row| row.get(0)).optional()?,
+                None => None,
+            };
+            Ok((connection, format))
         };
-        connect().map_err(at("opening the warehouse"))
+        let (connection, format) = connect().map_err(at("opening the warehouse"))?;
+        match format {
+            Some(FORMAT) => {}
+            Some(found) if found > FORMAT => return Err(Error::Format { found, known: FORMAT }),
+            _ => {
+                // WAL: readers see the old rows until the load commits. The mode stays in the file.
+                set_wal(&connection).map_err(at("setting the journal mode"))?;
+                connection.execute_batch(STATE).map_err(at("creating the state tables"))?;
+            }
+        }
+        Ok(connection)
     }
 
     async fn blocking<T: Send + 'static>(
@@ -99,6 +125,21 @@ impl Sqlite {
         let warehouse = self.clone();
         // A join error is a panic in `work` or a runtime that shuts down; either way the transaction is gone.
         tokio::task::spawn_blocking(move || work(&warehouse)).await.unwrap_or(Err(Error::GivenUp))
+    }
+
+    /// The number of this reload, begun now if it was not.
+    async fn begun(&self, reload: &Reload, version: i64, reader: &dyn FileReader) -> Result<i64, Error> {
+        let own = reload.clone();
+        if let Some(id) = self.blocking(move |warehouse| own.find(&warehouse.connect()?)).await? {
+            return Ok(id);
+        }
+        let files = reader.snapshot_files(version).await.map_err(|error| error.at("_delta_log"))?;
+        let own = reload.clone();
+        self.blocking(move |warehouse| {
+            let _turn = warehouse.writing.blocking_lock();
+            own.begin(&mut warehouse.connect()?, &files)
+        })
+        .await
     }
 }
 
@@ -110,25 +151,38 @@ impl Warehouse for Sqlite {
     }
 
     async fn apply(&self, table: &TableLoad, plan: &Plan, reader: &dyn FileReader) -> Result<LoadReport, Error> {
-        let job = match plan {
-            Plan::Nothing { version } => return Ok(LoadReport { version: *version, ..LoadReport::default() }),
-            Plan::Load { from, to, steps } => Job::new(table, Some(from), to, Some(steps))?,
-            Plan::Reload { from, to, .. } => Job::new(table, from.as_ref(), to, None)?,
-        };
-        // Capacity 1: the next file is read while one is inserted, and never more than two are in memory. The worker
-        // commits only on `Done`; if this future is dropped the channel closes and it rolls back.
-        let (feed, inbox) = mpsc::channel(1);
-        let worker = self.blocking(move |warehouse| job.run(&mut warehouse.connect()?, inbox));
-        tokio::pin!(worker);
-        tokio::select! {
-            biased;
-            // Committed, or failed in a way that makes further reads useless.
-            done = &mut worker => done,
-            fed = feed_plan(plan, reader, feed) => {
-                let done = worker.await;
-                fed.and(done)
+        match plan {
+            Plan::Nothing { version } => Ok(LoadReport { version: *version, ..LoadReport::default() }),
+            Plan::Load { from, to, steps } => {
+                let job = Job::new(table, from, to, steps)?;
+                // Capacity 1: the next file is read while one is inserted, and never more than two are in memory. The
+                // worker commits only on `Done`; if this future is dropped the channel closes and it rolls back.
+                let (feed, inbox) = mpsc::channel(1);
+                let worker =
+                    self.blocking(move |warehouse| job.run(&mut warehouse.connect()?, &warehouse.writing, inbox));
+                fed(worker, feed::steps(steps, reader, feed)).await
+            }
+            Plan::Reload { from, to, .. } => {
+                let reload = Reload::new(table, from.as_ref(), to)?;
+                let id = self.begun(&reload, to.version, reader).await?;
+                let left = self.blocking(move |warehouse| Reload::left(&warehouse.connect()?, id)).await?;
+                let (feed, inbox) = mpsc::channel(1);
+                let worker = self
+                    .blocking(move |warehouse| reload.run(&mut warehouse.connect()?, id, &warehouse.writing, inbox));
+                fed(worker, feed::files(left, reader, feed)).await
             }
         }
+    }
+
+    async fn pending(&self, table: &TableLoad) -> Result<Option<PendingReload>, Error> {
+        let table = table.clone();
+        let found = self.blocking(move |warehouse| reload::read(&warehouse.connect()?, &table)).await?;
+        Ok(found.map(|(_, pending)| pending))
+    }
+
+    async fn begin_reload(&self, table: &TableLoad, plan: &Plan, reader: &dyn FileReader) -> Result<bool, Error> {
+        let Plan::Reload { from, to, .. } = plan else { return Ok(false) };
+        self.begun(&Reload::new(table, from.as_ref(), to)?, to.version, reader).await.map(|_| true)
     }
 
     async fn verify(
@@ -138,35 +192,7 @@ impl Warehouse for Sqlite {
         files: &[DataFile],
         reader: &dyn FileReader,
     ) -> Result<Verified, Error> {
-        let columns = Arc::new(schema::columns(schema)?);
-        let (name, own) = (table.table.clone(), Arc::clone(&columns));
-        let (warehouse_rows, there) = self
-            .blocking(move |warehouse| {
-                let connection = warehouse.connect()?;
-                match object_kind(&connection, &name).map_err(at("looking for the table"))? {
-                    Some(_) => verify::of_table(&connection, &name, &own),
-                    None => Ok((0, vec![Summary::default(); own.len()])),
-                }
-            })
-            .await?;
-        let (mut lake_rows, mut lake) = (0, vec![Summary::default(); columns.len()]);
-        for file in files {
-            let frame = reader.read(file).await.map_err(|error| error.at(&file.path))?;
-            let (file, own) = (file.clone(), Arc::clone(&columns));
-            let summed = self.blocking(move |warehouse| {
-                let rows = verify::add_file(&warehouse.connect()?, &file, &frame, &own, &mut lake)?;
-                Ok((rows, lake))
-            });
-            let (rows, summaries) = summed.await?;
-            (lake_rows, lake) = (lake_rows + rows, summaries);
-        }
-        let pairs = columns.iter().zip(lake.iter().zip(&there)).filter(|(_, (lake, there))| lake != there);
-        let differing = pairs.map(|(column, (lake, there))| ColumnDifference {
-            column: column.name.clone(),
-            lake_values: lake.values,
-            warehouse_values: there.values,
-        });
-        Ok(Verified { lake_rows, warehouse_rows, differing: differing.collect(), counted_only: Vec::new() })
+        verify::verify(self, table, schema::columns(schema)?.into(), files, reader).await
     }
 
     async fn row_count(&self, table: &TableLoad) -> Result<u64, Error> {
@@ -184,60 +210,21 @@ impl Warehouse for Sqlite {
     }
 }
 
-/// Reads the plan's files in order and hands them to the worker. `Ok` also when the worker is gone: it says why.
-async fn feed_plan(plan: &Plan, reader: &dyn FileReader, feed: mpsc::Sender<Message>) -> Result<(), Error> {
-    let (steps, snapshot);
-    match plan {
-        Plan::Nothing { .. } => return Ok(()),
-        Plan::Load { steps: planned, .. } => steps = planned.as_slice(),
-        Plan::Reload { to, .. } => {
-            let files = reader.snapshot_files(to.version).await.map_err(|error| error.at("_delta_log"))?;
-            snapshot = [Step::Append { files }];
-            steps = snapshot.as_slice();
+/// What the worker makes of what it is fed.
+async fn fed(
+    worker: impl Future<Output = Result<LoadReport, Error>>,
+    feed: impl Future<Output = Result<(), Error>>,
+) -> Result<LoadReport, Error> {
+    tokio::pin!(worker);
+    tokio::select! {
+        biased;
+        // Committed, or failed in a way that makes further reads useless.
+        done = &mut worker => done,
+        fed = feed => {
+            let done = worker.await;
+            fed.and(done)
         }
     }
-    for step in steps {
-        if !feed_step(step, reader, &feed).await? {
-            return Ok(());
-        }
-    }
-    let _ = feed.send(Message::Done).await;
-    Ok(())
-}
-
-/// False when the worker is gone.
-async fn feed_step(step: &Step, reader: &dyn FileReader, feed: &mpsc::Sender<Message>) -> Result<bool, Error> {
-    let (order, files, arrive) = match step {
-        Step::AddColumns(columns) => (Message::AddColumns(columns.clone()), [].as_slice(), Arrive::Once),
-        Step::Forget { paths } => (Message::Forget(paths.clone()), [].as_slice(), Arrive::Once),
-        Step::Append { files } => (Message::AddColumns(Vec::new()), files.as_slice(), Arrive::Once),
-        Step::ReplaceSource { source, positions, files } => {
-            (Message::Delete { source: source.clone(), positions: *positions }, files.as_slice(), Arrive::Replace)
-        }
-        Step::Upsert { keys, files } => {
-            (Message::AddColumns(Vec::new()), files.as_slice(), Arrive::ByKey(keys.clone()))
-        }
-        Step::Rewrite { removed, kept, files } => {
-            for (files, after_all) in [(removed, false), (kept, true), (files, false)] {
-                for file in files {
-                    let Ok(place) = feed.reserve().await else { return Ok(false) };
-                    let frame = reader.read_lineage(file).await.map_err(|error| error.at(&file.path))?;
-                    place.send(Message::Gone { frame, after_all });
-                }
-            }
-            (Message::DeleteGone, files.as_slice(), Arrive::Replace)
-        }
-    };
-    if feed.send(order).await.is_err() {
-        return Ok(false);
-    }
-    for file in files {
-        // A place in the channel first, so that a frame never waits in memory beside two others.
-        let Ok(place) = feed.reserve().await else { return Ok(false) };
-        let frame = reader.read(file).await.map_err(|error| error.at(&file.path))?;
-        place.send(Message::Rows { file: file.clone(), frame, arrive: arrive.clone() });
-    }
-    Ok(true)
 }
 
 /// `None` also when the loaded table is gone or the contract names another one now: then everything is loaded anew.

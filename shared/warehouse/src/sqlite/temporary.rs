@@ -5,9 +5,8 @@ use rusqlite::Connection;
 use weir_contract::{DataType, SOURCE, SOURCE_POSITION, TableColumn};
 
 use super::at;
-use super::bind::cells;
 use super::ddl;
-use super::load::{Load, insert_row};
+use super::load::{Load, insert_rows};
 use crate::{DataFile, Error};
 
 const KEYS: &str = "weir_keys";
@@ -20,7 +19,9 @@ impl Load<'_> {
         make(self.connection(), KEYS, &columns)?;
         let chunk = select(frame, &columns, &file.path)?;
         fill(self.connection(), KEYS, &chunk, &columns, &file.path)?;
-        let deleted = self.connection().execute(&ddl::delete_listed(self.table(), KEYS, &columns)?, []);
+        let deleted = self
+            .connection()
+            .execute(&ddl::delete_listed(self.table(), ddl::row_number(self.columns())?, KEYS, &columns)?, []);
         let deleted = deleted.map_err(at("deleting rows by key"))?;
         self.connection().execute_batch(&format!("DROP TABLE temp.{KEYS}")).map_err(at("dropping keys"))?;
         Ok(deleted as u64)
@@ -37,14 +38,16 @@ impl Load<'_> {
         }
         make(self.connection(), KEYS, &columns)?;
         fill(self.connection(), KEYS, &chunk, &columns, path)?;
-        let sql = ddl::delete_listed(GONE, KEYS, &columns)? + &format!("; DROP TABLE temp.{KEYS}");
+        let sql = ddl::delete_listed(GONE, "rowid", KEYS, &columns)? + &format!("; DROP TABLE temp.{KEYS}");
         self.connection().execute_batch(&sql).map_err(at("listing rows that stay"))
     }
 
     /// Deletes the rows that are listed, and the list.
     pub(super) fn delete_gone(&mut self) -> Result<u64, Error> {
         make(self.connection(), GONE, &lineage())?;
-        let deleted = self.connection().execute(&ddl::delete_listed(self.table(), GONE, &lineage())?, []);
+        let deleted = self
+            .connection()
+            .execute(&ddl::delete_listed(self.table(), ddl::row_number(self.columns())?, GONE, &lineage())?, []);
         let deleted = deleted.map_err(at("deleting rows"))?;
         self.connection().execute_batch(&format!("DROP TABLE temp.{GONE}")).map_err(at("dropping the list"))?;
         Ok(deleted as u64)
@@ -80,16 +83,7 @@ fn fill(
     columns: &[TableColumn],
     path: &str,
 ) -> Result<(), Error> {
-    let cells = cells(frame, columns, path)?;
     let sql = ddl::insert(name, columns)?;
     let mut statement = connection.prepare(&sql).map_err(at("preparing a list of rows"))?;
-    let mut scratch = String::new();
-    for row in 0..frame.height() {
-        insert_row(&mut statement, &cells, row, &mut scratch).map_err(|source| Error::Row {
-            path: path.to_owned(),
-            row,
-            source,
-        })?;
-    }
-    Ok(())
+    insert_rows(&mut statement, frame, columns, path).map(drop)
 }

@@ -33,7 +33,7 @@ pub(super) fn timestamp(out: &mut String, micros: i64) {
 }
 
 /// `unscaled / 10^scale` with all digits of the scale, such as `-0.0500`.
-pub(super) fn decimal(out: &mut String, unscaled: i128, scale: usize) {
+pub(crate) fn decimal(out: &mut String, unscaled: i128, scale: usize) {
     if unscaled < 0 {
         out.push('-');
     }

@@ -1,17 +1,18 @@
-//! One load: stage, then change rows and watermark in one transaction; or fill a new table and let it take the old one's
-//! place.
+//! One load: stage, then change rows and watermark in one transaction.
 
 use std::collections::BTreeSet;
 
+use super::ledger::Ledger;
 use super::session::Session;
 use super::stage::Stage;
 use super::statements::{self, Staging, Writer};
 use super::text::Target;
-use super::{Flavor, Pool, STATE_SCHEMA, State, ensure_schema, exists, number, read_state};
+use super::{Pool, STATE_SCHEMA, State, exists, leftovers};
 use crate::{DataFile, Error, ErrorKind, FileReader, LoadReport, Plan, Step, TableLoad, Watermark, schema};
 
 /// A step whose files are staged.
 enum Change {
+    DeleteAll,
     Insert(Vec<Staging>),
     DeleteSource { source: String, positions: Option<(i64, i64)> },
     DeleteKeys { staged: Vec<Staging>, keys: Vec<String> },
@@ -20,11 +21,13 @@ enum Change {
 
 /// A plan on its way: what the steps come to, and which files count as loaded afterwards.
 #[derive(Default)]
-struct Work {
+pub(super) struct Work {
     changes: Vec<Change>,
     known: BTreeSet<String>,
     noted: BTreeSet<String>,
     forgotten: BTreeSet<String>,
+    /// Of the steps so far, no file counts as loaded.
+    forgets_all: bool,
     rows_inserted: u64,
 }
 
@@ -47,10 +50,12 @@ pub(super) async fn apply(
     let label = format!("weir {attempt}");
     let writer =
         Writer { flavor: pool.flavor, target: &target, columns: &columns, physical: &table.physical, label: &label };
-    let prefix = format!("stage_{}", short(&format!("{attempt} {}", table.source_table)));
-    let mut stage = Stage { writer, prefix, root, made: Vec::new() };
-    let mut session = pool.session().await?;
-    let load = Load { pool, table, writer, from, to, attempt: &attempt };
+    let ledger = Ledger::of(&table.source_table)?;
+    let mut session = pool.session(&ledger).await?;
+    let now_s = leftovers::sweep(session.as_mut(), &ledger, &target).await?;
+    let suffix = leftovers::suffix(table, &attempt, now_s);
+    let mut stage = Stage { writer, prefix: format!("{}{suffix}", leftovers::STAGE), root, made: Vec::new() };
+    let load = Load { pool, table, ledger: &ledger, writer, from, to, attempt: &attempt, suffix: &suffix };
     let done = match (from, steps) {
         (Some(from), Some(steps)) => load.change(session.as_mut(), &mut stage, from, steps, reader).await,
         _ => load.reload(session.as_mut(), &mut stage, reader).await,
@@ -59,13 +64,16 @@ pub(super) async fn apply(
     done
 }
 
-struct Load<'a> {
-    pool: &'a Pool,
-    table: &'a TableLoad,
-    writer: Writer<'a>,
-    from: Option<&'a Watermark>,
-    to: &'a Watermark,
-    attempt: &'a str,
+pub(super) struct Load<'a> {
+    pub(super) pool: &'a Pool,
+    pub(super) table: &'a TableLoad,
+    pub(super) ledger: &'a Ledger,
+    pub(super) writer: Writer<'a>,
+    pub(super) from: Option<&'a Watermark>,
+    pub(super) to: &'a Watermark,
+    pub(super) attempt: &'a str,
+    /// Ends the names of this load's tables.
+    pub(super) suffix: &'a str,
 }
 
 impl Load<'_> {
@@ -85,10 +93,7 @@ impl Load<'_> {
         for step in steps {
             self.stage(session, stage, step, reader, &mut work).await?;
         }
-        let deleted = match self.transact(session, from, &state, &work).await {
-            Err(error) if error.kind() == ErrorKind::Unavailable => self.resolve(error).await?,
-            done => done?,
-        };
+        let deleted = self.commit(session, from, &state, &work).await?;
         Ok(LoadReport {
             version: self.to.version,
             rows_inserted: work.rows_inserted,
@@ -98,11 +103,11 @@ impl Load<'_> {
     }
 
     fn loaded(&self, state: &State) -> String {
-        statements::loaded_files(&self.table.source_table, &state.generation)
+        self.ledger.loaded_files(&state.generation)
     }
 
     /// Columns that the lake's table has and the target has not: nullable, so that rows and running loads stay right.
-    async fn add_columns(&self, session: &mut dyn Session) -> Result<(), Error> {
+    pub(super) async fn add_columns(&self, session: &mut dyn Session) -> Result<(), Error> {
         let there = session.rows("reading the table's columns", &statements::columns_of(self.writer.target)).await?;
         let there: BTreeSet<String> =
             there.into_iter().filter_map(|row| Some(row.into_iter().next()??.to_lowercase())).collect();
@@ -198,6 +203,20 @@ impl Load<'_> {
         Ok(gone)
     }
 
+    /// As [`Self::transact`], also where its answer is lost.
+    pub(super) async fn commit(
+        &self,
+        session: &mut dyn Session,
+        from: &Watermark,
+        state: &State,
+        work: &Work,
+    ) -> Result<u64, Error> {
+        match self.transact(session, from, state, work).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => self.resolve(error).await,
+            done => done,
+        }
+    }
+
     /// Rows and watermark, or nothing. Returns how many rows went.
     async fn transact(
         &self,
@@ -208,18 +227,17 @@ impl Load<'_> {
     ) -> Result<u64, Error> {
         session.execute("beginning the load", "BEGIN TRANSACTION").await?;
         let changed = self.changes(session, from, state, work).await;
-        match &changed {
-            Ok(_) => session.execute("committing the load", "COMMIT TRANSACTION").await?,
-            // A connection that is gone has rolled back already.
-            Err(error) => {
-                let rolled_back = session.execute("giving the load up", "ROLLBACK TRANSACTION").await;
-                if let Err(second) = rolled_back {
-                    tracing::debug!(%error, %second, "the failed load was not rolled back by hand");
-                }
-                0
-            }
+        let ended = match changed {
+            Ok(deleted) => session.execute("committing the load", "COMMIT TRANSACTION").await.map(|_| deleted),
+            Err(error) => Err(error),
         };
-        changed
+        // A connection that is gone has rolled back already; one that is not must not keep its locks.
+        if let Err(error) = &ended
+            && let Err(second) = session.execute("giving the load up", "ROLLBACK TRANSACTION").await
+        {
+            tracing::debug!(%error, %second, "the failed load was not rolled back by hand");
+        }
+        ended
     }
 
     async fn changes(
@@ -229,16 +247,18 @@ impl Load<'_> {
         state: &State,
         work: &Work,
     ) -> Result<u64, Error> {
-        let source = &self.table.source_table;
-        let moved = statements::move_watermark(source, from, self.to, self.attempt);
+        let moved = self.ledger.move_watermark(from, self.to, self.attempt);
         session.execute("moving the watermark", &moved).await?;
-        let now = read_state(session, self.table).await?;
+        let now = self.ledger.read(session).await?;
         if now.as_ref().is_none_or(|now| now.run_id != self.attempt || now.watermark.version != self.to.version) {
             return Err(self.lost(now.map(|now| now.watermark.version)));
         }
         let mut deleted = 0;
         for change in &work.changes {
             match change {
+                Change::DeleteAll => {
+                    session.execute("emptying the table", &self.writer.delete_all()?).await?;
+                }
                 Change::Insert(staged) => {
                     for staging in staged {
                         let insert = self.writer.insert(self.writer.target, staging)?;
@@ -261,12 +281,16 @@ impl Load<'_> {
                 }
             }
         }
+        if work.forgets_all {
+            let forget = self.ledger.forget_generation("=", &state.generation);
+            session.execute("forgetting files", &forget).await?;
+        }
         let forgotten: Vec<_> = work.forgotten.iter().map(String::as_str).collect();
-        for sql in statements::forget_files(source, &state.generation, &forgotten) {
+        for sql in self.ledger.forget_files(&state.generation, &forgotten) {
             session.execute("forgetting files", &sql).await?;
         }
         let noted: Vec<_> = work.noted.iter().map(String::as_str).collect();
-        for sql in statements::note_files(source, &state.generation, &noted) {
+        for sql in self.ledger.note_files(&state.generation, &noted) {
             session.execute("noting loaded files", &sql).await?;
         }
         Ok(deleted)
@@ -274,11 +298,13 @@ impl Load<'_> {
 
     /// The connection was lost, perhaps while it committed: the watermark tells, once the lost session has ended.
     async fn resolve(&self, error: Error) -> Result<u64, Error> {
-        let mut session = self.pool.session().await?;
-        session
-            .execute("waiting for the lost session", &statements::wait_for_watermark(&self.table.source_table))
-            .await?;
-        match read_state(session.as_mut(), self.table).await? {
+        let mut session = self.pool.session(self.ledger).await?;
+        match session.execute("waiting for the lost session", &self.ledger.wait_for_watermark()).await {
+            // Fabric lets nobody wait: whoever commits first has won, and if that was not this statement it was that session.
+            Err(error) if error.kind() == ErrorKind::Conflict => {}
+            waited => drop(waited?),
+        }
+        match self.ledger.read(session.as_mut()).await? {
             Some(state) if state.run_id == self.attempt && state.watermark.version == self.to.version => {
                 tracing::info!(table = self.table.source_table, "the connection was lost after the load was committed");
                 Ok(0)
@@ -287,102 +313,9 @@ impl Load<'_> {
         }
     }
 
-    async fn reload(
-        &self,
-        session: &mut dyn Session,
-        stage: &mut Stage<'_>,
-        reader: &dyn FileReader,
-    ) -> Result<LoadReport, Error> {
-        let source = &self.table.source_table;
-        self.expect(session).await?;
-        let target = self.writer.target;
-        ensure_schema(session, &target.schema).await?;
-        let files = reader.snapshot_files(self.to.version).await.map_err(|error| error.at("_delta_log"))?;
-        let pending = target.beside(format!("weir_new_{}", short(&format!("{} {source}", self.attempt))));
-        if exists(session, &pending).await? {
-            session.execute("dropping what a load of this name left", &statements::drop_table(&pending)?).await?;
-        }
-        session.execute("creating the new table", &self.writer.create_target(&pending)?).await?;
-        let filled = self.fill(session, stage, &pending, &files, reader).await;
-        let noted = match filled {
-            Ok(rows) => self.note_pending(session, &pending, &files).await.map(|()| rows),
-            Err(error) => Err(error),
-        };
-        match noted {
-            Ok(rows) => {
-                swap(self.pool.flavor, session, self.table, &self.table.table, &pending.table).await?;
-                Ok(LoadReport { version: self.to.version, rows_inserted: rows, rows_deleted: 0, reloaded: true })
-            }
-            Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
-            Err(error) => {
-                let _ = session.execute("dropping the new table", &statements::drop_table(&pending)?).await;
-                let forget = statements::forget_generation(source, "=", &pending.table);
-                let _ = session.execute("forgetting files", &forget).await;
-                Err(error)
-            }
-        }
-    }
-
-    async fn fill(
-        &self,
-        session: &mut dyn Session,
-        stage: &mut Stage<'_>,
-        pending: &Target,
-        files: &[DataFile],
-        reader: &dyn FileReader,
-    ) -> Result<u64, Error> {
-        let mut rows = 0;
-        for staging in stage.plan(files, reader).await? {
-            stage.copy(session, &staging).await?;
-            stage.check(session, &staging, &[]).await?;
-            session.execute("filling the new table", &self.writer.insert(pending, &staging)?).await?;
-            rows += staging.rows;
-            // One staging table at a time: together they are as large as the table.
-            session.execute("dropping a staging table", &statements::drop_table(&staging.table)?).await?;
-            stage.made.retain(|made| *made != staging.table);
-        }
-        let found = number(session, "counting loaded rows", &statements::count(pending)?).await?;
-        if found != rows {
-            return Err(Error::Staged { files: files.len(), expected: rows, found });
-        }
-        for statistics in self.writer.statistics(pending)? {
-            session.execute("creating statistics", &statistics).await?;
-        }
-        Ok(rows)
-    }
-
-    /// From here on the new table counts, whoever brings it to its place.
-    async fn note_pending(&self, session: &mut dyn Session, pending: &Target, files: &[DataFile]) -> Result<(), Error> {
-        let source = &self.table.source_table;
-        let paths: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
-        let paths: Vec<_> = paths.into_iter().collect();
-        for sql in statements::note_files(source, &pending.table, &paths) {
-            session.execute("noting loaded files", &sql).await?;
-        }
-        session.execute("making a watermark", &statements::first_watermark(source, &self.table.table)).await?;
-        let found = read_state(session, self.table).await?.ok_or(Error::Answer { doing: "reading the watermark" })?;
-        let expected = self.from.map(|from| (from.table_id.as_str(), from.version));
-        let is_ours = found.target == self.table.table && found.watermark.version >= 0;
-        // What a dataset had loaded into another table before it was renamed counts as nothing.
-        let from = match expected {
-            Some(from) => from,
-            None if !is_ours || !exists(session, self.writer.target).await? => {
-                (found.watermark.table_id.as_str(), found.watermark.version)
-            }
-            None => return Err(self.lost(Some(found.watermark.version))),
-        };
-        let note = statements::note_pending(source, &self.table.table, from, self.to, &pending.table, self.attempt);
-        session.execute("noting the new table", &note).await?;
-        let now = read_state(session, self.table).await?;
-        match now {
-            Some(now) if now.run_id == self.attempt && now.pending.as_deref() == Some(&pending.table) => Ok(()),
-            now => Err(self.lost(now.map(|now| now.watermark.version))),
-        }
-    }
-
     /// The state, if it is what the plan was made for; and the target, if it is ours.
-    async fn expect(&self, session: &mut dyn Session) -> Result<Option<State>, Error> {
-        let state = self.pool.state(session, self.table).await?;
+    pub(super) async fn expect(&self, session: &mut dyn Session) -> Result<Option<State>, Error> {
+        let state = self.pool.state(session, self.ledger).await?;
         let there = exists(session, self.writer.target).await?;
         let ours = state.filter(|state| there && state.target == self.table.table && state.watermark.version >= 0);
         if ours.is_none() && there && self.from.is_none() {
@@ -396,7 +329,7 @@ impl Load<'_> {
         Ok(ours)
     }
 
-    fn lost(&self, found: Option<i64>) -> Error {
+    pub(super) fn lost(&self, found: Option<i64>) -> Error {
         Error::LostRace {
             source_table: self.table.source_table.clone(),
             expected: self.from.map(|from| from.version),
@@ -406,6 +339,13 @@ impl Load<'_> {
 }
 
 impl Work {
+    /// What is staged takes the place of every row.
+    pub(super) fn instead_of_all(staged: Vec<Staging>) -> Self {
+        let mut work = Self { changes: vec![Change::DeleteAll], forgets_all: true, ..Self::default() };
+        work.insert(staged);
+        work
+    }
+
     fn insert(&mut self, staged: Vec<Staging>) {
         for file in staged.iter().flat_map(|staging| &staging.files) {
             self.known.insert(file.path.clone());
@@ -415,35 +355,6 @@ impl Work {
         self.rows_inserted += staged.iter().map(|staging| staging.rows).sum::<u64>();
         self.changes.push(Change::Insert(staged));
     }
-}
-
-/// Brings a noted table to its place and lets its watermark hold. May be begun by one loader and ended by another, at any
-/// point; two at the same time disturb each other, and one of them ends it.
-pub(super) async fn swap(
-    flavor: Flavor,
-    session: &mut dyn Session,
-    table: &TableLoad,
-    target: &str,
-    pending: &str,
-) -> Result<(), Error> {
-    let target = Target::parse(target)?;
-    let new = target.beside(pending.to_owned());
-    let old = target.beside(pending.replacen("weir_new_", "weir_old_", 1));
-    if exists(session, &new).await? {
-        if exists(session, &target).await? {
-            let rename = statements::rename(flavor, &target, &old.table)?;
-            session.execute("putting the old table aside", &rename).await?;
-        }
-        let rename = statements::rename(flavor, &new, &target.table)?;
-        session.execute("putting the new table in its place", &rename).await?;
-    }
-    session.execute("settling the watermark", &statements::settle(&table.source_table, pending)).await?;
-    let forget = statements::forget_generation(&table.source_table, "<>", pending);
-    session.execute("forgetting the old table's files", &forget).await?;
-    if exists(session, &old).await? {
-        session.execute("dropping the old table", &statements::drop_table(&old)?).await?;
-    }
-    Ok(())
 }
 
 /// Names of a pool do not differ by case alone.
@@ -458,12 +369,4 @@ fn distinct(columns: &[weir_contract::TableColumn]) -> Result<(), Error> {
 /// Names this attempt alone: a run makes several plans.
 fn attempt(table: &TableLoad, to: &Watermark) -> String {
     format!("{}/{}", table.run_id, to.version)
-}
-
-/// Sixteen hexadecimal digits that stand for a text: FNV-1a, which never changes.
-fn short(text: &str) -> String {
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("{hash:016x}")
 }

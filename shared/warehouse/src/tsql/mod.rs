@@ -2,13 +2,16 @@
 //!
 //! Guarantee: rows and watermark change in one transaction, which begins by setting the watermark from what the plan was
 //! made for and reads back whether it did. What cannot be in a transaction there (new tables, their place) is done
-//! before, or noted and finished by whoever comes next. No lock, no lease; a loader that dies leaves staging tables,
-//! which are dropped after a day.
+//! before, or noted and finished by whoever comes next. No lock, no lease; what a loader that died has left, later ones
+//! drop once it cannot be running any more.
 //!
 //! Nothing of this has met a live pool: the statements are held to two SQL parsers and run on an engine of our tests.
 
 pub(crate) mod address;
+mod ledger;
+mod leftovers;
 mod load;
+mod reload;
 mod session;
 mod stage;
 pub(crate) mod statements;
@@ -16,13 +19,15 @@ pub(crate) mod text;
 pub(crate) mod types;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use crate::{AccessTokens, Error, FileReader, LoadReport, Plan, TableLoad, Verified, Warehouse, Watermark};
 use address::Address;
+use ledger::Ledger;
 use session::Tds;
 pub use session::{Connect, Row, Session};
 use text::Target;
@@ -44,7 +49,8 @@ pub enum Flavor {
 pub struct Pool {
     flavor: Flavor,
     connector: Arc<dyn Connect>,
-    prepared: OnceCell<()>,
+    /// Sources whose tables of state are there.
+    prepared: Mutex<BTreeSet<String>>,
 }
 
 /// What the watermark's row says.
@@ -68,34 +74,36 @@ impl Pool {
 
     /// With connections that somebody else makes.
     pub fn over(flavor: Flavor, connector: Arc<dyn Connect>) -> Self {
-        Self { flavor, connector, prepared: OnceCell::new() }
+        Self { flavor, connector, prepared: Mutex::default() }
     }
 
-    async fn session(&self) -> Result<Box<dyn Session>, Error> {
+    async fn session(&self, ledger: &Ledger) -> Result<Box<dyn Session>, Error> {
         let mut session = self.connector.connect().await?;
-        let prepare = || async {
-            let mut session = self.connector.connect().await?;
-            prepare(self.flavor, session.as_mut()).await
-        };
-        self.prepared.get_or_try_init(prepare).await?;
+        let mut prepared = self.prepared.lock().await;
+        if !prepared.contains(&ledger.source) {
+            prepare(self.flavor, session.as_mut(), ledger).await?;
+            prepared.insert(ledger.source.clone());
+        }
+        drop(prepared);
         session.execute("setting up the session", "SET XACT_ABORT ON").await?;
         Ok(session)
     }
 
     /// The state of a table, after finishing what a loader that died had begun to swap.
-    async fn state(&self, session: &mut dyn Session, table: &TableLoad) -> Result<Option<State>, Error> {
-        let Some(state) = read_state(session, table).await? else { return Ok(None) };
+    async fn state(&self, session: &mut dyn Session, ledger: &Ledger) -> Result<Option<State>, Error> {
+        let Some(state) = ledger.read(session).await? else { return Ok(None) };
         let Some(pending) = &state.pending else { return Ok(Some(state)) };
-        load::swap(self.flavor, session, table, &state.target, pending).await?;
-        read_state(session, table).await
+        reload::swap(self.flavor, session, ledger, &state.target, pending).await?;
+        ledger.read(session).await
     }
 }
 
 #[async_trait]
 impl Warehouse for Pool {
     async fn watermark(&self, table: &TableLoad) -> Result<Option<Watermark>, Error> {
-        let mut session = self.session().await?;
-        let state = self.state(session.as_mut(), table).await?;
+        let ledger = Ledger::of(&table.source_table)?;
+        let mut session = self.session(&ledger).await?;
+        let state = self.state(session.as_mut(), &ledger).await?;
         let Some(state) = state.filter(|state| state.target == table.table && state.watermark.version >= 0) else {
             return Ok(None);
         };
@@ -108,11 +116,13 @@ impl Warehouse for Pool {
         if let Plan::Nothing { version } = plan {
             return Ok(LoadReport { version: *version, ..LoadReport::default() });
         }
-        load::apply(self, table, plan, reader).await
+        let limit = leftovers::limit(table);
+        let applied = tokio::time::timeout(limit, load::apply(self, table, plan, reader)).await;
+        applied.unwrap_or_else(|_| Err(Error::TimedOut { doing: "loading", seconds: limit.as_secs() }))
     }
 
     async fn row_count(&self, table: &TableLoad) -> Result<u64, Error> {
-        let mut session = self.session().await?;
+        let mut session = self.session(&Ledger::of(&table.source_table)?).await?;
         let target = Target::parse(&table.table)?;
         if !exists(session.as_mut(), &target).await? {
             return Ok(0);
@@ -131,26 +141,18 @@ impl Warehouse for Pool {
     }
 }
 
-/// Schema and tables of the loader, once a process.
-async fn prepare(flavor: Flavor, session: &mut dyn Session) -> Result<(), Error> {
+/// Schema and tables of the loader, once a process and source.
+async fn prepare(flavor: Flavor, session: &mut dyn Session, ledger: &Ledger) -> Result<(), Error> {
     ensure_schema(session, STATE_SCHEMA).await?;
-    for (name, create) in statements::state(flavor) {
-        let table = Target { schema: STATE_SCHEMA.to_owned(), table: name.to_owned() };
-        if exists(session, &table).await? {
+    for (table, create) in ledger.definitions(flavor) {
+        if exists(session, table).await? {
             continue;
         }
         // Another process may have been faster.
         if let Err(error) = session.execute("creating the loader's tables", &create).await
-            && !exists(session, &table).await?
+            && !exists(session, table).await?
         {
             return Err(error);
-        }
-    }
-    for row in session.rows("looking for old staging tables", &statements::left_over()).await? {
-        if let Some(Some(name)) = row.into_iter().next() {
-            let table = Target { schema: STATE_SCHEMA.to_owned(), table: name };
-            // Whoever else has found it drops it.
-            let _ = session.execute("dropping an old staging table", &statements::drop_table(&table)?).await;
         }
     }
     Ok(())
@@ -177,21 +179,6 @@ pub(crate) async fn number(session: &mut dyn Session, doing: &'static str, sql: 
     let text = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
     let unread = || Error::Answer { doing };
     text.map_or(Ok(0), |text| text.trim().parse().map_err(|_| unread()))
-}
-
-async fn read_state(session: &mut dyn Session, table: &TableLoad) -> Result<Option<State>, Error> {
-    const DOING: &str = "reading the watermark";
-    let rows = session.rows(DOING, &statements::read_watermark(&table.source_table)).await?;
-    let Some(row) = rows.into_iter().next() else { return Ok(None) };
-    let text = |index: usize| row.get(index).cloned().flatten();
-    let version = text(2).and_then(|text| text.trim().parse().ok()).ok_or(Error::Answer { doing: DOING })?;
-    Ok(Some(State {
-        target: text(0).unwrap_or_default(),
-        watermark: Watermark { table_id: text(1).unwrap_or_default(), version, schema: text(3).unwrap_or_default() },
-        generation: text(4).unwrap_or_default(),
-        run_id: text(5).unwrap_or_default(),
-        pending: text(6),
-    }))
 }
 
 /// Connections to the pool at `url`.

@@ -7,17 +7,16 @@ use std::collections::BTreeMap;
 
 use weir_contract::{DataType, Distribution, SOURCE, SOURCE_POSITION, TableColumn, WarehouseIndex, positions_of};
 
+use super::leftovers::{NEW, OLD, STAGE};
 use super::text::{Target, address, literal, name};
 use super::{Flavor, STATE_SCHEMA};
-use crate::{DataFile, Error, Physical, Watermark};
+use crate::{DataFile, Error, Physical};
 
 /// Text of one statement's file list, at most: pools take much more, but plans are easier to read so.
 const COPY_LIST_BYTES: usize = 128 << 10;
 const COPY_FILES: usize = 1_000;
-/// Rows of one `INSERT … SELECT … UNION ALL`, and paths of one `IN` list.
-const ROWS_PER_STATEMENT: usize = 250;
 /// Byte for byte: a database's own collation may take `a` for `A`.
-const EXACT: &str = "COLLATE Latin1_General_100_BIN2";
+pub(crate) const EXACT: &str = "COLLATE Latin1_General_100_BIN2";
 
 /// A staging table: files that have the same columns in the same order, and the same partition values.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,26 +37,6 @@ pub(crate) struct Writer<'a> {
     pub(crate) columns: &'a [TableColumn],
     pub(crate) physical: &'a Physical,
     pub(crate) label: &'a str,
-}
-
-/// The loader's own tables. Each statement may find its table there already.
-pub(crate) fn state(flavor: Flavor) -> Vec<(&'static str, String)> {
-    let (text, long, heap) = match flavor {
-        Flavor::Dedicated => ("nvarchar", "nvarchar(max)", " WITH (HEAP, DISTRIBUTION = ROUND_ROBIN)"),
-        Flavor::Fabric => ("varchar", "varchar(max)", ""),
-    };
-    let watermark = format!(
-        "CREATE TABLE [{STATE_SCHEMA}].[watermark] ([source_table] {text}(400) NOT NULL, [target] {text}(400) NOT NULL, \
-         [table_id] {text}(200) NOT NULL, [version] bigint NOT NULL, [schema_text] {long} NULL, \
-         [generation] {text}(200) NOT NULL, [run_id] {text}(200) NOT NULL, [updated_at] {text}(40) NOT NULL, \
-         [pending] {text}(200) NULL, [pending_table_id] {text}(200) NULL, [pending_version] bigint NULL, \
-         [pending_schema] {long} NULL){heap}"
-    );
-    let files = format!(
-        "CREATE TABLE [{STATE_SCHEMA}].[loaded_file] ([source_table] {text}(400) NOT NULL, \
-         [generation] {text}(200) NOT NULL, [path] {text}(2000) NOT NULL){heap}"
-    );
-    vec![("watermark", watermark), ("loaded_file", files)]
 }
 
 /// A row when the table is there.
@@ -95,12 +74,16 @@ pub(crate) fn drop_table(table: &Target) -> Result<String, Error> {
     Ok(format!("DROP TABLE {}", table.sql()?))
 }
 
-/// Staging tables of loads that died: more than a day old.
-pub(crate) fn left_over() -> String {
+/// The pool's own clock, which alone says what is over.
+pub(crate) const NOW_SECONDS: &str = "SELECT DATEDIFF_BIG(second, '19700101', GETUTCDATE())";
+
+/// Schema and name of every table that a load made for itself, whoever it was; beside targets of `schema` alone.
+pub(crate) fn left_over(schema: &str) -> String {
     format!(
-        "SELECT t.name FROM sys.tables AS t INNER JOIN sys.schemas AS s \
-         ON t.schema_id = s.schema_id WHERE s.name = '{STATE_SCHEMA}' AND t.name LIKE 'stage[_]%' \
-         AND t.create_date < DATEADD(day, -1, GETUTCDATE())"
+        "SELECT s.name, t.name FROM sys.tables AS t INNER JOIN sys.schemas AS s ON t.schema_id = s.schema_id \
+         WHERE (s.name = N'{STATE_SCHEMA}' AND LEFT(t.name, 6) = N'{STAGE}') \
+         OR (s.name = {} AND LEFT(t.name, 9) IN (N'{NEW}', N'{OLD}'))",
+        literal(schema)
     )
 }
 
@@ -113,119 +96,6 @@ pub(crate) fn rename(flavor: Flavor, table: &Target, to: &str) -> Result<String,
             format!("EXEC sp_rename {}, {}", table.quoted()?, literal(to))
         }
     })
-}
-
-/// Everything that the watermark's row says.
-pub(crate) fn read_watermark(source_table: &str) -> String {
-    format!(
-        "SELECT [target], [table_id], [version], [schema_text], [generation], [run_id], [pending] FROM [{STATE_SCHEMA}].[watermark] WHERE [source_table] = {}",
-        literal(source_table)
-    )
-}
-
-/// A row to compare and set. Two loaders that make it at the same time make two alike, which stay alike.
-pub(crate) fn first_watermark(source_table: &str, target: &str) -> String {
-    let source = literal(source_table);
-    format!(
-        "INSERT INTO [{STATE_SCHEMA}].[watermark] ([source_table], [target], [table_id], [version], [schema_text], \
-         [generation], [run_id], [updated_at]) SELECT {source}, {}, N'', -1, N'', N'', N'', N'' \
-         WHERE NOT EXISTS (SELECT 1 FROM [{STATE_SCHEMA}].[watermark] WHERE [source_table] = {source})",
-        literal(target)
-    )
-}
-
-const NOW: &str = "CONVERT(nvarchar(40), GETUTCDATE(), 126)";
-
-/// Moves the watermark if it is where the plan began; [`read_watermark`] tells whether it did, by the run id.
-pub(crate) fn move_watermark(source_table: &str, from: &Watermark, to: &Watermark, run_id: &str) -> String {
-    format!(
-        "UPDATE [{STATE_SCHEMA}].[watermark] SET [version] = {}, [schema_text] = {}, [run_id] = {}, [updated_at] = {NOW} \
-         WHERE [source_table] = {} AND [table_id] = {} AND [version] = {} AND [pending] IS NULL",
-        to.version,
-        literal(&to.schema),
-        literal(run_id),
-        literal(source_table),
-        literal(&from.table_id),
-        from.version
-    )
-}
-
-/// Notes a table that is to take the target's place, under the same condition.
-pub(crate) fn note_pending(
-    source_table: &str,
-    target: &str,
-    from: (&str, i64),
-    to: &Watermark,
-    pending: &str,
-    run_id: &str,
-) -> String {
-    format!(
-        "UPDATE [{STATE_SCHEMA}].[watermark] SET [target] = {}, [pending] = {}, [pending_table_id] = {}, \
-         [pending_version] = {}, [pending_schema] = {}, [run_id] = {}, [updated_at] = {NOW} \
-         WHERE [source_table] = {} AND [table_id] = {} AND [version] = {} AND [pending] IS NULL",
-        literal(target),
-        literal(pending),
-        literal(&to.table_id),
-        to.version,
-        literal(&to.schema),
-        literal(run_id),
-        literal(source_table),
-        literal(from.0),
-        from.1
-    )
-}
-
-/// The pending table is in its place: what was pending holds.
-pub(crate) fn settle(source_table: &str, pending: &str) -> String {
-    format!(
-        "UPDATE [{STATE_SCHEMA}].[watermark] SET [table_id] = [pending_table_id], [version] = [pending_version], \
-         [schema_text] = [pending_schema], [generation] = [pending], [pending] = NULL, [pending_table_id] = NULL, \
-         [pending_version] = NULL, [pending_schema] = NULL, [updated_at] = {NOW} \
-         WHERE [source_table] = {} AND [pending] = {}",
-        literal(source_table),
-        literal(pending)
-    )
-}
-
-/// Waits for whoever is changing the row, and changes nothing.
-pub(crate) fn wait_for_watermark(source_table: &str) -> String {
-    let table = format!("[{STATE_SCHEMA}].[watermark]");
-    format!("UPDATE {table} SET [updated_at] = [updated_at] WHERE [source_table] = {}", literal(source_table))
-}
-
-pub(crate) fn loaded_files(source_table: &str, generation: &str) -> String {
-    format!(
-        "SELECT [path] FROM [{STATE_SCHEMA}].[loaded_file] WHERE [source_table] = {} AND [generation] = {}",
-        literal(source_table),
-        literal(generation)
-    )
-}
-
-pub(crate) fn note_files(source_table: &str, generation: &str, paths: &[&str]) -> Vec<String> {
-    let (source, generation) = (literal(source_table), literal(generation));
-    let row = |path: &&str| format!("SELECT {source}, {generation}, {}", literal(path));
-    let insert = |paths: &[&str]| {
-        let rows = paths.iter().map(row).collect::<Vec<_>>().join(" UNION ALL ");
-        format!("INSERT INTO [{STATE_SCHEMA}].[loaded_file] ([source_table], [generation], [path]) {rows}")
-    };
-    paths.chunks(ROWS_PER_STATEMENT).map(insert).collect()
-}
-
-pub(crate) fn forget_files(source_table: &str, generation: &str, paths: &[&str]) -> Vec<String> {
-    let delete = |paths: &[&str]| {
-        let list = paths.iter().map(|path| literal(path)).collect::<Vec<_>>().join(", ");
-        format!("{} AND [path] IN ({list})", forget_generation(source_table, "=", generation))
-    };
-    paths.chunks(ROWS_PER_STATEMENT).map(delete).collect()
-}
-
-/// `relation` is `=` or `<>`.
-pub(crate) fn forget_generation(source_table: &str, relation: &str, generation: &str) -> String {
-    format!(
-        "DELETE FROM [{STATE_SCHEMA}].[loaded_file] WHERE [source_table] = {} AND [generation] {relation} {}",
-        literal(source_table),
-        literal(generation)
-    )
 }
 
 impl Writer<'_> {
@@ -346,26 +216,28 @@ impl Writer<'_> {
     }
 
     /// What a staging table has for a column of the target.
-    fn expression(&self, staging: &Staging, column: &TableColumn) -> Result<String, Error> {
+    fn expression(&self, staging: &Staging, column: &TableColumn, may_cut: bool) -> Result<String, Error> {
         if let Some(value) = staging.partition.get(&column.name) {
             return Ok(self.flavor.constant(column, value.as_deref(), self.physical));
         }
-        let own = self.flavor.target_type(column, self.physical);
         if !staging.columns.iter().any(|known| known.name == column.name) {
-            return Ok(format!("CAST(NULL AS {own})"));
+            return Ok(format!("CAST(NULL AS {})", self.flavor.target_type(column, self.physical)));
         }
-        let column_name = name("column", &column.name)?;
+        let staged = format!("[weir_staged].{}", name("column", &column.name)?);
         Ok(match column.data_type {
-            // An explicit cast cuts what is longer; whether that is wanted was asked before.
-            DataType::String | DataType::Binary => format!("CAST([weir_staged].{column_name} AS {own})"),
-            _ => format!("[weir_staged].{column_name}"),
+            // Whether a value may be cut was asked before.
+            DataType::String if may_cut => self.flavor.cut(&staged, column, self.physical),
+            DataType::String | DataType::Binary => {
+                format!("CAST({staged} AS {})", self.flavor.target_type(column, self.physical))
+            }
+            _ => staged,
         })
     }
 
     pub(crate) fn insert(&self, table: &Target, staging: &Staging) -> Result<String, Error> {
         let names = self.columns.iter().map(|column| name("column", &column.name)).collect::<Result<Vec<_>, _>>()?;
         let values =
-            self.columns.iter().map(|column| self.expression(staging, column)).collect::<Result<Vec<_>, _>>()?;
+            self.columns.iter().map(|column| self.expression(staging, column, true)).collect::<Result<Vec<_>, _>>()?;
         Ok(format!(
             "INSERT INTO {} ({}) SELECT {} FROM {} AS [weir_staged]{}",
             table.sql()?,
@@ -374,6 +246,11 @@ impl Writer<'_> {
             staging.table.sql()?,
             self.option()
         ))
+    }
+
+    /// The target's rows, all of them, in a transaction: `TRUNCATE` is not for those.
+    pub(crate) fn delete_all(&self) -> Result<String, Error> {
+        Ok(format!("DELETE FROM {}{}", self.target.sql()?, self.option()))
     }
 
     /// `positions` are sequence numbers: the records of an event that holds several have a range of their own.
@@ -398,7 +275,7 @@ impl Writer<'_> {
         let mut conditions = Vec::new();
         for column in self.columns.iter().filter(|column| keys.contains(&column.name)) {
             let own = format!("{}.{}", name("table", &self.target.table)?, name("column", &column.name)?);
-            conditions.push(equal(&own, &self.expression(staging, column)?, column.data_type));
+            conditions.push(equal(&own, &self.expression(staging, column, false)?, column.data_type));
         }
         Ok(format!(
             "DELETE FROM {target} WHERE EXISTS (SELECT 1 FROM {} AS [weir_staged] WHERE {}){}",

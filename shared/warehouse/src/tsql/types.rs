@@ -5,16 +5,20 @@
 //! | boolean | `bit` | `bit` | |
 //! | byte, short | `smallint` | `smallint` | `tinyint` has no negative numbers |
 //! | integer, long | `int`, `bigint` | `int`, `bigint` | |
-//! | float, double | `real`, `float` | `real`, `float` | no NaN, no infinity: `COPY INTO` refuses the file |
+//! | float, double | `real`, `float` | `real`, `float` | no NaN, no infinity |
 //! | decimal(p,s) | `decimal(p,s)` | `decimal(p,s)` | |
-//! | string | `nvarchar(n)` | `varchar(n)` | n from the contract: characters, or bytes in Fabric |
+//! | string | `nvarchar(n)` | `varchar(n)` | n from the contract: UTF-16 units (an emoji has two), or bytes of UTF-8 in Fabric |
 //! | date | `date` | `date` | years 1 to 9999 |
 //! | timestamp | `datetime2(6)` | `datetime2(6)` | UTC; years 1 to 9999 |
 //! | binary | `varbinary(8000)` | `varbinary(8000)` | |
+//!
+//! What T-SQL has no place for (NaN, infinities, years outside 1 to 9999) Weir never writes: intake refuses it, record by
+//! record. In a file of another writer it makes `COPY INTO` fail, and nothing is loaded. Empty strings and nulls stay apart.
 
-use weir_contract::{DataType, TableColumn};
+use weir_contract::{DataType, LongText, TableColumn};
 
 use super::Flavor;
+use super::statements::EXACT;
 use super::text::{literal, name};
 use crate::{Error, Physical};
 
@@ -66,6 +70,31 @@ impl Flavor {
             (DataType::Binary, _) => Some(MAX_BINARY),
             _ => None,
         }
+    }
+
+    /// `value`, an expression, as the column's type: what is longer is cut, whole characters stay whole.
+    pub(crate) fn cut(self, value: &str, column: &TableColumn, physical: &Physical) -> String {
+        let own = self.target_type(column, physical);
+        let limit = self.text_limit(column, physical);
+        let is_plain = self == Flavor::Fabric || physical.long_text == LongText::Fail;
+        if is_plain || limit < 2 {
+            return format!("CAST({value} AS {own})");
+        }
+        // The last unit may be the first half of a character; this collation counts units whatever the database's does.
+        let last = format!("UNICODE(SUBSTRING({value} {EXACT}, {limit}, 1))");
+        let shorter = format!("CAST(CAST({value} AS nvarchar({})) AS {own})", limit - 1);
+        format!("CASE WHEN {last} BETWEEN 55296 AND 56319 THEN {shorter} ELSE CAST({value} AS {own}) END")
+    }
+
+    /// The same of a value.
+    pub(crate) fn cut_text<'a>(self, text: &'a str, column: &TableColumn, physical: &Physical) -> &'a str {
+        let limit = self.text_limit(column, physical) as usize;
+        let mut units = 0;
+        let fits = text.char_indices().find(|(_, character)| {
+            units += if self == Flavor::Fabric { character.len_utf8() } else { character.len_utf16() };
+            units > limit
+        });
+        fits.map_or(text, |(end, _)| &text[..end])
     }
 
     /// A partition value as an expression of the column's type.

@@ -1,12 +1,22 @@
-//! Lake and pool compared by sums that both can make exactly: of numbers, of days and microseconds, of lengths.
+//! Lake and pool compared value by value: each value's hash together with its row's, summed up for each column. A
+//! changed character shows, and so do two values that have changed places.
+//!
+//! Both sides hash the same bytes: `SHA2_256` of the row's and of the value's ([`bytes`] in SQL, [`Cell`] here), of which
+//! the first eight bytes are a number. What is compared is what a load would have stored: cut where the contract says so.
 
 use polars::prelude::*;
-use weir_contract::{DataType as Type, TableColumn};
+use sha2::{Digest, Sha256};
+use weir_contract::{DataType as Type, SOURCE, SOURCE_POSITION, TableColumn};
 
+use super::ledger::Ledger;
 use super::text::{Target, name};
+use super::types::MAX_BINARY;
 use super::{Flavor, Pool, State, exists};
+use crate::sqlite::text::decimal;
 use crate::verify::Summary;
-use crate::{ColumnDifference, DataFile, Error, FileReader, TableLoad, Verified, schema};
+use crate::{ColumnDifference, DataFile, Error, FileReader, Physical, TableLoad, Verified, schema};
+
+const DOING: &str = "summing the table up";
 
 pub(super) async fn verify(
     pool: &Pool,
@@ -17,28 +27,26 @@ pub(super) async fn verify(
 ) -> Result<Verified, Error> {
     let columns = schema::columns(schema)?;
     let target = Target::parse(&table.table)?;
-    let mut session = pool.session().await?;
-    let _: Option<State> = pool.state(session.as_mut(), table).await?;
+    let ledger = Ledger::of(&table.source_table)?;
+    let mut session = pool.session(&ledger).await?;
+    let _: Option<State> = pool.state(session.as_mut(), &ledger).await?;
     let mut verified = Verified::default();
     let mut lake = vec![Summary::default(); columns.len()];
     for file in files {
         let frame = reader.read(file).await.map_err(|error| error.at(&file.path))?;
         verified.lake_rows += frame.height() as u64;
-        for (column, summary) in columns.iter().zip(&mut lake) {
-            add(&frame, column, pool.flavor, summary).map_err(|detail| Error::Column {
-                path: file.path.clone(),
-                column: column.name.clone(),
-                detail,
-            })?;
-        }
+        let side = Side { flavor: pool.flavor, physical: &table.physical, frame: &frame };
+        side.add(&columns, &mut lake).map_err(|(column, detail)| {
+            let path = file.path.clone();
+            Error::Column { path, column, detail }
+        })?;
     }
     let mut there = vec![Summary::default(); columns.len()];
     if exists(session.as_mut(), &target).await? {
-        let row = session.rows("summing the table up", &summaries(&target, &columns)?).await?;
-        let row = row.into_iter().next().unwrap_or_default();
+        let row = session.rows(DOING, &summaries(&target, &columns)?).await?.into_iter().next().unwrap_or_default();
         let number = |index: usize| -> Result<i128, Error> {
             let text = row.get(index).cloned().flatten();
-            text.map_or(Ok(0), |text| text.trim().parse().map_err(|_| Error::Answer { doing: "summing the table up" }))
+            text.map_or(Ok(0), |text| text.trim().parse().map_err(|_| Error::Answer { doing: DOING }))
         };
         verified.warehouse_rows = u64::try_from(number(0)?).unwrap_or_default();
         for (index, summary) in there.iter_mut().enumerate() {
@@ -46,19 +54,14 @@ pub(super) async fn verify(
             summary.sum = number(2 * index + 2)?;
         }
     }
-    for ((column, lake), there) in columns.iter().zip(lake).zip(there) {
-        let summed = sum(column).is_some();
-        if !summed {
-            verified.counted_only.push(column.name.clone());
-        }
-        if lake.values != there.values || (summed && lake.sum != there.sum) {
-            verified.differing.push(ColumnDifference {
-                column: column.name.clone(),
-                lake_values: lake.values,
-                warehouse_values: there.values,
-            });
-        }
-    }
+    let pairs = columns.iter().zip(lake.into_iter().zip(there)).filter(|(_, (lake, there))| lake != there);
+    verified.differing = pairs
+        .map(|(column, (lake, there))| ColumnDifference {
+            column: column.name.clone(),
+            lake_values: lake.values,
+            warehouse_values: there.values,
+        })
+        .collect();
     Ok(verified)
 }
 
@@ -68,66 +71,159 @@ pub(crate) fn summaries(target: &Target, columns: &[TableColumn]) -> Result<Stri
     for column in columns {
         let own = name("column", &column.name)?;
         parts.push(format!("COUNT_BIG({own})"));
-        parts.push(match sum(column) {
-            Some(sum) => format!("CONVERT(nvarchar(40), SUM(CAST({} AS decimal(38,0))))", sum.replace("{}", &own)),
-            None => "N'0'".to_owned(),
-        });
+        let hash = format!("HASHBYTES('SHA2_256', [weir row] + {})", bytes(&own, column.data_type));
+        let number = format!("CAST(CAST(SUBSTRING({hash}, 1, 8) AS bigint) AS decimal(38,0))");
+        parts.push(format!("CONVERT(varchar(40), SUM({number}))"));
     }
-    Ok(format!("SELECT {} FROM {}", parts.join(", "), target.sql()?))
+    Ok(format!(
+        "SELECT {} FROM (SELECT *, HASHBYTES('SHA2_256', [{SOURCE}]) + CAST([{SOURCE_POSITION}] AS binary(8)) AS [weir row] \
+         FROM {}) AS [weir_rows]",
+        parts.join(", "),
+        target.sql()?
+    ))
 }
 
-/// A whole number for each value; `None` where floating point would make the sum depend on the order, or scale its size.
-fn sum(column: &TableColumn) -> Option<String> {
-    Some(match column.data_type {
-        Type::Boolean => "CAST({} AS int)".to_owned(),
-        Type::Byte | Type::Short | Type::Integer | Type::Long => "{}".to_owned(),
-        Type::String | Type::Binary => "DATALENGTH({})".to_owned(),
-        Type::Date => "DATEDIFF(day, '19700101', {})".to_owned(),
-        Type::Timestamp => "DATEDIFF_BIG(microsecond, '19700101', {})".to_owned(),
-        // The product has the digits of both and one more.
-        Type::Decimal { precision, scale } if precision + scale + 2 <= 38 => {
-            format!("{{}} * CAST(1{} AS decimal({},0))", "0".repeat(usize::from(scale)), scale + 1)
-        }
-        Type::Decimal { .. } | Type::Float | Type::Double => return None,
-    })
+/// A value as bytes that say all of it; [`Cell`] makes the same.
+fn bytes(own: &str, data_type: Type) -> String {
+    let whole = |number: String| format!("CAST(CAST({number} AS bigint) AS binary(8))");
+    match data_type {
+        Type::Boolean | Type::Byte | Type::Short | Type::Integer | Type::Long => whole(own.to_owned()),
+        Type::Date => whole(format!("DATEDIFF(day, '19700101', {own})")),
+        Type::Timestamp => whole(format!("DATEDIFF_BIG(microsecond, '19700101', {own})")),
+        Type::String | Type::Binary => format!("HASHBYTES('SHA2_256', {own})"),
+        // Digits with all of the scale.
+        Type::Decimal { .. } => format!("CAST(CONVERT(varchar(41), {own}) AS varbinary(41))"),
+        // The sum makes one zero of the two.
+        Type::Float | Type::Double => format!("CAST(CAST({own} AS float) + 0E0 AS binary(8))"),
+    }
 }
 
-/// The same of a file.
-fn add(frame: &DataFrame, column: &TableColumn, flavor: Flavor, summary: &mut Summary) -> Result<(), String> {
-    let Ok(values) = frame.column(&column.name) else { return Ok(()) };
-    let series = values.as_materialized_series();
-    let odd = |error: PolarsError| error.to_string();
-    let length = |text: &str| match flavor {
-        Flavor::Dedicated => 2 * text.encode_utf16().count(),
-        Flavor::Fabric => text.len(),
-    };
-    let mut take = |value: Option<i128>| {
-        if let Some(value) = value {
-            summary.add(value);
+/// A file of the lake as a load of this pool would store it.
+struct Side<'a> {
+    flavor: Flavor,
+    physical: &'a Physical,
+    frame: &'a DataFrame,
+}
+
+type Refused = (String, String);
+
+impl Side<'_> {
+    fn add(&self, columns: &[TableColumn], summaries: &mut [Summary]) -> Result<(), Refused> {
+        let rows = self.rows().map_err(|error| (SOURCE.to_owned(), error.to_string()))?;
+        for (column, summary) in columns.iter().zip(summaries) {
+            let Ok(values) = self.frame.column(&column.name) else { continue };
+            self.column(&rows, column, values.as_materialized_series(), summary)
+                .map_err(|error| (column.name.clone(), error.to_string()))?;
         }
-    };
-    match column.data_type {
-        Type::Boolean => series.bool().map_err(odd)?.iter().for_each(|value| take(value.map(i128::from))),
-        Type::Byte | Type::Short | Type::Integer | Type::Long => {
-            let wide = series.cast(&DataType::Int64).map_err(odd)?;
-            wide.i64().map_err(odd)?.iter().for_each(|value| take(value.map(i128::from)));
+        Ok(())
+    }
+
+    /// What tells each row apart, hashed.
+    fn rows(&self) -> PolarsResult<Vec<Sha256>> {
+        let sources = self.frame.column(SOURCE)?.str()?;
+        let positions = self.frame.column(SOURCE_POSITION)?.cast(&DataType::Int64)?;
+        let pairs = sources.iter().zip(positions.i64()?.iter());
+        Ok(pairs
+            .map(|(source, position)| {
+                let source = self.text(source.unwrap_or_default());
+                Sha256::new()
+                    .chain_update(Sha256::digest(source))
+                    .chain_update(position.unwrap_or_default().to_be_bytes())
+            })
+            .collect())
+    }
+
+    fn column(
+        &self,
+        rows: &[Sha256],
+        column: &TableColumn,
+        values: &Series,
+        summary: &mut Summary,
+    ) -> PolarsResult<()> {
+        let mut add = |row: usize, cell: Option<Cell>| {
+            if let Some(cell) = cell {
+                summary.add(cell.number(rows[row].clone()));
+            }
+        };
+        match column.data_type {
+            Type::Boolean => {
+                let values = values.bool()?;
+                values
+                    .iter()
+                    .enumerate()
+                    .for_each(|(row, value)| add(row, value.map(|value| Cell::Whole(value.into()))));
+            }
+            Type::Byte | Type::Short | Type::Integer | Type::Long => {
+                let wide = values.cast(&DataType::Int64)?;
+                wide.i64()?.iter().enumerate().for_each(|(row, value)| add(row, value.map(Cell::Whole)));
+            }
+            Type::Date => {
+                let days = values.date()?.physical();
+                days.iter().enumerate().for_each(|(row, value)| add(row, value.map(|days| Cell::Whole(days.into()))));
+            }
+            Type::Timestamp => {
+                let micros = values.datetime()?.physical();
+                micros.iter().enumerate().for_each(|(row, value)| add(row, value.map(Cell::Whole)));
+            }
+            Type::Float | Type::Double => {
+                let wide = values.cast(&DataType::Float64)?;
+                wide.f64()?.iter().enumerate().for_each(|(row, value)| add(row, value.map(Cell::Real)));
+            }
+            Type::Decimal { scale, .. } => {
+                let digits = values.decimal()?.physical();
+                for (row, value) in digits.iter().enumerate() {
+                    add(row, value.map(|unscaled| Cell::Digits(unscaled, scale)));
+                }
+            }
+            Type::String => {
+                for (row, value) in values.str()?.iter().enumerate() {
+                    let cut = value.map(|text| self.flavor.cut_text(text, column, self.physical));
+                    add(row, cut.map(|text| Cell::Long(Sha256::digest(self.text(text)).into())));
+                }
+            }
+            Type::Binary => {
+                for (row, value) in values.binary()?.iter().enumerate() {
+                    let cut = value.map(|bytes| &bytes[..bytes.len().min(MAX_BINARY as usize)]);
+                    add(row, cut.map(|bytes| Cell::Long(Sha256::digest(bytes).into())));
+                }
+            }
         }
-        Type::String => {
-            series.str().map_err(odd)?.iter().for_each(|value| take(value.map(|text| length(text) as i128)))
-        }
-        Type::Binary => {
-            series.binary().map_err(odd)?.iter().for_each(|value| take(value.map(|bytes| bytes.len() as i128)));
-        }
-        Type::Date => series.date().map_err(odd)?.physical().iter().for_each(|value| take(value.map(i128::from))),
-        Type::Timestamp => {
-            series.datetime().map_err(odd)?.physical().iter().for_each(|value| take(value.map(i128::from)));
-        }
-        Type::Decimal { .. } if sum(column).is_some() => {
-            series.decimal().map_err(odd)?.physical().iter().for_each(&mut take);
-        }
-        Type::Decimal { .. } | Type::Float | Type::Double => {
-            summary.values += (series.len() - series.null_count()) as u64;
+        Ok(())
+    }
+
+    /// A text as the pool has it in memory.
+    fn text(&self, text: &str) -> Vec<u8> {
+        match self.flavor {
+            Flavor::Dedicated => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+            Flavor::Fabric => text.as_bytes().to_vec(),
         }
     }
-    Ok(())
+}
+
+/// A value, as [`bytes`] makes bytes of it.
+enum Cell {
+    Whole(i64),
+    Real(f64),
+    Digits(i128, u8),
+    Long([u8; 32]),
+}
+
+impl Cell {
+    /// The first eight bytes of the hash of row and value.
+    fn number(&self, row: Sha256) -> i128 {
+        let hash: [u8; 32] = match self {
+            Cell::Whole(value) => row.chain_update(value.to_be_bytes()),
+            Cell::Real(value) => row.chain_update((value + 0.0).to_be_bytes()),
+            Cell::Digits(unscaled, scale) => {
+                let mut digits = String::new();
+                decimal(&mut digits, *unscaled, usize::from(*scale));
+                row.chain_update(digits)
+            }
+            Cell::Long(hash) => row.chain_update(hash),
+        }
+        .finalize()
+        .into();
+        let first = hash.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        i128::from(first.cast_signed())
+    }
 }

@@ -45,6 +45,7 @@ struct Way {
     store: String,
     client: reqwest::Client,
     waits: Mutex<Vec<Wait>>,
+    passed: Mutex<Vec<String>>,
 }
 
 pub(super) struct Gates {
@@ -76,12 +77,17 @@ impl Gates {
     pub(super) async fn before(store: &str) -> Self {
         let (store, account) = store.rsplit_once('/').unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let way = Arc::new(Way { store: store.to_owned(), client, waits: Mutex::default() });
+        let way = Arc::new(Way { store: store.to_owned(), client, waits: Mutex::default(), passed: Mutex::default() });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/{account}", listener.local_addr().unwrap());
         let router = Router::new().fallback(forward).with_state(Arc::clone(&way));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { url, way, server }
+    }
+
+    /// Method and path of each request since this was asked last.
+    pub(super) fn passed(&self) -> Vec<String> {
+        std::mem::take(&mut *self.way.passed.lock().unwrap())
     }
 
     /// The first request with this method and this in its path waits.
@@ -125,6 +131,7 @@ impl Way {
 async fn forward(State(way): State<Arc<Way>>, request: Request) -> Response<Body> {
     let (head, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
+    way.passed.lock().unwrap().push(format!("{} {}", head.method, head.uri.path()));
     let wait = way.wait(&head.method, head.uri.path());
     if let Some((Moment::Before, gate)) = &wait {
         gate.pass().await;

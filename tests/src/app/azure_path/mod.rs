@@ -7,6 +7,8 @@ mod crashes;
 mod gates;
 mod process;
 mod races;
+mod ticks;
+mod two_contracts;
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use super::super::tables::{Site, rows, tick};
 use super::engine::{Break, Engine};
 use super::loads::{append, erase, held, replace, row, target, upsert};
 
-async fn site() -> (Arc<Engine>, Arc<Table>) {
+pub(super) async fn site() -> (Arc<Engine>, Arc<Table>) {
     let engine = Engine::start().await;
     let table = Site::new().open(false, 0).await;
     engine.reads(&table);
@@ -18,7 +18,7 @@ async fn site() -> (Arc<Engine>, Arc<Table>) {
     (engine, table)
 }
 
-async fn changes(table: &Arc<Table>) {
+pub(super) async fn changes(table: &Arc<Table>) {
     append(table, "2", &[row("b", 1, "k3", "3")], 0).await;
     replace(table, "3", "a", None, &[row("a", 1, "k4", "4")]).await;
     upsert(table, "4", &[row("c", 1, "k4", "9")]).await;
@@ -61,14 +61,19 @@ async fn a_connection_lost_at_any_statement_of_a_load() {
     }
 }
 
-/// The same for a load of the whole table, whose swap is no transaction.
+/// The same for a load of the whole table: in place, and into a new table, whose swap is no transaction.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_lost_at_any_statement_of_a_reload() {
-    for after in [false, true] {
+    for (in_place, after) in [(true, false), (true, true), (false, false), (false, true)] {
         for at in 0.. {
-            let (engine, old) = site().await;
+            let engine = Engine::start().await;
             let pool = engine.pool();
+            let extra = usize::from(!in_place);
+            let old = Site::new().open(false, extra).await;
+            engine.reads(&old);
+            append(&old, "1", &[row("a", 1, "k1", "1"), row("a", 2, "k2", "2")], extra).await;
             tick(&old, &pool, &target(1), Limits::default()).await.unwrap();
+            let before = held(&engine).await;
             // The lake's table is made anew.
             let table = Site::new().open(false, 0).await;
             engine.reads(&table);
@@ -77,6 +82,10 @@ async fn a_connection_lost_at_any_statement_of_a_reload() {
             *engine.world.fault.lock().unwrap() = Some(if after { Break::After(at) } else { Break::Before(at) });
             let _ = tick(&table, &engine.pool(), &target(2), Limits::default()).await;
             let met = engine.world.fault.lock().unwrap().take().is_none();
+            if in_place {
+                let seen = held(&engine).await;
+                assert!(seen == before || seen == now, "at {at}, after {after}: {seen:?}");
+            }
             // Whoever looks next finishes what was noted, or starts anew.
             tick(&table, &pool, &target(3), Limits::default()).await.unwrap();
             assert_eq!(held(&engine).await, now, "at {at}, after {after}");
@@ -93,30 +102,6 @@ async fn a_connection_lost_at_any_statement_of_a_reload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_loaders_one_wins_and_nothing_is_doubled() {
-    let (engine, table) = site().await;
-    tick(&table, &engine.pool(), &target(1), Limits::default()).await.unwrap();
-    for round in 0..6 {
-        append(&table, &format!("r{round}"), &[row(&format!("r{round}"), 1, "k9", "9")], 0).await;
-        let (one, two) = (engine.pool(), engine.pool());
-        let (load_one, load_two) = (target(10 + 2 * round), target(11 + 2 * round));
-        let (left, right) = tokio::join!(
-            tick(&table, &one, &load_one, Limits::default()),
-            tick(&table, &two, &load_two, Limits::default()),
-        );
-        for outcome in [&left, &right] {
-            if let Err(error) = outcome {
-                // Seen once on this engine: a rollback of one connection takes a table along that the other has just made.
-                let is_engines = matches!(error, Error::Server { number: 208, .. });
-                assert!(error.is_retryable() || is_engines, "{error}");
-            }
-        }
-        tick(&table, &engine.pool(), &target(100 + round), Limits::default()).await.unwrap();
-        assert_eq!(held(&engine).await, rows(&table).await.1, "round {round}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_the_pool_refuses_changes_nothing_and_leaves_nothing() {
     let (engine, table) = site().await;
     let pool = engine.pool();
@@ -129,5 +114,82 @@ async fn a_copy_that_the_pool_refuses_changes_nothing_and_leaves_nothing() {
     assert_eq!(held(&engine).await, before);
     super::loads::settled(&engine).await;
     tick(&table, &pool, &target(3), Limits::default()).await.unwrap();
+    assert_eq!(held(&engine).await, rows(&table).await.1);
+}
+
+/// What a pool tells when it has no room, is being scaled or moved, or has chosen a victim: nothing has changed, and the
+/// next run gets through.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_has_no_time_just_now() {
+    let statements =
+        ["COPY INTO", "BEGIN", "UPDATE [weir].[watermark_orders]", "INSERT INTO [dbo]", "COMMIT", "SELECT COUNT_BIG"];
+    for number in [1204, 1205, 1222, 4060, 10_928, 10_929, 40_197, 40_501, 40_613, 42_108, 42_109, 42_119, 49_918] {
+        let (engine, table) = site().await;
+        tick(&table, &engine.pool(), &target(1), Limits::default()).await.unwrap();
+        for (round, begins) in statements.into_iter().enumerate() {
+            append(&table, begins, &[row(begins, 1, "k3", "3")], 0).await;
+            let before = held(&engine).await;
+            engine.world.errors.lock().unwrap().push((begins, number));
+            let error = tick(&table, &engine.pool(), &target(10 + round), Limits::default()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{number} at {begins}: {error}");
+            assert_eq!(held(&engine).await, before, "{number} at {begins}");
+            tick(&table, &engine.pool(), &target(20 + round), Limits::default()).await.unwrap();
+            assert_eq!(held(&engine).await, rows(&table).await.1, "{number} at {begins}");
+        }
+        super::loads::settled(&engine).await;
+    }
+}
+
+/// Fabric lets nobody wait for a change of the same table: who is second is refused, and begins anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_of_two_transactions_is_a_lost_race() {
+    for number in [24_556, 24_706] {
+        let (engine, table) = site().await;
+        tick(&table, &engine.pool(), &target(1), Limits::default()).await.unwrap();
+        for (round, begins) in ["UPDATE [weir]", "DELETE FROM [weir]", "COMMIT"].into_iter().enumerate() {
+            append(&table, begins, &[row(begins, 1, "k3", "3")], 0).await;
+            engine.world.errors.lock().unwrap().push((begins, number));
+            let error = tick(&table, &engine.pool(), &target(10 + round), Limits::default()).await.unwrap_err();
+            assert!(error.kind() == ErrorKind::Conflict && error.is_retryable(), "{error}");
+            tick(&table, &engine.pool(), &target(20 + round), Limits::default()).await.unwrap();
+            assert_eq!(held(&engine).await, rows(&table).await.1);
+        }
+        // Who asks what became of a lost commit is refused by it: then it has won.
+        append(&table, "last", &[row("last", 1, "k3", "3")], 0).await;
+        *engine.world.fault.lock().unwrap() = Some(Break::Lost);
+        engine.world.errors.lock().unwrap().push((WAIT, number));
+        tick(&table, &engine.pool(), &target(30), Limits::default()).await.unwrap().unwrap();
+        assert_eq!(held(&engine).await, rows(&table).await.1);
+    }
+}
+
+const WAIT: &str = "UPDATE [weir].[watermark_orders] SET [updated_at] = [updated_at]";
+
+/// A pool that says that all went well, and has left a row out: of a staging table, of a new table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_too_few_is_found_before_it_counts() {
+    let (engine, table) = site().await;
+    let pool = engine.pool();
+    for (begins, version) in [("COPY INTO", None), ("INSERT INTO [dbo].[weir_new_", None), ("COPY INTO", Some(1))] {
+        *engine.world.forgets_row.lock().unwrap() = Some(begins);
+        let error = tick(&table, &pool, &target(1), Limits::default()).await.unwrap_err();
+        assert!(matches!(error, Error::Staged { expected: 2, found: 1, .. }), "{error}");
+        assert_eq!(pool.watermark(&target(1)).await.unwrap().map(|mark| mark.version), version);
+        if begins != "COPY INTO" {
+            tick(&table, &pool, &target(2), Limits::default()).await.unwrap();
+            append(&table, "2", &[row("b", 1, "k3", "3"), row("b", 2, "k3", "3")], 0).await;
+        }
+    }
+}
+
+/// What the lost connection had sent still takes effect; whoever asks waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_takes_effect_after_its_connection_was_lost() {
+    let (engine, table) = site().await;
+    let pool = engine.pool();
+    tick(&table, &pool, &target(1), Limits::default()).await.unwrap();
+    append(&table, "2", &[row("b", 1, "k3", "3")], 0).await;
+    *engine.world.fault.lock().unwrap() = Some(Break::Late);
+    tick(&table, &pool, &target(2), Limits::default()).await.unwrap().unwrap();
     assert_eq!(held(&engine).await, rows(&table).await.1);
 }
