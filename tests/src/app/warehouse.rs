@@ -28,6 +28,7 @@ async fn the_warehouse_is_loaded_and_compared_from_the_command_line() {
     // Behind is not equal.
     let behind = answer(&site, &["warehouse", "verify", "--dataset", "orders", "--json"], 1);
     assert_eq!(behind["equal"], false);
+    assert!(behind["tables"][0]["why"].as_str().unwrap().contains("another version"), "{behind}");
     let loaded = answer(&site, &["warehouse", "load", "--json"], 0);
     assert_eq!(loaded["loads"][0]["loaded"]["rowsInserted"], 3);
     let equal = answer(&site, &["warehouse", "verify", "--json"], 0);

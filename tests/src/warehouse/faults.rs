@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tempfile::TempDir;
-use weir_warehouse::{Error, ErrorKind, Limits, Plan, Step};
+use weir_warehouse::{Error, ErrorKind, FileReader, Limits, Plan, Step, Watermark};
 
 use super::lake::{Fault, Lake, rows_of, warehouse_rows};
 use super::{connect, open, table};
@@ -98,6 +98,23 @@ async fn a_file_with_other_than_its_logged_rows_fails_the_load() {
     let error = warehouse.apply(&table(), &plan, &lake).await.unwrap_err();
     assert!(matches!(error, Error::RowCount { expected: 8, found: 9, .. }), "{error}");
     assert!(!error.is_retryable());
+    assert_eq!(warehouse_rows(&connect(&folder), &table().table), lake.rows(1));
+}
+
+/// As by a writer that did not see its commit succeed: what is there already goes first.
+#[tokio::test]
+async fn a_rewrite_that_is_logged_twice_brings_its_rows_once() {
+    let folder = TempDir::new().unwrap();
+    let warehouse = open(&folder).await;
+    let mut lake = Lake::new();
+    lake.append(vec![rows_of("a", 1, 5), rows_of("b", 1, 5)]);
+    lake.load(warehouse.as_ref(), &table()).await.unwrap();
+    let files = lake.snapshot_files(1).await.unwrap();
+    let from = warehouse.watermark(&table()).await.unwrap().unwrap();
+    let to = Watermark { version: 2, ..from.clone() };
+    let steps = vec![Step::Rewrite { removed: Vec::new(), kept: Vec::new(), files }];
+    let report = warehouse.apply(&table(), &Plan::Load { from, to, steps }, &lake).await.unwrap();
+    assert_eq!((report.rows_deleted, report.rows_inserted), (10, 10));
     assert_eq!(warehouse_rows(&connect(&folder), &table().table), lake.rows(1));
 }
 

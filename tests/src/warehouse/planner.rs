@@ -227,6 +227,32 @@ fn log_windows_that_reload() {
     }
 }
 
+/// The first commit of a table with these columns, planned.
+fn plan_in(fields: &[(&str, &str, bool)], body: &str) -> Plan {
+    let mark = Watermark { schema: schema_of(fields), ..watermark() };
+    let commits = [RawCommit { version: 5, body: body.as_bytes() }];
+    let window = LogWindow { table_id: "t", schema: &mark.schema, latest: 5, commits: &commits };
+    plan(Some(&mark), &window, Limits::default()).unwrap()
+}
+
+/// No warehouse need tell not-a-number from null, and a note about a source means nothing where no row has one.
+#[test]
+fn rows_are_told_apart_only_by_what_every_warehouse_has() {
+    let upsert = |key: &str| {
+        let note = note(json!({"operation": "upsert", "keys": [key], "covered": true}));
+        commit(&[note, remove("a"), unchanged("add", "b"), add("c")])
+    };
+    let with = |data_type| [BASE[0], BASE[1], ("x", data_type, true)];
+    assert_eq!(short(&plan_in(&with("long"), &upsert("x")))[1], "upsert x by c");
+    for (data_type, key) in [("double", "x"), ("float", "x"), ("long", "gone")] {
+        assert_eq!(short(&plan_in(&with(data_type), &upsert(key)))[1], "rewrite a to b and c", "{data_type} {key}");
+    }
+    for body in [commit(&[replace("s", json!(null)), remove("a")]), upsert("gone")] {
+        let Plan::Reload { reason, .. } = plan_in(&[BASE[0], ("x", "long", true)], &body) else { panic!("{body}") };
+        assert_eq!(reason, ReloadReason::UnknownRewrite { version: 5 });
+    }
+}
+
 #[test]
 fn watermark_against_the_lake() {
     let body = add("a");
