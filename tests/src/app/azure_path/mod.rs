@@ -4,6 +4,7 @@
 
 mod account;
 mod crashes;
+mod derived;
 mod gates;
 mod process;
 mod races;
