@@ -19,9 +19,8 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use weir_lake::{Append, Books, Condition, Producer, Table};
+use weir_lake::{Append, Books, Condition, Producer, Table, stamp};
 
-use super::stamp;
 use crate::app::{Dataset, Runtime};
 use crate::error::AppError;
 

@@ -10,7 +10,6 @@ pub(crate) mod in_force;
 pub(crate) mod maintain;
 pub(crate) mod parked;
 mod sink;
-mod stamp;
 pub(crate) mod sweep;
 pub(crate) mod warehouse;
 pub(crate) mod work;

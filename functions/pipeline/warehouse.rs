@@ -299,7 +299,9 @@ async fn next(
         return Ok(Plan::Nothing { version: latest });
     }
     let begun = warehouse.pending(load).await?.filter(|begun| {
-        begun.to.table_id == table_id && begun.to.version <= latest && place(&begun.from) == place(&watermark)
+        begun.to.table_id == table_id
+            && begun.to.version <= latest
+            && begun.from.as_ref().map(Watermark::place) == watermark.as_ref().map(Watermark::place)
     });
     let begun = begun.map(|begun| Plan::Reload {
         from: watermark.clone(),
@@ -320,10 +322,6 @@ async fn next(
         (Plan::Reload { .. }, Some(begun)) => begun,
         (plan, _) => plan,
     })
-}
-
-fn place(mark: &Option<Watermark>) -> Option<(&str, i64)> {
-    mark.as_ref().map(|mark| (mark.table_id.as_str(), mark.version))
 }
 
 /// The version up to which no commit is needed any more: the warehouse's, or where a reload will bring it before another

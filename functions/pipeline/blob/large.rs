@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use weir_lake::Table;
+use weir_lake::{Table, stamp};
 
 use super::collect::{Collected, Collector};
 use super::pieces::{self, MAX_AGE_MS, Outline, Piece, Pieces, Resume, key};
@@ -18,7 +18,7 @@ use super::records::{Extent, Records};
 use super::{Job, Opened, plan};
 use crate::app::{Dataset, now_ms};
 use crate::error::AppError;
-use crate::pipeline::{Done, Outcome, stamp};
+use crate::pipeline::{Done, Outcome};
 use crate::tasks::Task;
 
 /// Parts of a blob number their records apart: `part · 2^40 + row`.

@@ -22,13 +22,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weir_intake::{Blob, ErrorKind};
+use weir_lake::stamp;
 use weir_transform::Lineage;
 
 use self::collect::Collector;
 use self::large::Read;
 use self::plan::Plan;
 use self::publish::{Claim, source_of};
-use super::{Done, Outcome, Receipt, stamp};
+use super::{Done, Outcome, Receipt};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 

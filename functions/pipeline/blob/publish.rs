@@ -9,14 +9,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_lake::{Append, Books, Outcome as Committed, Producer, Replacement, Staged, Table};
+use weir_lake::{Append, Books, Outcome as Committed, Producer, Replacement, Staged, Table, stamp};
 use weir_transform::RuleCount;
 
 use super::{BlobRef, Job};
 use crate::app::Dataset;
 use crate::error::AppError;
 use crate::pipeline::in_force::Tables;
-use crate::pipeline::{Outcome, Receipt, stamp};
+use crate::pipeline::{Outcome, Receipt};
 
 /// A request's id has this version only.
 const REQUEST_VERSION: i64 = 1;

@@ -3,7 +3,7 @@
 //! | id | version |
 //! |---|---|
 //! | `derived:commit` | counts the refreshes' commits; each is conditional on it |
-//! | `derived:basis` | `generation · 2^39 + tag` of what all rows are made by: the query, the columns, and which tables |
+//! | `derived:basis` | a [`stamp`], `generation · 2^39 + tag`, of what all rows are made by: the query, the columns, and which tables |
 //! | `derived:complete` | the newest generation that all units are of |
 //! | `derived:<table id>` | the version of a source: all units stand for that or a later one |
 //!
@@ -12,15 +12,12 @@
 
 use std::collections::HashMap;
 
-use sha2::{Digest, Sha256};
-use weir_lake::Producer;
+use weir_lake::{Producer, stamp};
 
 const PREFIX: &str = "derived:";
 const COMMIT: &str = "commit";
 const BASIS: &str = "basis";
 const COMPLETE: &str = "complete";
-const TAG_BITS: u32 = 39;
-const MAX_GENERATION: i64 = (1 << 24) - 1;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Notes(HashMap<String, i64>);
@@ -37,11 +34,11 @@ impl Notes {
 
     /// 0 before the first.
     pub(crate) fn generation(&self) -> i64 {
-        self.0.get(BASIS).map_or(0, |basis| basis >> TAG_BITS)
+        stamp::generation(self.0.get(BASIS).copied())
     }
 
     pub(crate) fn is_made_by(&self, basis: &str) -> bool {
-        self.0.get(BASIS).is_some_and(|known| known & ((1 << TAG_BITS) - 1) == tag(basis))
+        stamp::holds(self.0.get(BASIS).copied(), basis)
     }
 
     pub(crate) fn is_complete(&self) -> bool {
@@ -55,7 +52,7 @@ impl Notes {
 
 /// What every commit of a generation notes.
 pub(crate) fn begun(generation: i64, basis: &str) -> Option<Producer> {
-    (generation <= MAX_GENERATION).then(|| note(BASIS, generation << TAG_BITS | tag(basis)))
+    stamp::of_generation(generation, basis).map(|version| note(BASIS, version))
 }
 
 pub(crate) fn complete(generation: i64) -> Producer {
@@ -73,12 +70,6 @@ pub(crate) fn commit(known: Option<i64>) -> Producer {
 
 fn note(name: &str, version: i64) -> Producer {
     Producer { id: format!("{PREFIX}{name}"), version, expires: false }
-}
-
-fn tag(basis: &str) -> i64 {
-    let digest = Sha256::digest(basis.as_bytes());
-    let head = digest.iter().take(8).fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
-    (head >> (64 - TAG_BITS)).cast_signed()
 }
 
 /// `_source_version` of a derived table's rows: of which generation, and of which version of the followed table.

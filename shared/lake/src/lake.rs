@@ -128,7 +128,7 @@ impl Lake {
             return Ok(None);
         }
         let ticket = looks.tickets.fetch_add(1, Ordering::SeqCst);
-        // Blobs ask each time: a table that was not there once is looked for by name, which is cheaper than a listing.
+        // Many ask each time: a table that was not there once is looked for by name, which is cheaper than a listing.
         if *was_absent && !self.at(name).is_there_now().await? {
             looks.absent.store(ticket, Ordering::SeqCst);
             return Ok(None);

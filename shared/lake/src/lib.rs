@@ -31,6 +31,7 @@ mod schema;
 mod snapshot;
 mod sorted;
 mod staging;
+pub mod stamp;
 mod table;
 mod types;
 

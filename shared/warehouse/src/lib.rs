@@ -146,6 +146,13 @@ pub struct Watermark {
     pub schema: String,
 }
 
+impl Watermark {
+    /// Of which table, and where in its log: what a plan begins from.
+    pub fn place(&self) -> (&str, i64) {
+        (&self.table_id, self.version)
+    }
+}
+
 /// How far a reload is that takes several runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingReload {

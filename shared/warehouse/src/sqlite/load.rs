@@ -115,8 +115,7 @@ impl<'a> Load<'a> {
     /// Checks that nobody moved the watermark, and prepares the table.
     fn begin(job: &'a Job, transaction: &'a Transaction<'a>) -> Result<Self, Error> {
         let found = read_watermark(transaction, &job.table)?;
-        if found.as_ref().is_none_or(|found| (&found.table_id, found.version) != (&job.from.table_id, job.from.version))
-        {
+        if found.as_ref().map(Watermark::place) != Some(job.from.place()) {
             return Err(lost(&job.table, Some(&job.from), found.as_ref()));
         }
         for (number, columns) in job.index.iter().enumerate() {

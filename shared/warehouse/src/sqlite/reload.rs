@@ -53,8 +53,8 @@ impl Reload {
     pub(super) fn find(&self, connection: &Connection) -> Result<Option<i64>, Error> {
         let found = read(connection, &self.table)?;
         let same = |pending: &PendingReload| {
-            place(&pending.from) == place(&self.from)
-                && (&pending.to.table_id, pending.to.version) == (&self.to.table_id, self.to.version)
+            pending.from.as_ref().map(Watermark::place) == self.from.as_ref().map(Watermark::place)
+                && pending.to.place() == self.to.place()
         };
         Ok(found.filter(|(_, pending)| same(pending)).map(|(id, _)| id))
     }
@@ -106,7 +106,7 @@ impl Reload {
     /// Nobody has moved the watermark, and the table is ours or nobody's.
     fn check(&self, transaction: &Transaction<'_>) -> Result<(), Error> {
         let found = read_watermark(transaction, &self.table)?;
-        if place(&found) != place(&self.from) {
+        if found.as_ref().map(Watermark::place) != self.from.as_ref().map(Watermark::place) {
             return Err(lost(&self.table, self.from.as_ref(), found.as_ref()));
         }
         let table = &self.table;
@@ -321,10 +321,6 @@ fn immediate(connection: &mut Connection) -> Result<Transaction<'_>, Error> {
 fn forget(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM weir_pending_file WHERE pending = ?1", [id])?;
     transaction.execute("DELETE FROM weir_pending WHERE id = ?1", [id]).map(drop)
-}
-
-fn place(mark: &Option<Watermark>) -> Option<(&str, i64)> {
-    mark.as_ref().map(|mark| (mark.table_id.as_str(), mark.version))
 }
 
 fn table_of(id: i64) -> String {

@@ -322,8 +322,7 @@ impl Load<'_> {
             let (table, source_table) = (self.table.table.clone(), self.table.source_table.clone());
             return Err(Error::TableTaken { table, source_table });
         }
-        let place = |mark: &Watermark| (mark.table_id.clone(), mark.version);
-        if ours.as_ref().map(|state| place(&state.watermark)) != self.from.map(place) {
+        if ours.as_ref().map(|state| state.watermark.place()) != self.from.map(Watermark::place) {
             return Err(self.lost(ours.map(|state| state.watermark.version)));
         }
         Ok(ours)

@@ -130,14 +130,11 @@ impl Load<'_> {
         }
         session.execute("making a watermark", &self.ledger.first_watermark(&self.table.table)).await?;
         let found = self.ledger.read(session).await?.ok_or(Error::Answer { doing: "reading the watermark" })?;
-        let expected = self.from.map(|from| (from.table_id.as_str(), from.version));
         let is_ours = found.target == self.table.table && found.watermark.version >= 0;
         // What a dataset had loaded into another table before it was renamed counts as nothing.
-        let from = match expected {
-            Some(from) => from,
-            None if !is_ours || !exists(session, self.writer.target).await? => {
-                (found.watermark.table_id.as_str(), found.watermark.version)
-            }
+        let from = match self.from {
+            Some(from) => from.place(),
+            None if !is_ours || !exists(session, self.writer.target).await? => found.watermark.place(),
             None => return Err(self.lost(Some(found.watermark.version))),
         };
         let note = self.ledger.note_pending(&self.table.table, from, self.to, &pending.table, self.attempt);
