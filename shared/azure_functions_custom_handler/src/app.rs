@@ -37,8 +37,16 @@ impl FunctionApp {
         }
     }
 
-    /// The app as an axum router, for a server of your own, for AWS Lambda, for tests.
+    /// The app as an axum router, for a server of your own and for tests. Whoever reaches it runs every function with
+    /// an envelope of his own making, as the host does: serve it where only the host comes, on the loopback address.
     pub fn into_router(self) -> Router {
+        router::build(self)
+    }
+
+    /// The forwarded routes alone, with the same limits, for a server that others reach: behind a gateway, on AWS
+    /// Lambda. Functions are not there, whatever the request says; who may call the routes is theirs to ask.
+    pub fn into_public_router(mut self) -> Router {
+        self.functions.clear();
         router::build(self)
     }
 }

@@ -79,6 +79,11 @@ impl<'a> Envelope<'a> {
         &self.metadata
     }
 
+    /// Forgets a metadata key that whoever sent the request may have set.
+    pub(crate) fn distrust(&mut self, key: &str) {
+        self.metadata.remove(key);
+    }
+
     /// Forgets the metadata that a *string* body has overwritten: the host merges each top-level member of a JSON
     /// object (unless null or an array) into `Metadata`, so that an event's `id` replaces the message's `Id`.
     pub(crate) fn distrust_merged(&mut self, body: &str) {

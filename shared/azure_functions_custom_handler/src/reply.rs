@@ -107,6 +107,11 @@ impl HttpReply {
     pub fn response(&self) -> &Response<Bytes> {
         &self.response
     }
+
+    /// For what all answers of an app have in common, such as headers.
+    pub fn response_mut(&mut self) -> &mut Response<Bytes> {
+        &mut self.response
+    }
 }
 
 impl From<Response<Bytes>> for HttpReply {

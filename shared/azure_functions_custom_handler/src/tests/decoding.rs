@@ -109,6 +109,13 @@ const TABLE: &[Row] = &[
         assert_eq!(batch.events[0].properties, *json!({"ct": "a"}).as_object().unwrap());
         assert_eq!(retry(body), Some((2, None, false)));
     }),
+    ("event_hub_many_retried", |body| {
+        // From the second attempt on the context holds the whole exception, here of 11 kB with two inner ones.
+        let batch: EventBatch = decode(body);
+        check_partition(&batch);
+        check_columns(&batch);
+        assert_eq!(retry(body), Some((1, None, false)));
+    }),
     ("event_hub_many_string", |body| {
         let batch: EventBatch = decode_as(body, DataType::String);
         check_columns(&batch);
@@ -188,6 +195,19 @@ const TABLE: &[Row] = &[
         let caller = &request.extensions().get::<Identities>().unwrap().0[0];
         assert!(caller.is_authenticated);
         assert_eq!((caller.claims[0].kind.as_str(), caller.claims[0].value.as_str()), ("roles", "Lake.Reprocess"));
+    }),
+    ("http_envelope_merged_metadata", |body| {
+        // The body's members and the query stand in Metadata, too, a retry context among them; a key brings claims.
+        let mut envelope = Envelope::parse(body).unwrap();
+        assert!(envelope.metadata_members().iter().count() > 40);
+        let request = Request::<Bytes>::decode(&mut envelope, DataType::String).unwrap();
+        assert_eq!(request.uri().query(), Some("force=1&Data=x"));
+        assert!(request_body(&request).unwrap().starts_with(b"{\"dataset\": \"orders\""));
+        assert_eq!(RetryContext::read(&envelope), None, "a caller's word for a retry of the host");
+        let callers = &request.extensions().get::<Identities>().unwrap().0;
+        assert_eq!(callers.iter().map(|caller| caller.is_authenticated).collect::<Vec<_>>(), [true, false]);
+        let claims: Vec<_> = callers[0].claims.iter().map(|claim| claim.value.as_str()).collect();
+        assert_eq!(claims, ["Function", "default"]);
     }),
     ("http_envelope_without_body", |body| {
         let request: Request<Bytes> = decode(body);

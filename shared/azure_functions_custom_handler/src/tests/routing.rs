@@ -54,6 +54,35 @@ async fn an_enveloped_http_function_answers_like_a_plain_one() {
     assert_eq!(body["Outputs"]["res"]["body"], "{\"bytes\":21}");
 }
 
+/// The host merges a caller's query and body into the metadata, and retries no HTTP function.
+#[tokio::test]
+async fn a_caller_cannot_make_a_request_look_like_a_retry() {
+    let app = FunctionApp::builder().http("reprocess", |invocation, _| async move {
+        Ok(HttpReply::json(StatusCode::OK, &json!({ "retried": invocation.retry.is_some() })))
+    });
+    let (_, body) = call(&app.build().into_router(), "/reprocess", fixture("http_envelope_merged_metadata")).await;
+    assert_eq!(body["Outputs"]["res"]["body"], "{\"retried\":false}");
+}
+
+#[tokio::test]
+async fn a_public_router_has_the_forwarded_routes_and_no_function() {
+    let app = FunctionApp::builder()
+        .queue("f", |_, _| async { Ok(Reply::ok()) })
+        .forwarded(Router::new().route("/api/status", get(|| async { "fine" })))
+        .build()
+        .into_public_router();
+    for path in ["/f", "//f", "/F", "/%66", "/api/f", "/api/../f"] {
+        assert_eq!(send(&app, post(path, MESSAGE)).await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    for path in ["/", "/api/status"] {
+        assert_eq!(
+            send(&app, Request::get(path).body(Body::empty()).unwrap()).await.status(),
+            StatusCode::OK,
+            "{path}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn requests_that_the_host_would_not_send_are_refused_in_json() {
     let app = FunctionApp::builder()

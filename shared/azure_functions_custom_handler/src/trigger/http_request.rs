@@ -2,6 +2,9 @@
 //!
 //! The host uses the envelope for HTTP functions that have other outputs than the response, and for all of them when
 //! `enableForwardingHttpRequest` is off.
+//!
+//! Every query parameter and every top-level member of a JSON body is in `Metadata` too, so nothing there is believed:
+//! what is told comes from `Data`, which the host writes.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +32,10 @@ pub struct RouteParams(pub BTreeMap<String, String>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AbsentBody;
 
+/// What to tell a caller whose request came without a body.
+pub const NO_BODY: &str = "the request has no body, or was sent without a Content-Length (chunked), and then the Functions host \
+    does not pass its body on: send the body with its length";
+
 /// Who calls, as App Service authentication and function keys tell, as an extension of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Identities(pub Vec<Identity>);
@@ -49,7 +56,7 @@ pub struct Claim {
 }
 
 /// The body of an enveloped request, or `None` when the envelope held none. A function that needs a body should
-/// answer `None` with 411 (length required), not take it for an empty one.
+/// answer `None` with 411 (length required) and [`NO_BODY`], not take it for an empty one.
 #[must_use]
 pub fn request_body(request: &Request<Bytes>) -> Option<&Bytes> {
     match request.extensions().get::<AbsentBody>() {
@@ -63,6 +70,8 @@ impl Trigger for Request<Bytes> {
         let binding = envelope.trigger()?;
         let text = binding.text()?;
         let members = Members::parse(&text).ok_or_else(|| binding.error("is not a json object"))?;
+        // The host retries no HTTP function: a retry context is the caller's own.
+        envelope.distrust("RetryContext");
         let mut request = Request::new(Bytes::new());
         *request.method_mut() = method(&members, &binding)?;
         *request.uri_mut() = uri(&members, &binding)?;

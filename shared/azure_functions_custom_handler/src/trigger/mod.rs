@@ -17,7 +17,7 @@ use crate::error::Error;
 pub use blob_event::{BlobEvent, BlobEventKind};
 pub use event_grid::{EventGridEvent, EventSchema};
 pub use event_hub::{Event, EventBatch, MAX_EVENTS};
-pub use http_request::{AbsentBody, Claim, Identities, Identity, RouteParams, request_body};
+pub use http_request::{AbsentBody, Claim, Identities, Identity, NO_BODY, RouteParams, request_body};
 pub use queue::QueueMessage;
 pub use timer::{ScheduleStatus, TimerInfo};
 
