@@ -38,7 +38,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     config.http_addr = SocketAddr::from(([127, 0, 0, 1], arguments.port));
     config.stdio = ChildOutput::Inherit;
     config.amqp = (arguments.amqp_port != 0).then(|| SocketAddr::from(([127, 0, 0, 1], arguments.amqp_port)));
-    let host = Host::start(config).await.map_err(|error| match error {
+    let mut host = Host::start(config.clone()).await.map_err(|error| match error {
         HostError::EventHubs(_) => {
             anyhow::Error::new(error).context("choose another port with --amqp-port, or none with 0")
         }
@@ -57,15 +57,24 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     ));
     say(format_args!("tables   {}, warehouse {}", site.lake().display(), site.warehouse().display()));
     say("Ctrl-C stops");
-    tokio::select! {
-        stopped = tokio::signal::ctrl_c() => stopped.context("wait for Ctrl-C")?,
-        () = host.stopped() => {
-            let reason = host.failure().unwrap_or_else(|| "unknown".to_owned());
-            anyhow::bail!("the host stopped: {reason}");
+    loop {
+        tokio::select! {
+            stopped = tokio::signal::ctrl_c() => {
+                stopped.context("wait for Ctrl-C")?;
+                host.shutdown().await;
+                return Ok(ExitCode::SUCCESS);
+            }
+            () = host.stopped() => {
+                let reason = host.failure().unwrap_or_else(|| "unknown".to_owned());
+                if !host.wants_restart() {
+                    anyhow::bail!("the host stopped: {reason}");
+                }
+                say(reason);
+                host.shutdown().await;
+                host = Host::start(config.clone()).await?;
+            }
         }
     }
-    host.shutdown().await;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// A folder with everything that a local run needs.

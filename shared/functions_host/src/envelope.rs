@@ -52,8 +52,9 @@ impl Metadata {
         self.0.insert(existing.unwrap_or_else(|| key.to_owned()), value);
     }
 
-    /// The merge of a string trigger value: each property of a JSON object that is neither null nor an array.
-    fn merge_text(&mut self, text: &str) {
+    /// The merge of a string trigger value or of an HTTP body: each property of a JSON object that is neither null nor an
+    /// array.
+    pub(crate) fn merge_text(&mut self, text: &str) {
         let Ok(Value::Object(properties)) = serde_json::from_str(text) else { return };
         for (key, value) in properties {
             if !value.is_array() && !value.is_null() {
@@ -62,10 +63,12 @@ impl Metadata {
         }
     }
 
-    pub(crate) fn retry(&mut self, policy: &RetryPolicy, retry: u32) {
+    /// `failure`: why the attempt before this one failed; None for the first.
+    pub(crate) fn retry(&mut self, policy: &RetryPolicy, retry: u32, failure: Option<&str>) {
         let max = policy.max_retries.map_or(-1, i64::from);
+        let exception = failure.map(exception);
         let context =
-            json!({"RetryCount": retry, "MaxRetryCount": max, "Exception": null, "Instance": null, "State": {}});
+            json!({"RetryCount": retry, "MaxRetryCount": max, "Exception": exception, "Instance": null, "State": {}});
         self.set("RetryContext", Net::Json(context));
     }
 
@@ -170,6 +173,23 @@ pub(crate) fn timer(
     let schedule = json!({"AdjustForDST": trigger.schedule.adjusts_for_dst()});
     let data = json!({"Schedule": schedule, "ScheduleStatus": status, "IsPastDue": past_due});
     envelope(&trigger.binding, Net::Json(data).encode(), metadata)
+}
+
+/// As .NET writes an exception: with the inner ones, each with its stack. About 10 kB in all.
+fn exception(message: &str) -> Value {
+    const FRAME: &str = "   at Microsoft.Azure.WebJobs.Host.Executors.FunctionExecutor.InvokeWithTimeoutAsync(IFunctionInvoker \
+        invoker, ParameterHelper parameterHelper) in D:\\a\\_work\\1\\s\\src\\FunctionExecutor.cs:line 652\r\n";
+    let one = |class: &str, message: &str, inner: Value| {
+        json!({
+            "ClassName": class, "Message": message, "Data": null, "InnerException": inner, "HelpURL": null,
+            "StackTraceString": FRAME.repeat(16), "RemoteStackTraceString": null, "RemoteStackIndex": 0,
+            "ExceptionMethod": null, "HResult": -2_146_233_088, "Source": "Microsoft.Azure.WebJobs.Host",
+            "WatsonBuckets": null,
+        })
+    };
+    let inner = one("System.Net.Http.HttpRequestException", message, Value::Null);
+    let inner = one("System.AggregateException", "One or more errors occurred.", inner);
+    one("Microsoft.Azure.WebJobs.Host.FunctionInvocationException", "Exception while executing function", inner)
 }
 
 fn bytes_or_text(body: &[u8], binary: bool, metadata: &mut Metadata) -> Value {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    config::{Cardinality, QueueName, Schedule},
+    config::{AuthLevel, Cardinality, QueueName, Schedule},
     http::http_request,
 };
 
@@ -150,10 +150,18 @@ fn event_hub_other_shapes() {
 #[test]
 fn retry_context() {
     let seconds = std::time::Duration::from_secs;
-    let mut endless = metadata("f");
-    endless.retry(&RetryPolicy { max_retries: None, minimum: seconds(1), maximum: seconds(2) }, 7);
-    let expected = json!({"RetryCount": 7, "MaxRetryCount": -1, "Exception": null, "Instance": null, "State": {}});
-    assert_eq!(envelope("x", Value::Null, endless)["Metadata"]["RetryContext"], expected);
+    let policy = RetryPolicy { max_retries: None, minimum: seconds(1), maximum: seconds(2) };
+    let context = |retry, failure| {
+        let mut endless = metadata("f");
+        endless.retry(&policy, retry, failure);
+        envelope("x", Value::Null, endless)["Metadata"]["RetryContext"].clone()
+    };
+    let expected = json!({"RetryCount": 0, "MaxRetryCount": -1, "Exception": null, "Instance": null, "State": {}});
+    assert_eq!(context(0, None), expected);
+    let second = context(1, Some("status 500"));
+    let exception = &second["Exception"];
+    assert_eq!(exception["InnerException"]["InnerException"]["Message"], "status 500");
+    assert!(exception.to_string().len() > 10_000, "the whole exception is there, with its stacks");
 }
 
 #[test]
@@ -195,7 +203,7 @@ fn http_requests() {
     let parameters = BTreeMap::from([("container".to_owned(), "in".to_owned())]);
     let body = br#"{"from":"2026-01-01"}"#;
     let json_request = request("application/json", Some("21"));
-    let found = http_request("req", &json_request, body, &parameters, metadata("reprocess"));
+    let found = http_request("req", &json_request, body, &parameters, None, metadata("reprocess"));
     let expected = json!({
         "Data": {"req": {
             "Url": "http://app.test/api/reprocess/in?force=1&a=x%20y&a=z",
@@ -206,7 +214,7 @@ fn http_requests() {
             "Body": "{\"from\":\"2026-01-01\"}",
         }},
         "Metadata": {
-            "sys": sys("reprocess"), "container": "\"in\"", "Query": {"force": "1", "a": "x y,z"},
+            "sys": sys("reprocess"), "container": "\"in\"", "force": "\"1\"", "a": "\"x y,z\"", "from": "\"2026-01-01\"", "Query": {"force": "1", "a": "x y,z"},
             "Headers": {"Host": "app.test", "Content-Type": "application/json", "Content-Length": "21"},
         },
     });
@@ -218,7 +226,28 @@ fn http_requests() {
         ("text/plain", Some("0"), None),
         ("text/plain", None, None),
     ] {
-        let found = http_request("req", &request(content_type, length), b"hi", &parameters, metadata("f"));
+        let found = http_request("req", &request(content_type, length), b"hi", &parameters, None, metadata("f"));
         assert_eq!(found["Data"]["req"].get("Body").and_then(Value::as_str), body, "{content_type} {length:?}");
     }
+}
+
+/// A caller can write metadata, even what the host writes elsewhere.
+#[test]
+fn http_requests_of_somebody_with_a_key() {
+    let body = br#"{"RetryContext":{"RetryCount":9},"list":[1],"none":null,"n":4}"#;
+    let length = body.len().to_string();
+    let request = http::Request::post("/api/reprocess?code=secret&x=1").header("content-length", length);
+    let parts = request.body(()).unwrap().into_parts().0;
+    let caller = Some(("default", AuthLevel::Function));
+    let found = http_request("req", &parts, body, &BTreeMap::new(), caller, metadata("reprocess"));
+    let metadata = found["Metadata"].as_object().unwrap();
+    assert_eq!((&metadata["RetryContext"], &metadata["n"]), (&json!({"RetryCount": 9}), &json!("4")));
+    assert_eq!(metadata["x"], "\"1\"");
+    for key in ["code", "list", "none"] {
+        assert!(!metadata.contains_key(key), "{key}");
+    }
+    let identities = &found["Data"]["req"]["Identities"];
+    assert_eq!((&identities[0]["IsAuthenticated"], &identities[1]["IsAuthenticated"]), (&json!(true), &json!(false)));
+    let claims: Vec<&Value> = identities[0]["Claims"].as_array().unwrap().iter().map(|claim| &claim["Value"]).collect();
+    assert_eq!(claims, ["Function", "default"]);
 }

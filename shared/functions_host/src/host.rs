@@ -6,7 +6,7 @@ use std::{
     fs::{File, TryLockError},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ use tokio::{
 use crate::{
     config::{Function, HostJson, Trigger, check_hub_name, read_functions},
     error::HostError,
+    files,
     http::{self, keys::Keys},
     invoke::{InvocationReport, Invoker},
     state::{State, queue_name},
@@ -43,7 +44,7 @@ pub struct HostConfig {
     pub program: PathBuf,
     pub args: Vec<String>,
     /// App settings: the handler's environment, and what `%NAME%` in a `function.json` stands for. Beside these the
-    /// handler sees only `PATH`, `HOME`, `RUST_LOG` and `SSL_CERT_*` of this process.
+    /// handler sees this process's environment, as it does under the real host.
     pub env: Vec<(String, String)>,
     /// Queues, event logs, checkpoints, schedule status, keys. One host at a time.
     pub data_dir: PathBuf,
@@ -65,7 +66,7 @@ pub struct HostConfig {
     /// Timers run on schedule; otherwise only by [`Host::run_timer`] and the admin route.
     pub run_timers: bool,
     pub stdio: ChildOutput,
-    /// This many crashes within 30 minutes stop the host. 3 in the real host.
+    /// This many crashes, each within 30 minutes of the one before, stop the host. 3 in the real host.
     pub crash_limit: u32,
 }
 
@@ -127,8 +128,17 @@ pub(crate) struct Core {
     consumers: Vec<Arc<Consumer>>,
     landing: Option<Arc<Landing>>,
     stop: watch::Sender<bool>,
+    ended: OnceLock<Ended>,
     /// Here, so that it is held until the last task has let go of the files.
     _lock: File,
+}
+
+/// Why the host stopped by itself.
+#[derive(Debug)]
+struct Ended {
+    reason: String,
+    /// Started again it would go on.
+    restart: bool,
 }
 
 impl Host {
@@ -151,7 +161,7 @@ impl Host {
 
         let client = reqwest::Client::builder().no_proxy().build();
         let client = client.map_err(|error| HostError::Handler { reason: format!("no http client: {error}") })?;
-        let supervisor = Supervisor::start(launch(&config, &host_json, app_dir), client.clone());
+        let supervisor = Supervisor::start(launch(&config, &host_json, app_dir.clone()), client.clone());
         let (stop, stopping) = watch::channel(false);
         let timeout = host_json.function_timeout;
         let core = Arc::new(Core {
@@ -169,11 +179,13 @@ impl Host {
             consumers: state.consumers,
             landing: state.landing,
             stop,
+            ended: OnceLock::new(),
             _lock: lock,
         });
         let mut host = Self { core, tasks: Vec::new(), amqp };
         host.core.invoker.supervisor.ready(Duration::MAX).await?;
         host.spawn_loops(listener, config.run_timers)?;
+        host.tasks.push(tokio::spawn(watch_app(Arc::clone(&host.core), app_dir)));
         Ok(host)
     }
 
@@ -276,7 +288,7 @@ impl Host {
     pub async fn wait_idle(&self, limit: Duration) -> Result<(), HostError> {
         let (started, scan) = (Instant::now(), self.core.landing.as_ref().map(|landing| landing.next_scan()));
         loop {
-            if let HandlerState::Stopped(reason) = self.core.invoker.supervisor.state() {
+            if let Some(reason) = self.failure() {
                 return Err(HostError::Handler { reason });
             }
             let Some(outstanding) = self.core.outstanding(scan).await? else { return Ok(()) };
@@ -292,28 +304,31 @@ impl Host {
         self.core.invoker.subscribe()
     }
 
-    /// Completes when the host has given up on a handler that keeps crashing; the reason is then in [`Host::failure`].
+    /// Completes when the host stops by itself: over a handler that keeps crashing, over an error of its own, or because
+    /// the app's files have changed. The reason is then in [`Host::failure`].
     pub async fn stopped(&self) {
         self.core.stopped().await;
     }
 
-    /// Why the host gave up, if it did.
+    /// Why the host stopped by itself, if it did.
     pub fn failure(&self) -> Option<String> {
-        match self.core.invoker.supervisor.state() {
-            HandlerState::Stopped(reason) => Some(reason),
+        match (self.core.ended.get(), self.core.invoker.supervisor.state()) {
+            (Some(ended), _) => Some(ended.reason.clone()),
+            (None, HandlerState::Stopped(reason)) => Some(reason),
             _ => None,
         }
     }
 
-    /// Takes no more work, lets what runs finish for up to 10 s, kills the handler. What did not finish is delivered
-    /// again at the next start.
+    /// Whether it stopped because the app's files have changed: the real host then starts anew by itself.
+    pub fn wants_restart(&self) -> bool {
+        self.core.ended.get().is_some_and(|ended| ended.restart)
+    }
+
+    /// Takes no more work, lets what runs finish for up to 10 s, kills the handler. A batch of events that did not finish is
+    /// delivered again at the next start; a message has used up an attempt, and goes to its poison queue if that was the
+    /// last.
     pub async fn shutdown(mut self) {
-        self.core.stop.send_replace(true);
-        let deadline = Instant::now() + STOP_LIMIT;
-        while self.core.invoker.in_flight() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        self.core.invoker.supervisor.stop().await;
+        self.core.wind_down("the host was shut down".to_owned()).await;
         for mut task in std::mem::take(&mut self.tasks) {
             // The loops end by themselves now; one that hangs is dropped with its work unsettled.
             if tokio::time::timeout(Duration::from_secs(1), &mut task).await.is_err() {
@@ -377,6 +392,24 @@ impl Core {
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 
+    /// Takes no more work, lets what runs finish for a while, and kills the handler.
+    async fn wind_down(&self, reason: String) {
+        self.stop.send_replace(true);
+        let deadline = Instant::now() + STOP_LIMIT;
+        while self.invoker.in_flight() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.invoker.supervisor.stop(reason).await;
+    }
+
+    /// Ends the host at once, with all that runs: what the real one does over an error that it does not expect.
+    pub(crate) async fn give_up(&self, reason: String) {
+        tracing::error!(reason, "the host gives up");
+        let reason = self.ended.get_or_init(|| Ended { reason, restart: false }).reason.clone();
+        self.invoker.supervisor.stop(reason).await;
+        self.stop.send_replace(true);
+    }
+
     pub(crate) fn send_events(&self, hub: &str, events: Vec<EventIn>) -> Result<Vec<(u32, u64)>, HostError> {
         check_hub_name("Event Hub name", hub)?;
         match self.hubs.get(hub) {
@@ -429,6 +462,17 @@ impl Core {
         // Work that ran between two of these looks may have moved from one place to another.
         Ok((self.invoker.begun() != begun).then(|| "invocations have just run".to_owned()))
     }
+}
+
+/// Ends the host when the app's files change, as the real one starts anew then.
+async fn watch_app(core: Arc<Core>, app_dir: PathBuf) {
+    let (reason, restart) = tokio::select! {
+        () = core.stopped() => return,
+        changed = files::changed(&app_dir) => changed,
+    };
+    tracing::warn!(reason, "the host stops");
+    let reason = core.ended.get_or_init(|| Ended { reason, restart }).reason.clone();
+    core.wind_down(reason).await;
 }
 
 /// Every hub that some function reads, for clients that speak AMQP.

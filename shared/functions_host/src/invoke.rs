@@ -25,7 +25,10 @@ use crate::{
 /// The host gives up waiting for a handler that does not get ready.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 const MAX_RESPONSE: usize = 64 * 1024 * 1024;
-const CHUNK: usize = 64 * 1024;
+/// The host writes through a buffer of 1,024 characters.
+const CHUNK: usize = 1024;
+/// What an invocation that has timed out still gets to answer, before its process is killed.
+const GRACE: Duration = Duration::from_secs(2);
 /// Reports a slow subscriber may fall behind before it loses some.
 const REPORTS: usize = 16 * 1024;
 pub(crate) const HOST_VERSION: &str = "4.1037.0.0";
@@ -82,6 +85,8 @@ pub(crate) struct Invocation<'a> {
 
 /// The handler's answer before it is judged.
 struct Reply {
+    /// It came within the grace after `functionTimeout`: its outputs count, its success does not.
+    late: bool,
     status: u16,
     headers: http::HeaderMap,
     body: Bytes,
@@ -122,12 +127,14 @@ impl Invoker {
         };
         let reply = self.send(request).await;
         let status = reply.as_ref().ok().map(|reply| reply.status);
+        let late = reply.as_ref().is_ok_and(|reply| reply.late);
         let answer = reply.and_then(|reply| {
             let content_type = reply.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
             Answer::parse(reply.status, content_type, &reply.body)
         });
         let answer = match answer {
-            Ok(answer) => match self.write_outputs(invocation.function, &answer).await {
+            Ok(mut answer) => match self.write_outputs(invocation.function, &mut answer).await {
+                Ok(()) if late => Err(format!("timed out after {:?}; it answered too late", self.timeout)),
                 Ok(()) => Ok(answer),
                 Err(error) => Err(format!("cannot write an output: {error}")),
             },
@@ -228,18 +235,24 @@ impl Invoker {
             .header(http::header::USER_AGENT, format!("Azure-Functions-Host/{HOST_VERSION}"))
     }
 
-    /// Sends, within `functionTimeout`. When that runs out the whole handler process is killed, as the host does.
+    /// Sends, within `functionTimeout`. When that runs out the invocation has failed; one that has not answered two seconds
+    /// later costs the whole handler process, as the host does it.
     async fn send(&self, request: impl Fn(&Handler) -> reqwest::RequestBuilder) -> Result<Reply, String> {
         let handler = self.supervisor.ready(READY_LIMIT).await.map_err(|error| error.to_string())?;
         let exchange = async {
             let response = request(&handler).send().await.map_err(explain)?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let body = read_limited(response).await?;
-            Ok(Reply { status, headers, body })
+            Ok(Reply { late: false, status, headers, body })
         };
         let Some(timeout) = self.timeout else { return exchange.await };
-        match tokio::time::timeout(timeout, exchange).await {
-            Ok(reply) => reply,
+        tokio::pin!(exchange);
+        if let Ok(reply) = tokio::time::timeout(timeout, &mut exchange).await {
+            return reply;
+        }
+        match tokio::time::timeout(GRACE, exchange).await {
+            Ok(Ok(reply)) => Ok(Reply { late: true, ..reply }),
+            Ok(Err(error)) => Err(format!("timed out after {timeout:?}: {error}")),
             Err(_) => {
                 tracing::warn!(?timeout, "function timed out, killing the handler");
                 self.supervisor.kill(Some(handler.generation)).await;
@@ -248,19 +261,19 @@ impl Invoker {
         }
     }
 
-    /// All messages are checked before the first is written.
-    async fn write_outputs(&self, function: &Function, answer: &Answer) -> Result<(), HostError> {
-        let mut messages = Vec::new();
+    /// One message after another, as they come: where one fails, those before it are in the queue.
+    async fn write_outputs(&self, function: &Function, answer: &mut Answer) -> Result<(), HostError> {
+        if !function.outputs.iter().any(|output| output.binding == "$return") {
+            answer.spread_return_value();
+        }
         for output in &function.outputs {
             let (OutputKind::Queue(queue), Some(value)) = (&output.kind, answer.output(&output.binding)) else {
                 continue;
             };
             let queue = self.queues.queue(queue)?;
-            messages.extend(queue_messages(value).into_iter().map(|message| (queue.clone(), message)));
-        }
-        messages.iter().try_for_each(|(queue, message)| queue.check(message))?;
-        for (queue, message) in messages {
-            queue.put(&message).await?;
+            for message in queue_messages(value) {
+                queue.put(&message).await?;
+            }
         }
         Ok(())
     }

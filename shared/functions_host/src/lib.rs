@@ -6,14 +6,19 @@
 //! - queue messages are delivered at least once, retried, and parked in `<queue>-poison`;
 //! - Event Hub batches come in order per partition; the checkpoint moves on whatever the outcome is, unless the
 //!   function's retry policy says otherwise;
-//! - a crashed handler is restarted at once, and the third crash within 30 minutes stops the host;
+//! - a crashed handler is restarted at once on the same port, and the third crash, each within 30 minutes of the one
+//!   before, stops the host; so does an error while a message is settled, and a change of the app's files;
+//! - messages of an output are written one by one: what fails in the middle leaves those before it in the queue;
+//! - a property of a return value that is called like an output binding becomes that output;
 //! - queues, events, checkpoints and schedule status survive restarts and SIGKILL.
 //!
 //! Queues are journal files in the data directory, or those of a storage emulator on this machine (Azurite), as the app
 //! settings of their connections say: `AzureWebJobsStorage=UseDevelopmentStorage=true`, or a connection string with a
 //! loopback `QueueEndpoint`. A real account is refused: this host is no substitute for the real one.
 //!
-//! Where it differs, on purpose: an empty or `null` answer fails at once instead of hanging until `functionTimeout`;
+//! Where it differs, on purpose: an invocation that has timed out is reported, and its message settled, after the two
+//! seconds that it still gets to answer, where the real host does so before; a change of the app's files stops this host
+//! ([`Host::wants_restart`]), and whoever started it starts it again; an empty or `null` answer fails at once instead of hanging until `functionTimeout`;
 //! a handler that exits with 0 is restarted; what `host.json` says and this host does not understand is an error.
 //! It is checked against the host's source, not against a running one.
 //!
@@ -32,6 +37,7 @@
 mod config;
 mod envelope;
 mod error;
+mod files;
 mod host;
 mod http;
 mod invoke;

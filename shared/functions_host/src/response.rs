@@ -12,8 +12,8 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Accepts a 2xx answer with a JSON content type and a JSON object. Keys are matched without regard to case and
-    /// unknown ones are ignored.
+    /// Accepts a 2xx answer with a JSON content type and a JSON object. Its keys are matched without regard to case,
+    /// unlike the names of outputs; unknown ones are ignored.
     ///
     /// An empty body or `null` makes the real host wait until `functionTimeout`; here it fails at once.
     pub(crate) fn parse(status: u16, content_type: Option<&str>, body: &[u8]) -> Result<Self, String> {
@@ -48,11 +48,19 @@ impl Answer {
         Ok(answer)
     }
 
-    /// The value of an output binding; `$return` is the return value.
+    /// The host copies the properties of a return value that is an object over the outputs, unless a binding is called
+    /// `$return`: a receipt with a property `tasks` becomes messages.
+    pub(crate) fn spread_return_value(&mut self) {
+        if let Some(Value::Object(properties)) = &self.return_value {
+            self.outputs.extend(properties.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+    }
+
+    /// The value of an output binding, by its exact name; `$return` is the return value.
     pub(crate) fn output(&self, binding: &str) -> Option<&Value> {
         match binding {
             "$return" => self.return_value.as_ref(),
-            _ => self.outputs.iter().find(|(key, _)| key.eq_ignore_ascii_case(binding)).map(|(_, value)| value),
+            _ => self.outputs.get(binding),
         }
     }
 }
@@ -136,7 +144,7 @@ mod tests {
         let good = br#"{"outputs":{"tasks":["a"]},"LOGS":["x",1],"ReturnValue":4,"Else":[]}"#;
         let answer = Answer::parse(202, json, good).unwrap();
         assert_eq!((answer.logs.len(), answer.return_value.as_ref()), (2, Some(&json!(4))));
-        assert_eq!(answer.output("Tasks"), Some(&json!(["a"])));
+        assert_eq!((answer.output("tasks"), answer.output("Tasks")), (Some(&json!(["a"])), None));
         assert_eq!(answer.output("$return"), Some(&json!(4)));
         assert_eq!(Answer::parse(200, Some("text/json"), b"{}"), Ok(Answer::default()));
         let cases: [(u16, Option<&str>, &[u8], &str); 9] = [
@@ -154,6 +162,15 @@ mod tests {
             let error = Answer::parse(status, content_type, body).unwrap_err();
             assert!(error.contains(expected), "{error} for {body:?}");
         }
+    }
+
+    #[test]
+    fn a_return_value_that_is_an_object_wins_over_the_outputs() {
+        let body = br#"{"Outputs":{"tasks":["a"],"res":1},"ReturnValue":{"tasks":["b"],"Res":2}}"#;
+        let mut answer = Answer::parse(200, Some("application/json"), body).unwrap();
+        assert_eq!(answer.output("tasks"), Some(&json!(["a"])));
+        answer.spread_return_value();
+        assert_eq!((answer.output("tasks"), answer.output("res")), (Some(&json!(["b"])), Some(&json!(1))));
     }
 
     #[test]

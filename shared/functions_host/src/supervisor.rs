@@ -1,7 +1,6 @@
 //! The handler process: started, probed, restarted after a crash, killed on demand. It never outlives the supervisor.
 
 use std::{
-    collections::VecDeque,
     fs::OpenOptions,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
@@ -23,9 +22,6 @@ const PROBE_EVERY: Duration = Duration::from_millis(25);
 const CRASH_WINDOW: Duration = Duration::from_secs(30 * 60);
 /// The handler's way to ask for a restart that does not count as a crash.
 const EXIT_RESTART: i32 = 200;
-/// What the child may see of this process's environment.
-const INHERITED: [&str; 3] = ["PATH", "HOME", "RUST_LOG"];
-const INHERITED_PREFIX: &str = "SSL_CERT_";
 
 /// Where the handler's stdout and stderr go.
 #[derive(Debug, Clone, Default)]
@@ -82,7 +78,8 @@ pub(crate) struct Supervisor {
 struct Order {
     /// Kill only this process; None: whichever runs.
     generation: Option<u64>,
-    stop: bool,
+    /// For good, and why.
+    stop: Option<String>,
     /// Answered with the process id once the process is gone.
     done: oneshot::Sender<Option<u32>>,
 }
@@ -90,7 +87,7 @@ struct Order {
 /// Why one process ended.
 enum End {
     Killed,
-    Stopped,
+    Stopped(String),
     Exited(ExitStatus),
     Failed(String),
 }
@@ -131,12 +128,12 @@ impl Supervisor {
     /// SIGKILLs the handler and waits until it is gone; it is then restarted, and this does not count as a crash.
     /// Returns the killed process id, None if that process was gone already.
     pub(crate) async fn kill(&self, generation: Option<u64>) -> Option<u32> {
-        self.order(generation, false).await
+        self.order(generation, None).await
     }
 
     /// Kills the handler for good.
-    pub(crate) async fn stop(&self) {
-        self.order(None, true).await;
+    pub(crate) async fn stop(&self, reason: String) {
+        self.order(None, Some(reason)).await;
     }
 
     /// As [`Supervisor::stop`] without waiting: dropping the task drops the child, which kills it.
@@ -144,7 +141,7 @@ impl Supervisor {
         self.task.abort();
     }
 
-    async fn order(&self, generation: Option<u64>, stop: bool) -> Option<u32> {
+    async fn order(&self, generation: Option<u64>, stop: Option<String>) -> Option<u32> {
         let (done, gone) = oneshot::channel();
         self.orders.send(Order { generation, stop, done }).await.ok()?;
         gone.await.ok().flatten()
@@ -157,14 +154,21 @@ async fn supervise(
     state: watch::Sender<HandlerState>,
     mut orders: mpsc::Receiver<Order>,
 ) {
-    let mut crashes: VecDeque<Instant> = VecDeque::new();
+    let mut crashes = Crashes::default();
+    let port = match launch.port.map_or_else(free_port, Ok) {
+        Ok(port) => port,
+        Err(error) => {
+            state.send_replace(HandlerState::Stopped(error.to_string()));
+            return;
+        }
+    };
     for generation in 1.. {
-        let end = run_once(&launch, &client, generation, &state, &mut orders).await;
+        let end = run_once(&launch, port, &client, generation, &state, &mut orders).await;
         state.send_replace(HandlerState::Starting { pid: None });
         let reason = match end {
             End::Killed => continue,
-            End::Stopped => {
-                state.send_replace(HandlerState::Stopped("the host was shut down".to_owned()));
+            End::Stopped(reason) => {
+                state.send_replace(HandlerState::Stopped(reason));
                 return;
             }
             End::Exited(status) if status.code() == Some(EXIT_RESTART) => {
@@ -179,27 +183,44 @@ async fn supervise(
             End::Exited(status) => format!("it ended with {status}"),
             End::Failed(reason) => reason,
         };
-        let now = Instant::now();
-        crashes.push_back(now);
-        crashes.retain(|crash| now.duration_since(*crash) < CRASH_WINDOW);
-        tracing::warn!(reason, crashes = crashes.len(), "handler crashed");
-        if crashes.len() >= launch.crash_limit as usize {
-            let reason = format!("{reason}; crash {} within 30 minutes, so it is not restarted", crashes.len());
+        let count = crashes.add(Instant::now());
+        tracing::warn!(reason, crashes = count, "handler crashed");
+        if count >= launch.crash_limit {
+            let reason =
+                format!("{reason}; crash {count}, each within 30 minutes of the one before: it is not restarted");
             state.send_replace(HandlerState::Stopped(reason));
             return;
         }
     }
 }
 
+/// Crashes that count together.
+#[derive(Debug, Default)]
+struct Crashes {
+    count: u32,
+    last: Option<Instant>,
+}
+
+impl Crashes {
+    /// They add up while each comes soon after the one before, however long ago the first was.
+    fn add(&mut self, now: Instant) -> u32 {
+        let soon = self.last.is_some_and(|last| now.duration_since(last) < CRASH_WINDOW);
+        self.count = if soon { self.count + 1 } else { 1 };
+        self.last = Some(now);
+        self.count
+    }
+}
+
 /// Runs one process from start to end.
 async fn run_once(
     launch: &Launch,
+    port: u16,
     client: &reqwest::Client,
     generation: u64,
     state: &watch::Sender<HandlerState>,
     orders: &mut mpsc::Receiver<Order>,
 ) -> End {
-    let (mut child, port) = match spawn(launch) {
+    let mut child = match spawn(launch, port) {
         Ok(started) => started,
         Err(error) => return End::Failed(error.to_string()),
     };
@@ -226,7 +247,7 @@ async fn run_once(
             order = orders.recv() => {
                 let Some(order) = order else {
                     kill(&mut child).await;
-                    return End::Stopped;
+                    return End::Stopped("the host was shut down".to_owned());
                 };
                 if order.generation.is_some_and(|wanted| wanted != generation) {
                     let _ = order.done.send(None);
@@ -236,7 +257,7 @@ async fn run_once(
                 // Before the answer, so that nobody who got it sees the dead process as ready.
                 state.send_replace(HandlerState::Starting { pid: None });
                 let _ = order.done.send(pid);
-                return if order.stop { End::Stopped } else { End::Killed };
+                return order.stop.map_or(End::Killed, End::Stopped);
             }
         }
     }
@@ -256,40 +277,29 @@ async fn kill(child: &mut Child) {
     }
 }
 
-fn spawn(launch: &Launch) -> Result<(Child, u16), HostError> {
-    let port = match launch.port {
-        Some(port) => port,
-        None => free_port()?,
-    };
+/// The child sees all of this process's environment, as the real host's does; app settings win over it.
+fn spawn(launch: &Launch, port: u16) -> Result<Child, HostError> {
     let (stdout, stderr) = launch.stdio.open()?;
     let directory = launch.app_dir.join(&launch.working_directory);
+    let (port, id) = (port.to_string(), uuid::Uuid::new_v4().to_string());
     let mut command = Command::new(&launch.program);
     command
         .args(&launch.args)
-        .env_clear()
-        .envs(inherited())
         .envs(launch.env.iter().map(|(key, value)| (key, value)))
-        .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
-        .env("FUNCTIONS_HTTPWORKER_PORT", port.to_string())
-        .env("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", uuid::Uuid::new_v4().to_string())
+        .env("FUNCTIONS_CUSTOMHANDLER_PORT", &port)
+        .env("FUNCTIONS_HTTPWORKER_PORT", &port)
+        .env("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", &id)
+        .env("FUNCTIONS_HTTPWORKER_ID", &id)
         .env("FUNCTIONS_APP_ROOT_PATH", &launch.app_dir)
         .current_dir(&directory)
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(stderr)
         .kill_on_drop(true);
-    let child = command.spawn().map_err(HostError::io("start the handler", &launch.program))?;
-    Ok((child, port))
+    command.spawn().map_err(HostError::io("start the handler", &launch.program))
 }
 
-/// A few variables that programs need to run at all; settings come from [`Launch::env`] alone.
-fn inherited() -> impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)> {
-    std::env::vars_os().filter(|(key, _)| {
-        let key = key.to_string_lossy();
-        INHERITED.contains(&&*key) || key.starts_with(INHERITED_PREFIX)
-    })
-}
-
+/// For the life of the host: a handler that is started again has to take the same one.
 fn free_port() -> Result<u16, HostError> {
     let address = (Ipv4Addr::LOCALHOST, 0).into();
     let listener = TcpListener::bind(address).and_then(|listener| listener.local_addr());
@@ -312,4 +322,17 @@ impl ChildOutput {
 
 fn open_append(path: &Path) -> Result<std::fs::File, HostError> {
     OpenOptions::new().create(true).append(true).open(path).map_err(HostError::io("open", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crashes_add_up_while_each_is_soon_after_the_one_before() {
+        let (mut crashes, start) = (Crashes::default(), Instant::now());
+        let minutes = |minutes: u64| start + Duration::from_secs(60 * minutes);
+        assert_eq!([0, 29, 58].map(|at| crashes.add(minutes(at))), [1, 2, 3]);
+        assert_eq!([88, 90].map(|at| crashes.add(minutes(at))), [1, 2]);
+    }
 }

@@ -46,6 +46,16 @@ impl Keys {
         }
     }
 
+    /// The name of the key that was given, and the level that it opens.
+    pub(crate) fn identify(&self, given: Option<&str>) -> Option<(&'static str, AuthLevel)> {
+        let is = |key: &str| given.is_some_and(|given| same(given, key));
+        match (is(&self.master_key), is(&self.function_key)) {
+            (true, _) => Some(("master", AuthLevel::Admin)),
+            (_, true) => Some(("default", AuthLevel::Function)),
+            _ => None,
+        }
+    }
+
     fn write(&self, path: &Path) -> Result<(), HostError> {
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create_new(true);

@@ -84,9 +84,11 @@ async fn call(
     parts: &Parts,
     body: Bytes,
 ) -> Response {
-    if !core.keys.allow(trigger.auth, given_key(parts).as_deref()) {
+    let key = given_key(parts);
+    if !core.keys.allow(trigger.auth, key.as_deref()) {
         return text_response(StatusCode::UNAUTHORIZED, "");
     }
+    let caller = core.keys.identify(key.as_deref());
     let _running = core.invoker.running();
     let trigger_detail = TriggerDetail::Http { method: parts.method.to_string(), path: parts.uri.path().to_owned() };
     let invocation = Invocation { function, trigger: trigger_detail, attempt: 1 };
@@ -98,7 +100,7 @@ async fn call(
         };
     }
     let metadata = Metadata::new(&function.name, Utc::now(), Uuid::new_v4());
-    let envelope = request::http_request(&trigger.binding, parts, &body, parameters, metadata);
+    let envelope = request::http_request(&trigger.binding, parts, &body, parameters, caller, metadata);
     let (report, answer) = core.invoker.invoke(invocation, &envelope).await;
     if !report.ok {
         return text_response(StatusCode::INTERNAL_SERVER_ERROR, "");

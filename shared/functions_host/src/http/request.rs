@@ -6,15 +6,19 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http::{HeaderMap, header, request::Parts};
 use serde_json::{Map, Value, json};
 
+use crate::config::AuthLevel;
 use crate::envelope::{Metadata, Net, envelope};
 
 /// `{"Data":{"req":{Url, Method, Query, Headers, Params, Identities, Body}},"Metadata":{..}}`. `Body` is absent without
-/// a Content-Length or with 0, whatever was sent: that is what the host does to chunked uploads.
+/// a Content-Length or with 0, whatever was sent: that is what the host does to chunked uploads. Every query parameter but
+/// the key and every property of a JSON body is in the metadata, too: a caller can write there. `caller`: the key that was
+/// given, and what it opens.
 pub(crate) fn http_request(
     binding: &str,
     parts: &Parts,
     body: &[u8],
     parameters: &BTreeMap<String, String>,
+    caller: Option<(&str, AuthLevel)>,
     mut metadata: Metadata,
 ) -> Value {
     let query = query(parts.uri.query().unwrap_or_default());
@@ -24,9 +28,13 @@ pub(crate) fn http_request(
         "Query": query,
         "Headers": headers(&parts.headers, |values| values.into_iter().collect()),
         "Params": parameters,
-        "Identities": [{"AuthenticationType": null, "IsAuthenticated": false, "Claims": [], "Name": null}],
+        "Identities": identities(caller),
     });
+    for (name, value) in query.as_object().into_iter().flatten().filter(|(name, _)| *name != "code") {
+        metadata.set(name, Net::Json(value.clone()));
+    }
     if let Some(text) = body_text(&parts.headers, body) {
+        metadata.merge_text(&text);
         data["Body"] = Value::String(text);
     }
     for (name, value) in parameters {
@@ -35,6 +43,24 @@ pub(crate) fn http_request(
     metadata.set("Query", Net::Json(query));
     metadata.set("Headers", Net::Json(headers(&parts.headers, |values| values.join(",").into())));
     envelope(binding, data, metadata)
+}
+
+/// A key brings an identity of its own, with claims; the anonymous one is always there.
+fn identities(caller: Option<(&str, AuthLevel)>) -> Value {
+    let anonymous = json!({"AuthenticationType": null, "IsAuthenticated": false, "Claims": [], "Name": null});
+    let Some((key, level)) = caller else { return json!([anonymous]) };
+    let claim = |kind: &str, value: &str| {
+        json!({"Issuer": "LOCAL AUTHORITY", "OriginalIssuer": "LOCAL AUTHORITY", "Properties": {}, "Subject": null,
+            "Type": format!("http://schemas.microsoft.com/2017/07/functions/claims/{kind}"), "Value": value,
+            "ValueType": "http://www.w3.org/2001/XMLSchema#string"})
+    };
+    let level = if level == AuthLevel::Admin { "Admin" } else { "Function" };
+    let claims = [claim("authlevel", level), claim("keyid", key)];
+    json!([
+        {"AuthenticationType": "WebJobsAuthLevel", "IsAuthenticated": true, "Actor": null, "BootstrapContext": null,
+            "Claims": claims, "Label": null, "Name": null},
+        anonymous,
+    ])
 }
 
 /// True if the request says that it has a body.

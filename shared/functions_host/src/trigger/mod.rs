@@ -26,10 +26,11 @@ pub(crate) async fn run_with_retries(
     trigger: &TriggerDetail,
     envelope: impl Fn(Metadata) -> Value,
 ) -> Option<InvocationReport> {
+    let mut failure = None;
     for retry in 0.. {
         let mut metadata = Metadata::new(&function.name, Utc::now(), Uuid::new_v4());
         if let Some(policy) = &function.retry {
-            metadata.retry(policy, retry);
+            metadata.retry(policy, retry, failure.as_deref());
         }
         let invocation = Invocation { function, trigger: trigger.clone(), attempt: retry + 1 };
         let (report, _) = core.invoker.invoke(invocation, &envelope(metadata)).await;
@@ -39,6 +40,7 @@ pub(crate) async fn run_with_retries(
         if core.invoker.stopping() {
             return None;
         }
+        failure.clone_from(&report.error);
         let jitter = rand::random_range(0.8..1.2);
         let Some(delay) = function.retry.as_ref().and_then(|policy| policy.delay(retry, jitter)) else {
             return Some(report);

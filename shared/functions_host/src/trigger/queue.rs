@@ -1,7 +1,8 @@
 //! queueTrigger, as WebJobs' queue listener and processor do it: `batchSize` messages at a time, the next when at most
 //! `newBatchThreshold` are running; an empty queue is left alone for longer and longer. A message that is handled is
 //! deleted; one that fails comes again after `visibilityTimeout`, and after `maxDequeueCount` times goes to
-//! `<queue>-poison`, where one whose text cannot be decoded goes at once.
+//! `<queue>-poison`, where one whose text cannot be decoded goes at once. A host that stops counts what it interrupts as an
+//! attempt like any other. What goes wrong while a message is settled ends the host.
 //!
 //! A poison queue has no poison queue of its own: what fails there stays hidden until its time runs out, is handed out
 //! `maxDequeueCount` times, and then lies there until it expires.
@@ -46,7 +47,7 @@ pub(crate) async fn run(core: Arc<Core>, function: Arc<Function>, trigger: Queue
             let queue = queue.clone();
             running.spawn(async move {
                 if let Err(error) = handle(&core, &function, &trigger, &queue, delivery).await {
-                    tracing::error!(%error, queue = queue.name(), "cannot settle a message");
+                    core.give_up(format!("cannot settle a message of queue {}: {error}", queue.name())).await;
                 }
             });
         }
@@ -90,7 +91,6 @@ async fn handle(
     let report = keep_hidden(queue, &mut delivery, core.queue_visibility, work).await;
     let ours = match &poison {
         _ if report.ok => queue.delete(&delivery).await?,
-        _ if core.invoker.stopping() => queue.release(&delivery, Duration::ZERO).await?,
         Some(_) if delivery.dequeue_count >= options.max_dequeue_count => {
             return park(core, queue, poison, &delivery).await;
         }

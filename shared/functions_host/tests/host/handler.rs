@@ -18,7 +18,6 @@ use serde_json::{Value, json};
 async fn process() {
     let Ok(port) = std::env::var("FUNCTIONS_CUSTOMHANDLER_PORT") else { return };
     let dir = PathBuf::from(std::env::var("TEST_DIR").unwrap());
-    assert!(std::env::var("CARGO_MANIFEST_DIR").is_err(), "the child sees nothing but its settings");
     if dir.join("exit").exists() {
         std::process::exit(9);
     }
@@ -61,6 +60,20 @@ async fn run(dir: &Path, function: &str, envelope: &Value) -> Response<Body> {
                 accepted(json!({"ReturnValue": "slow"}))
             }
             "crash once" if once(dir, "crashed") => std::process::exit(7),
+            "late once" if once(dir, "late") => {
+                tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+                accepted(json!({"Outputs": {"tasks": ["late"]}}))
+            }
+            "receipt" => accepted(json!({"ReturnValue": {"tasks": ["not meant as messages"]}})),
+            "wrong case" => accepted(json!({"Outputs": {"Tasks": ["dropped"]}})),
+            "too large" => accepted(json!({"Outputs": {"tasks": ["first", "x".repeat(100_000), "last"]}})),
+            "environment" => {
+                let names = ["CUSTOMHANDLER_PORT", "CUSTOMHANDLER_WORKER_ID", "HTTPWORKER_PORT", "HTTPWORKER_ID"];
+                let names =
+                    names.iter().map(|name| format!("FUNCTIONS_{name}")).chain(["CARGO_MANIFEST_DIR".to_owned()]);
+                let values: Vec<String> = names.map(|name| std::env::var(name).unwrap_or_default()).collect();
+                accepted(json!({"ReturnValue": values}))
+            }
             "null" => accepted(Value::Null),
             "fan" => accepted(json!({"Outputs": {"tasks": ["{\"a\":1}", "test"]}, "Logs": ["fanned"]})),
             body => accepted(json!({"ReturnValue": body})),

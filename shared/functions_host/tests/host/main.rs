@@ -1,6 +1,7 @@
 //! The host against a real handler process.
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml exempts test functions, not their helpers
 
+mod faults;
 mod handler;
 mod http;
 
@@ -195,6 +196,7 @@ async fn event_batches_in_order_over_failures_and_a_crash() {
     let value = reports[2].return_value.as_ref().unwrap();
     assert_eq!(value["texts"], json!(["0", "1", "2"]));
     assert_eq!((&value["retry"]["RetryCount"], &value["retry"]["MaxRetryCount"]), (&json!(2), &json!(-1)));
+    assert!(value["retry"]["Exception"].to_string().len() > 10_000, "why the attempt before failed, with its stacks");
 
     host.rewind("hub", "events", 0, 5).unwrap();
     host.wait_idle(LIMIT).await.unwrap();
@@ -215,8 +217,9 @@ fn without_retry(config: &HostConfig) {
     edit(&config.app_dir.join("events/function.json"), |function| function["retry"] = Value::Null);
 }
 
+/// A batch is delivered again; a message has used up an attempt, here its last.
 #[tokio::test]
-async fn what_fails_because_the_host_stops_is_not_settled() {
+async fn what_fails_because_the_host_stops_is_an_attempt_of_a_message_and_none_of_a_batch() {
     let (dir, config) = app();
     without_retry(&config);
     edit(&config.app_dir.join("host.json"), |host| host["extensions"]["queues"]["maxDequeueCount"] = json!(1));
@@ -229,7 +232,7 @@ async fn what_fails_because_the_host_stops_is_not_settled() {
     std::fs::remove_file(dir.path().join("hang-events")).unwrap();
     let host = Host::start(config).await.unwrap();
     let mut receiver = host.subscribe();
-    assert_eq!((host.queue_len("inbox").await.unwrap(), host.queue_len("inbox-poison").await.unwrap()), (1, 0));
+    assert_eq!((host.queue_len("inbox").await.unwrap(), host.queue_len("inbox-poison").await.unwrap()), (0, 1));
     let events = loop {
         let report = next(&mut receiver).await;
         if report.function == "events" {

@@ -85,11 +85,6 @@ impl Queue {
         self.put_text(self.encoded(body)?).await
     }
 
-    /// Whether [`Queue::put`] would take this body.
-    pub(crate) fn check(&self, body: &[u8]) -> Result<(), HostError> {
-        check_size(&self.encoded(body)?)
-    }
-
     /// Puts a message that is encoded already.
     pub async fn put_text(&self, text: String) -> Result<String, HostError> {
         check_size(&text)?;
