@@ -67,6 +67,11 @@ pub(crate) enum AppError {
          was at work; deliver again, and end one of them"
     )]
     SeveralContracts { dataset: String },
+    #[error(
+        "{limit} messages are parked, and no more are taken: find out why (`weir parked`), try them again or discard them. \
+         Until then this one lies in its poison queue"
+    )]
+    ParkedFull { limit: usize },
     #[error("a worker thread was stopped")]
     Stopped,
     #[error(transparent)]

@@ -1,5 +1,6 @@
 //! `weir`: the function app and its command line, one binary.
 
+mod answers;
 mod app;
 mod app_root;
 mod backfill;
@@ -8,6 +9,7 @@ mod error;
 mod hubs;
 mod ingest_blob;
 mod ingest_events;
+mod lambda;
 mod maintain;
 mod park_blob_events;
 mod park_tasks;
@@ -34,7 +36,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the function app: under the Functions host, or AWS Lambda when it started us (the default).
+    /// Serve the function app under the Functions host, or `status` alone under AWS Lambda (the default).
     Serve,
     /// Run the app on this machine, with a stand-in for the Functions host.
     Dev(commands::dev::Arguments),

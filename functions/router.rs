@@ -8,7 +8,9 @@ use axum::routing::get;
 use azure_functions_custom_handler::{FunctionApp, FunctionAppBuilder, Limits};
 use weir_contract::Source;
 
+use crate::answers::{enveloped, protected};
 use crate::app::{App, deadline};
+use crate::lambda::guarded;
 use crate::{
     backfill, ingest_blob, ingest_events, maintain, park_blob_events, park_tasks, reprocess, retry, run_task, status,
 };
@@ -18,10 +20,9 @@ use crate::{
 const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;
 const MAX_CONCURRENT: usize = 64;
 
-pub(crate) fn function_app(app: &Arc<App>) -> FunctionApp {
-    let limits =
-        Limits { max_body_bytes: MAX_BODY_BYTES, max_concurrent: MAX_CONCURRENT, deadline: deadline(&app.settings) };
-    let mut builder = FunctionApp::builder().limits(limits);
+/// Everything, for the Functions host on the loopback address.
+pub(crate) fn for_host(app: &Arc<App>) -> Router {
+    let mut builder = FunctionApp::builder().limits(limits(app));
     let shared = || Arc::clone(app);
     let own = shared();
     builder = builder.queue("ingest_blob", move |_, message| ingest_blob::run(Arc::clone(&own), message));
@@ -34,14 +35,29 @@ pub(crate) fn function_app(app: &Arc<App>) -> FunctionApp {
     let own = shared();
     builder = builder.timer("maintain", move |_, _| maintain::run(Arc::clone(&own)));
     let own = shared();
-    builder =
-        builder.http("reprocess", move |invocation, request| reprocess::run(Arc::clone(&own), invocation.id, request));
+    builder = builder.http("reprocess", move |invocation, request| {
+        enveloped(reprocess::run(Arc::clone(&own), invocation.id, request))
+    });
     let own = shared();
-    builder = builder.http("backfill", move |_, request| backfill::run(Arc::clone(&own), request));
+    builder = builder.http("backfill", move |_, request| enveloped(backfill::run(Arc::clone(&own), request)));
     let own = shared();
-    builder = builder.http("retry", move |_, request| retry::run(Arc::clone(&own), request));
+    builder = builder.http("retry", move |_, request| enveloped(retry::run(Arc::clone(&own), request)));
     builder = event_functions(builder, app);
-    builder.forwarded(Router::new().route("/api/status", get(status::run)).with_state(shared())).build()
+    protected(builder.forwarded(forwarded(app)).build().into_router())
+}
+
+/// What is served where others than the host write requests: the forwarded routes, behind a key.
+pub(crate) fn for_lambda(app: &Arc<App>) -> Router {
+    let routes = guarded(forwarded(app), app.settings.lambda_key.as_ref());
+    protected(FunctionApp::builder().limits(limits(app)).forwarded(routes).build().into_public_router())
+}
+
+fn forwarded(app: &Arc<App>) -> Router {
+    Router::new().route("/api/status", get(status::run)).with_state(Arc::clone(app))
+}
+
+fn limits(app: &App) -> Limits {
+    Limits { max_body_bytes: MAX_BODY_BYTES, max_concurrent: MAX_CONCURRENT, deadline: deadline(&app.settings) }
 }
 
 fn event_functions(mut builder: FunctionAppBuilder, app: &Arc<App>) -> FunctionAppBuilder {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use weir_contract::Source;
 
+use crate::answers::{json_body, refused};
 use crate::app::App;
 use crate::tasks::Task;
 
@@ -23,12 +24,10 @@ struct Body {
 }
 
 pub(crate) async fn run(app: Arc<App>, request: Request<Bytes>) -> Result<HttpReply, HandlerError> {
-    let refuse = |message: &str| Ok(HttpReply::json(StatusCode::BAD_REQUEST, &json!({ "error": message })));
-    let body: Body = match serde_json::from_slice(request.body()) {
+    let refuse = |message: &str| Ok(refused(StatusCode::BAD_REQUEST, message));
+    let body: Body = match json_body(&request, "{\"dataset\": …, \"since\": \"2026-01-01T00:00:00Z\"}") {
         Ok(body) => body,
-        Err(error) => {
-            return refuse(&format!("body: {error}; send {{\"dataset\": …, \"since\": \"2026-01-01T00:00:00Z\"}}"));
-        }
+        Err(answer) => return Ok(*answer),
     };
     let Some(contract) = app.contracts.get(&body.dataset) else {
         return refuse(&format!("no dataset `{}`; `weir check` lists them", body.dataset));

@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 /// Fails when the books do not balance.
 pub(crate) async fn run(arguments: &Arguments, settings: Settings) -> Result<ExitCode> {
     let app = App::load(settings)?;
-    let status = books::status(&app).await?;
+    let status = books::status(&app, None).await?;
     let balanced = status.balanced;
     if arguments.json {
         say(serde_json::to_string(&status)?);

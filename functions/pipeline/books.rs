@@ -5,7 +5,7 @@ use weir_lake::TableStatistics;
 
 use super::blob::{Progress, progress};
 use super::derived::{self, StandsFor};
-use super::parked::{self, Parked};
+use super::parked::{self, Cursor, Page, Parked};
 use super::warehouse::table_load;
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
@@ -38,17 +38,26 @@ pub(crate) struct DatasetBooks {
 pub(crate) struct Status {
     pub(crate) balanced: bool,
     pub(crate) datasets: Vec<DatasetBooks>,
-    /// Messages that failed for good, the oldest first; at most [`parked::MAX_LISTED`] of them.
+    /// Messages that failed for good, the oldest first: a page of at most [`parked::PAGE`].
     pub(crate) parked: Vec<Parked>,
     pub(crate) parked_count: usize,
+    /// Where the next page of them begins, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parked_next: Option<String>,
 }
 
-pub(crate) async fn status(app: &App) -> Result<Status, AppError> {
+/// `parked_after`: the page of parked messages that follows.
+pub(crate) async fn status(app: &App, parked_after: Option<&Cursor>) -> Result<Status, AppError> {
     let datasets = all(app).await?;
-    let mut parked = parked::list(app.runtime().await?).await?;
-    let parked_count = parked.len();
-    parked.truncate(parked::MAX_LISTED);
-    Ok(Status { balanced: datasets.iter().all(|dataset| dataset.balanced), datasets, parked, parked_count })
+    let Page { parked, count: parked_count, next } = parked::page(app.runtime().await?, parked_after).await?;
+    let parked_next = next.map(|next| next.to_string());
+    Ok(Status {
+        balanced: datasets.iter().all(|dataset| dataset.balanced),
+        datasets,
+        parked,
+        parked_count,
+        parked_next,
+    })
 }
 
 /// The books of all datasets, by name.

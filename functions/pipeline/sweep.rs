@@ -95,8 +95,7 @@ pub(crate) async fn look(
         return Err(AppError::WrongSource { name, takes: contract.source.takes(), given: "blobs" });
     };
     table.refresh().await?;
-    let failing: HashSet<_> =
-        parked::list(runtime).await?.into_iter().filter_map(|parked| Some((parked.blob?, parked.etag))).collect();
+    let failing: HashSet<_> = parked::blobs(runtime).await?.into_iter().collect();
     let store = runtime.landing()?.container(container)?;
     let prefix = contract.source.common_folder().map(Path::from);
     let mut listed = match window.after {

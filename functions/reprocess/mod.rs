@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 use weir_contract::Source;
 
+use crate::answers::{json_body, refused};
 use crate::app::App;
 use crate::error::{AppError, ErrorKind};
 use crate::pipeline::events::replay;
@@ -41,22 +42,20 @@ struct Body {
 }
 
 pub(crate) async fn run(app: Arc<App>, request_id: String, request: Request<Bytes>) -> Result<HttpReply, HandlerError> {
-    let body: Body = match serde_json::from_slice(request.body()) {
+    let body: Body = match json_body(&request, "{\"dataset\": …, \"path\": …}") {
         Ok(body) => body,
-        Err(error) => return Ok(refuse(&format!("body: {error}; send {{\"dataset\": …, \"path\": …}}"))),
+        Err(answer) => return Ok(*answer),
     };
     match tasks(&app, &body, &request_id).await {
         Ok(tasks) => {
             let answer = json!({ "request": request_id, "tasks": tasks.len() });
             Ok(HttpReply::json(StatusCode::ACCEPTED, &answer).output("tasks", tasks))
         }
-        Err(error) if error.kind() == ErrorKind::Configuration => Ok(refuse(&error.to_string())),
+        Err(error) if error.kind() == ErrorKind::Configuration => {
+            Ok(refused(StatusCode::BAD_REQUEST, &error.to_string()))
+        }
         Err(error) => Err(error.into()),
     }
-}
-
-fn refuse(message: &str) -> HttpReply {
-    HttpReply::json(StatusCode::BAD_REQUEST, &json!({ "error": message }))
 }
 
 async fn tasks(app: &App, body: &Body, request_id: &str) -> Result<Vec<String>, AppError> {

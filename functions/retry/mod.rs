@@ -9,6 +9,7 @@ use http::{Request, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::answers::{json_body, refused};
 use crate::app::App;
 use crate::pipeline::parked;
 use crate::tasks::Task;
@@ -23,20 +24,19 @@ struct Body {
 }
 
 pub(crate) async fn run(app: Arc<App>, request: Request<Bytes>) -> Result<HttpReply, HandlerError> {
-    let refuse = |message: &str| Ok(HttpReply::json(StatusCode::BAD_REQUEST, &json!({ "error": message })));
-    let body: Body = match serde_json::from_slice(request.body()) {
+    let refuse = |message: &str| Ok(refused(StatusCode::BAD_REQUEST, message));
+    let body: Body = match json_body(&request, "{\"parked\": [id, …]} or {\"all\": true}") {
         Ok(body) => body,
-        Err(error) => return refuse(&format!("body: {error}; send {{\"parked\": [id, …]}} or {{\"all\": true}}")),
+        Err(answer) => return Ok(*answer),
     };
     if body.parked.is_empty() != body.all {
         return refuse("send either `parked`, a list of ids, or `all`");
     }
-    let known = parked::list(app.runtime().await?).await?;
-    let unknown = body.parked.iter().find(|id| known.iter().all(|parked| parked.id != **id));
-    if let Some(unknown) = unknown {
+    let known = parked::ids(app.runtime().await?).await?;
+    if let Some(unknown) = body.parked.iter().find(|id| !known.contains(id)) {
         return refuse(&format!("`{unknown}` is not parked; `status` lists what is"));
     }
-    let chosen = known.into_iter().map(|parked| parked.id).filter(|id| body.all || body.parked.contains(id));
+    let chosen = known.into_iter().filter(|id| body.all || body.parked.contains(id));
     let tasks = chosen.map(|id| Task::Retry { parked: id, handed_on: false }.encode());
     let tasks = tasks.collect::<Result<Vec<_>, _>>()?;
     let answer = json!({ "retried": tasks.len() });

@@ -4,23 +4,42 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
+use crate::answers::STYLE;
 use crate::app::App;
 use crate::pipeline::blob::Progress;
 use crate::pipeline::books::{self, DatasetBooks, Status};
-use crate::pipeline::parked::Parked;
+use crate::pipeline::parked::{Cursor, Parked};
 
-pub(crate) async fn run(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    let status = match books::status(&app).await {
+/// Requests that are answered at a time; the others wait, and hold nothing.
+static AT_A_TIME: Semaphore = Semaphore::const_new(2);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Asked {
+    /// `parkedNext` of the page before.
+    parked_after: Option<String>,
+}
+
+pub(crate) async fn run(State(app): State<Arc<App>>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+    let failed = |status: StatusCode, message: &str| (status, Json(json!({ "error": message }))).into_response();
+    let after: Option<Cursor> = match asked.parked_after.as_deref().map(str::parse).transpose() {
+        Ok(after) => after,
+        Err(problem) => return failed(StatusCode::BAD_REQUEST, &format!("parkedAfter: {problem}")),
+    };
+    // Never closed: an error cannot be.
+    let _one_of_few = AT_A_TIME.acquire().await.ok();
+    let status = match books::status(&app, after.as_ref()).await {
         Ok(status) => status,
         Err(error) => {
             tracing::error!(%error, "status failed");
-            let body = Json(json!({ "error": error.to_string() }));
-            return (StatusCode::INTERNAL_SERVER_ERROR, body).into_response();
+            return failed(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string());
         }
     };
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
@@ -32,11 +51,9 @@ pub(crate) async fn run(State(app): State<Arc<App>>, headers: HeaderMap) -> Resp
 
 /// Plain tables. Names of datasets come from contracts, whose pattern has nothing to escape; names of blobs do not.
 fn page(status: &Status) -> String {
-    let mut html = String::from(
-        "<!doctype html><meta charset=\"utf-8\"><title>Weir</title><style>body{font:15px system-ui;margin:2em}\
-         table{border-collapse:collapse}th,td{padding:.3em .8em;text-align:right;border-bottom:1px solid #ddd}\
-         th:first-child,td:first-child{text-align:left}</style><h1>Weir</h1><table><tr><th>dataset<th>records in\
-         <th>committed<th>quarantined<th>already committed<th>rows<th>files<th>small files<th>MB<th>version\
+    let mut html = format!(
+        "<!doctype html><meta charset=\"utf-8\"><title>Weir</title><style>{STYLE}</style><h1>Weir</h1><table><tr><th>dataset\
+         <th>records in<th>committed<th>quarantined<th>already committed<th>rows<th>files<th>small files<th>MB<th>version\
          <th>warehouse rows<th>balanced</tr>",
     );
     for DatasetBooks { name, table, warehouse_rows, balanced, .. } in &status.datasets {
@@ -76,6 +93,10 @@ fn page(status: &Status) -> String {
             let _ = write!(html, "<tr><td>{}<td>{}<td>{}</tr>", escaped(id), escaped(blob), escaped(reason));
         }
         html.push_str("</table>");
+    }
+    if let Some(next) = &status.parked_next {
+        let next: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
+        let _ = write!(html, "<p><a href=\"?parkedAfter={next}\">more</a>");
     }
     html
 }

@@ -54,6 +54,8 @@ pub struct Settings {
     pub app_root: Option<PathBuf>,
     /// Set by AWS Lambda; its presence makes the app serve Lambda.
     pub lambda: bool,
+    /// What callers must show under Lambda; without it all of them are refused.
+    pub lambda_key: Option<Secret>,
     /// Client id of the user-assigned identity.
     pub client_id: Option<String>,
     /// Where App Service and Functions hand out tokens; its presence means a managed identity.
@@ -81,10 +83,11 @@ const MEMORY_BUDGET_MB: &str = "WEIR_MEMORY_BUDGET_MB";
 const DEADLINE_S: &str = "WEIR_DEADLINE_S";
 const LINGER_MS: &str = "WEIR_LINGER_MS";
 const REPLAY_GROUP: &str = "WEIR_REPLAY_GROUP";
+const LAMBDA_KEY: &str = "WEIR_LAMBDA_KEY";
 const LOG_FORMAT: &str = "WEIR_LOG_FORMAT";
 const LOG_FILTER: &str = "WEIR_LOG";
 
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     LAKE_URL,
     LANDING_URL,
     DATASETS,
@@ -94,6 +97,7 @@ const KNOWN: [&str; 11] = [
     DEADLINE_S,
     LINGER_MS,
     REPLAY_GROUP,
+    LAMBDA_KEY,
     LOG_FORMAT,
     LOG_FILTER,
 ];
@@ -139,6 +143,7 @@ impl Settings {
                     settings.linger = Some(Duration::from_millis(number(LINGER_MS, &value, 0, 60_000)?));
                 }
                 REPLAY_GROUP => settings.replay_group = value,
+                LAMBDA_KEY => settings.lambda_key = Some(lambda_key(value)?),
                 LOG_FORMAT => settings.log_format = log_format(&value)?,
                 LOG_FILTER => settings.log_filter = Some(value),
                 _ if key.starts_with(TEST_PREFIX) => {}
@@ -190,6 +195,7 @@ impl Default for Settings {
             port: None,
             app_root: None,
             lambda: false,
+            lambda_key: None,
             client_id: None,
             identity_endpoint: None,
             storage_account: None,
@@ -203,6 +209,19 @@ impl Default for Settings {
 fn number(key: &'static str, value: &str, min: u64, max: u64) -> Result<u64, PlatformError> {
     let parsed = value.parse().ok().filter(|number| (min..=max).contains(number));
     parsed.ok_or_else(|| PlatformError::Invalid { key, message: format!("must be a whole number from {min} to {max}") })
+}
+
+/// Long enough that nobody finds it by trying.
+const MIN_LAMBDA_KEY: usize = 32;
+
+fn lambda_key(value: String) -> Result<Secret, PlatformError> {
+    let kinds: std::collections::BTreeSet<char> = value.chars().collect();
+    if value.len() < MIN_LAMBDA_KEY || kinds.len() < MIN_LAMBDA_KEY / 4 {
+        let message =
+            format!("must have at least {MIN_LAMBDA_KEY} random characters, such as `openssl rand -base64 32` makes");
+        return Err(PlatformError::Invalid { key: LAMBDA_KEY, message });
+    }
+    Ok(Secret::new(value))
 }
 
 fn log_format(value: &str) -> Result<LogFormat, PlatformError> {
@@ -252,6 +271,14 @@ mod tests {
             (
                 ("WEIR_MEMORY_BUDGET_MB", "lots"),
                 "setting `WEIR_MEMORY_BUDGET_MB`: must be a whole number from 64 to 1048576",
+            ),
+            (
+                ("WEIR_LAMBDA_KEY", "short"),
+                "setting `WEIR_LAMBDA_KEY`: must have at least 32 random characters, such as `openssl rand -base64 32` makes",
+            ),
+            (
+                ("WEIR_LAMBDA_KEY", "00000000000000000000000000000000"),
+                "setting `WEIR_LAMBDA_KEY`: must have at least 32 random characters, such as `openssl rand -base64 32` makes",
             ),
             (("WEIR_LOG_FORMAT", "xml"), "setting `WEIR_LOG_FORMAT`: must be `json` or `text`"),
             (

@@ -10,6 +10,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 
 use super::site::Site;
+use crate::structure;
 use crate::support::weir_binary;
 
 /// The handler gives up on nothing in less.
@@ -49,15 +50,21 @@ impl Handler {
     pub(super) async fn start_with(site: &Site, extra: &[(&str, &str)]) -> Self {
         // A free port may be gone before the handler takes it.
         for _ in 0..5 {
-            if let Some(handler) = Self::try_start(site, extra).await {
+            if let Some(handler) = Self::try_start(site, free_port(), extra).await {
                 return handler;
             }
         }
         panic!("the handler does not start: {}", fs::read_to_string(site.path("handler.log")).unwrap());
     }
 
-    async fn try_start(site: &Site, extra: &[(&str, &str)]) -> Option<Self> {
-        let (port, binary) = (free_port(), weir_binary());
+    /// On that port or not at all.
+    pub(super) async fn start_on(site: &Site, port: u16) -> Self {
+        let started = Self::try_start(site, port, &[]).await;
+        started.unwrap_or_else(|| panic!("port {port}: {}", fs::read_to_string(site.path("handler.log")).unwrap()))
+    }
+
+    async fn try_start(site: &Site, port: u16, extra: &[(&str, &str)]) -> Option<Self> {
+        let binary = weir_binary();
         let log = site.path("handler.log");
         let output = || File::options().create(true).append(true).open(&log).unwrap();
         let mut command = Command::new(binary);
@@ -118,7 +125,11 @@ impl Handler {
             .header("content-type", "application/json; charset=utf-8")
             .header("x-azure-functions-invocationid", "35e6e68c-0b7f-4b52-9d2c-8d6c7a9c1f10");
         let answer = request.send().await.ok()?;
-        Some(Answer { status: answer.status().as_u16(), text: answer.text().await.ok()? })
+        let answer = Answer { status: answer.status().as_u16(), text: answer.text().await.ok()? };
+        if let Ok(value) = serde_json::from_str::<Value>(&answer.text) {
+            structure::assert_names_no_output(function, &value["ReturnValue"]);
+        }
+        Some(answer)
     }
 
     pub(super) async fn post(&self, function: &str, body: impl Into<reqwest::Body>) -> Answer {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 
 use super::site::{ORDERS, Site, files};
+use crate::structure;
 use crate::support::weir_binary;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,6 +47,7 @@ pub(super) fn returned(reports: &mut Receiver<Arc<InvocationReport>>, function: 
     let mut values = Vec::new();
     while let Ok(report) = reports.try_recv() {
         assert!(report.ok, "{report:?}");
+        structure::assert_names_no_output(&report.function, report.return_value.as_ref().unwrap_or(&Value::Null));
         if report.function == function {
             values.extend(report.return_value.clone());
         }

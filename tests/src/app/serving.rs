@@ -1,22 +1,16 @@
-//! The process as the platform sees it: up at once, nothing touched before it is asked for, never late, and the same
-//! under AWS Lambda.
+//! The process as the platform sees it: up at once, nothing touched before it is asked for, never late, and what it says
+//! of itself.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::extract::{Path, State};
-use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, mpsc};
+use sha2::{Digest, Sha256};
 
 use super::handler::Handler;
-use super::site::Site;
-use crate::support::weir_binary;
+use super::site::{Site, blob_created};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cold_start_answers_at_once_and_opens_nothing() {
@@ -71,74 +65,120 @@ async fn status_is_json_for_machines_and_a_page_for_browsers() {
     );
 }
 
-/// The runtime API of Lambda: hands out events, takes answers.
-struct Runtime {
-    events: Mutex<mpsc::Receiver<Value>>,
-    answers: mpsc::Sender<(String, String)>,
-}
-
-async fn next(State(runtime): State<Arc<Runtime>>) -> impl IntoResponse {
-    let Some(event) = runtime.events.lock().await.recv().await else { std::future::pending().await };
-    let headers = [
-        ("Lambda-Runtime-Aws-Request-Id", "request-1"),
-        ("Lambda-Runtime-Deadline-Ms", "99999999999999"),
-        ("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-central-1:123456789012:function:weir"),
-        ("Lambda-Runtime-Trace-Id", "Root=1-5759e988-bd862e3fe1be46a994272793"),
-    ];
-    (headers, event.to_string())
-}
-
-async fn answered(State(runtime): State<Arc<Runtime>>, Path((_, kind)): Path<(String, String)>, body: String) {
-    runtime.answers.send((kind, body)).await.unwrap();
-}
-
-fn function_url_event(method: &str, path: &str) -> Value {
-    json!({
-        "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": path,
-        "rawQueryString": "",
-        "headers": { "host": "x.lambda-url.eu-central-1.on.aws", "content-type": "application/json" },
-        "requestContext": {
-            "accountId": "1", "apiId": "a", "domainName": "d", "domainPrefix": "d", "requestId": "r",
-            "http": { "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "1.2.3.4", "userAgent": "t" },
-            "routeKey": "$default", "stage": "$default",
-            "time": "12/Mar/2020:19:03:58 +0000", "timeEpoch": 1_583_348_638_390_u64,
-        },
-        "isBase64Encoded": false,
-    })
-}
-
+/// The page's own style is all that a page may load; nothing of an answer stays in a cache or is shown in a frame.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_binary_serves_aws_lambda() {
-    let (events, receiver) = mpsc::channel(4);
-    let (answers, mut received) = mpsc::channel(4);
-    let runtime = Arc::new(Runtime { events: Mutex::new(receiver), answers });
-    let router = Router::new()
-        .route("/2018-06-01/runtime/invocation/next", get(next))
-        .route("/2018-06-01/runtime/invocation/{id}/{kind}", post(answered))
-        .with_state(runtime);
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+async fn every_answer_has_the_headers_that_keep_it_to_itself() {
     let site = Site::new();
-    let mut command = Command::new(weir_binary());
-    command.env_clear().envs(site.settings()).env("AWS_LAMBDA_RUNTIME_API", address);
-    command.envs([
-        ("AWS_LAMBDA_FUNCTION_NAME", "weir"),
-        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
-        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-    ]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    for (path, status, part) in [("/api/status", 200, r#""balanced":true"#), ("/no_such_page", 404, "no function")] {
-        events.send(function_url_event("GET", path)).await.unwrap();
-        let answer = tokio::time::timeout(Duration::from_secs(20), received.recv()).await.unwrap().unwrap();
-        assert_eq!(answer.0, "response", "{answer:?}");
-        let answer: Value = serde_json::from_str(&answer.1).unwrap();
-        assert_eq!(answer["statusCode"], status, "{answer}");
-        assert!(answer["body"].as_str().unwrap().contains(part), "{answer}");
+    let handler = Handler::start(&site).await;
+    let get =
+        |path: &str, accept: &str| handler.client().get(handler.url(path)).header("accept", accept.to_owned()).send();
+    let mut page = String::new();
+    for (path, accept, status) in [
+        ("/", "*/*", 200),
+        ("/api/status", "application/json", 200),
+        ("/api/status", "text/html", 200),
+        ("/api/status?parkedAfter=nonsense", "*/*", 400),
+        ("/api/nothing", "*/*", 404),
+        ("/run_task", "*/*", 405),
+    ] {
+        let answer = get(path, accept).await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+        let headers = answer.headers();
+        let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
+        check_headers(path, &header);
+        if status == 200 && accept == "text/html" {
+            let policy = header("content-security-policy").to_owned();
+            page = answer.text().await.unwrap();
+            let (_, style) = page.split_once("<style>").unwrap();
+            let digest = BASE64.encode(Sha256::digest(style.split_once("</style>").unwrap().0));
+            assert!(policy.contains(&format!("style-src 'sha256-{digest}'")), "{policy}");
+        }
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    server.abort();
+    assert!(page.contains("<h1>Weir</h1>") && !page.contains("style=\"") && !page.contains("<script"), "{page}");
+    // The answers that travel in an envelope.
+    for (function, body) in
+        [("reprocess", Some("{")), ("backfill", Some("{}")), ("retry", Some("{\"all\":true}")), ("retry", None)]
+    {
+        let answer = handler.post(function, http_envelope(function, body)).await.json();
+        let response = &answer["Outputs"]["res"];
+        check_headers(function, &|name: &str| response["headers"][name].as_str().unwrap_or_default());
+    }
+}
+
+fn check_headers<'h>(what: &str, header: &dyn Fn(&str) -> &'h str) {
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("x-frame-options", "DENY"),
+    ] {
+        assert_eq!(header(name), value, "{what}: {name}");
+    }
+    let policy = header("content-security-policy");
+    for part in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"] {
+        assert!(policy.contains(part), "{what}: {policy}");
+    }
+}
+
+fn http_envelope(function: &str, body: Option<&str>) -> String {
+    let request = json!({
+        "Url": format!("https://app.test/api/{function}"), "Method": "POST", "Query": {}, "Params": {},
+        "Headers": { "Content-Type": ["application/json"] }, "Body": body,
+    });
+    json!({ "Data": { "req": request }, "Metadata": {} }).to_string()
+}
+
+/// A name with a line break begins no line of its own, in either format.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_event_is_one_log_line_whatever_a_message_says() {
+    const FORGED: &str = "x\n2026-01-05T10:00:00Z  INFO forged\r\u{1b}[2J\u{85}\u{2028}\u{202e}y";
+    for format in ["text", "json"] {
+        let site = Site::new();
+        let handler = Handler::start_with(&site, &[("WEIR_LOG_FORMAT", format), ("WEIR_LOG", "debug")]).await;
+        let task = json!({ "task": "maintain", "dataset": FORGED }).to_string();
+        let answer = handler.queue("run_task", task.as_bytes()).await;
+        assert_eq!(answer.status, 500, "{}", answer.text);
+        handler.queue("park_tasks", task.as_bytes()).await;
+        handler.queue("ingest_blob", &blob_created(FORGED, "0x8D")).await;
+        let log = handler.logged();
+        assert!(log.contains("forged"), "nothing is logged of it: {log}");
+        for line in log.lines() {
+            let harmful = |letter: char| letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}');
+            assert!(!line.contains(harmful), "{format}: {line:?}");
+            let begins = if format == "json" { "{\"timestamp\":\"20" } else { "20" };
+            assert!(line.starts_with(begins) && !line.starts_with("2026-01-05T10:00:00Z"), "{format}: {line:?}");
+            if format == "json" {
+                let event: Value = serde_json::from_str(line).unwrap();
+                assert!(event["level"].is_string(), "{line}");
+            }
+        }
+    }
+}
+
+/// The host starts a handler again on the port that it had, at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_is_taken_again_right_after_a_kill_with_connections_open() {
+    let site = Site::new();
+    let handler = Handler::start(&site).await;
+    let port = handler.port;
+    let mut open = Vec::new();
+    for busy in 0..21 {
+        let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let request = if busy % 2 == 0 {
+            "GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+        } else {
+            "POST /ingest_clicks HTTP/1.1\r\nhost: x\r\nx-azure-functions-invocationid: i\r\ncontent-length: 9\r\n\r\n{"
+        };
+        connection.write_all(request.as_bytes()).unwrap();
+        open.push(connection);
+    }
+    // All have arrived.
+    let mut answer = [0; 12];
+    open[20].read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    handler.kill();
+    let again = Handler::start_on(&site, port).await;
+    assert!(again.alive().await);
+    assert!(again.ready_after < Duration::from_secs(3), "{:?}", again.ready_after);
+    drop(open);
 }

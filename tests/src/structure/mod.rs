@@ -4,9 +4,12 @@ mod crates;
 mod infra;
 mod manifests;
 mod sources;
+mod supply;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -43,7 +46,7 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
 }
 
 /// `function.json` of every function, by folder name.
-fn functions() -> Vec<(String, Value)> {
+pub(crate) fn functions() -> Vec<(String, Value)> {
     let folder = repository().join("functions");
     let manifests = files("functions", "json").into_iter().filter(|path| path.ends_with("function.json"));
     let functions: Vec<_> = manifests
@@ -58,6 +61,31 @@ fn functions() -> Vec<(String, Value)> {
 
 fn bindings(manifest: &Value) -> impl Iterator<Item = &Value> {
     manifest["bindings"].as_array().unwrap().iter()
+}
+
+/// The host copies every property of a return value that is an object over the outputs: one that is called like an output
+/// binding of any function would become queue messages, or the answer to a caller. Looked at for every answer that the tests
+/// get.
+pub(crate) fn assert_names_no_output(function: &str, returned: &Value) {
+    static OUTPUTS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+        let functions = functions();
+        let bindings = functions.iter().flat_map(|(_, manifest)| bindings(manifest));
+        let outputs = bindings.filter(|binding| binding["direction"] == "out");
+        outputs.map(|binding| binding["name"].as_str().unwrap().to_owned()).collect()
+    });
+    for name in returned.as_object().into_iter().flat_map(|properties| properties.keys()) {
+        assert!(
+            !OUTPUTS.contains(name),
+            "{function} returns `{name}`, which the host takes for the output of that name"
+        );
+    }
+}
+
+/// Of any function: one that is deployed beside another must not turn its answers into messages either.
+#[test]
+#[should_panic(expected = "`tasks`, which the host takes for the output")]
+fn a_return_value_that_names_an_output_is_noticed() {
+    assert_names_no_output("run_task", &serde_json::json!({ "dataset": "orders", "tasks": 4 }));
 }
 
 fn is_trigger(binding: &Value) -> bool {
