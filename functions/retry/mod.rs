@@ -1,5 +1,5 @@
 //! `retry`: `POST /api/retry` with `{"parked": [id, …]}`, or `{"all": true}`: parked messages are tried once more, each
-//! as a task. `status` lists them.
+//! as a task. `status` lists them. One answer hands out a few hundred: `next` says where to go on, as `after`.
 
 use std::sync::Arc;
 
@@ -14,6 +14,9 @@ use crate::app::App;
 use crate::pipeline::parked;
 use crate::tasks::Task;
 
+/// The host sends the tasks of an answer one after the other, while the caller waits.
+const PER_ANSWER: usize = 256;
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
@@ -21,6 +24,8 @@ struct Body {
     parked: Vec<String>,
     #[serde(default)]
     all: bool,
+    /// With `all`: only those whose ids come after this one.
+    after: Option<String>,
 }
 
 pub(crate) async fn run(app: Arc<App>, request: Request<Bytes>) -> Result<HttpReply, HandlerError> {
@@ -32,13 +37,21 @@ pub(crate) async fn run(app: Arc<App>, request: Request<Bytes>) -> Result<HttpRe
     if body.parked.is_empty() != body.all {
         return refuse("send either `parked`, a list of ids, or `all`");
     }
-    let known = parked::ids(app.runtime().await?).await?;
+    if body.parked.len() > PER_ANSWER {
+        return refuse(&format!("send at most {PER_ANSWER} ids at a time"));
+    }
+    let mut known = parked::ids(app.runtime().await?).await?;
     if let Some(unknown) = body.parked.iter().find(|id| !known.contains(id)) {
         return refuse(&format!("`{unknown}` is not parked; `status` lists what is"));
     }
-    let chosen = known.into_iter().filter(|id| body.all || body.parked.contains(id));
+    known.sort_unstable();
+    let after = |id: &String| body.after.as_ref().is_none_or(|after| id > after);
+    let chosen: Vec<String> =
+        known.into_iter().filter(|id| if body.all { after(id) } else { body.parked.contains(id) }).collect();
+    let next = chosen.get(PER_ANSWER - 1).filter(|_| chosen.len() > PER_ANSWER).cloned();
+    let chosen = chosen.into_iter().take(PER_ANSWER);
     let tasks = chosen.map(|id| Task::Retry { parked: id, handed_on: false }.encode());
     let tasks = tasks.collect::<Result<Vec<_>, _>>()?;
-    let answer = json!({ "retried": tasks.len() });
+    let answer = json!({ "retried": tasks.len(), "next": next });
     Ok(HttpReply::json(StatusCode::ACCEPTED, &answer).output("tasks", tasks))
 }

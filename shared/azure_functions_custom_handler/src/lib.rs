@@ -45,7 +45,12 @@
 //! - Use `dataType: "binary"` for queues and Event Hubs. Text is lossy, and the members of a JSON text overwrite the
 //!   message's metadata.
 //! - Set `functionTimeout` in `host.json` and a [`Limits::deadline`] below it.
-//! - There is no shutdown signal but SIGKILL.
+//! - There is no shutdown signal but SIGKILL. A host that stops waits ten seconds for what runs; then a queue message has used
+//!   up an attempt.
+//! - The properties of a return value that is an object are copied over the outputs: one that is called like an output
+//!   binding becomes that output. Names of outputs are matched exactly.
+//! - Messages of a queue output are sent one by one within the invocation: thousands of them take minutes, and a failure in
+//!   the middle leaves those before it in the queue.
 //! - Never exit with 0; see [`exit`].
 //!
 //! The crate does not read the environment: pass the port from [`PORT_VARIABLE`].
@@ -78,7 +83,8 @@ pub use trigger::{
 pub const PORT_VARIABLE: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
 /// The older name of [`PORT_VARIABLE`]; the host sets both.
 pub const LEGACY_PORT_VARIABLE: &str = "FUNCTIONS_HTTPWORKER_PORT";
-/// The environment variable with the id that the host gave this process.
+/// The environment variable with the id that the host gave this process; `FUNCTIONS_HTTPWORKER_ID` is the older name, and the
+/// host sets both.
 pub const WORKER_ID_VARIABLE: &str = "FUNCTIONS_CUSTOMHANDLER_WORKER_ID";
 /// The environment variable with the app's root, the folder of `host.json`.
 pub const APP_ROOT_VARIABLE: &str = "FUNCTIONS_APP_ROOT_PATH";
@@ -88,6 +94,7 @@ pub const APP_ROOT_VARIABLE: &str = "FUNCTIONS_APP_ROOT_PATH";
 pub mod exit {
     /// Asks for a restart that is not counted as an error.
     pub const RESTART: u8 = 200;
-    /// An error: restarted at once, without back-off; the third within 30 minutes shuts the host down.
+    /// An error: restarted at once, without back-off, on the same port. The third shuts the host down, where each came within
+    /// 30 minutes of the one before.
     pub const FAILURE: u8 = 1;
 }

@@ -245,6 +245,15 @@ pub(super) fn queue_envelope(message: &[u8]) -> String {
     .to_string()
 }
 
+/// A request to an HTTP function, as the host hands it over; `None` for a body that it did not pass on.
+pub(super) fn http_envelope(function: &str, body: Option<&str>) -> String {
+    let request = json!({
+        "Url": format!("https://app.test/api/{function}"), "Method": "POST", "Query": {}, "Params": {},
+        "Headers": { "Content-Type": ["application/json"] }, "Body": body,
+    });
+    json!({ "Data": { "req": request }, "Metadata": {} }).to_string()
+}
+
 pub(super) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }

@@ -13,7 +13,7 @@ use weir_contract::{Contract, NewColumns};
 use weir_lake::{Lake, LakeOptions, TableDefinition};
 
 use super::command_line::weir;
-use super::handler::{Answer, Handler, queue_envelope};
+use super::handler::{Answer, Handler, http_envelope, queue_envelope};
 use super::site::Site;
 
 const BUDGET_MB: u64 = 64;
@@ -83,6 +83,25 @@ async fn many_large_parked_messages_are_listed_in_little_memory() {
         }
     }
     assert_eq!((pages, ids.len()), (12, MESSAGES));
+    // All can be tried again, a few hundred an answer.
+    let (mut handed_out, mut after, mut answers) = (BTreeSet::new(), Value::Null, 0);
+    loop {
+        let answer =
+            handler.post("retry", http_envelope("retry", Some(&json!({ "all": true, "after": after }).to_string())));
+        let answer = answer.await.json();
+        for task in answer["Outputs"]["tasks"].as_array().unwrap() {
+            let task: Value = serde_json::from_str(task.as_str().unwrap()).unwrap();
+            assert!(handed_out.insert(task["parked"].as_str().unwrap().to_owned()), "handed out twice: {task}");
+        }
+        answers += 1;
+        let body: Value = serde_json::from_str(answer["Outputs"]["res"]["body"].as_str().unwrap()).unwrap();
+        assert!(body["retried"].as_u64().unwrap() <= 256, "{body}");
+        after = body["next"].clone();
+        if after.is_null() {
+            break;
+        }
+    }
+    assert_eq!((answers, &handed_out), (5, &ids));
     // One is found and read alone, all others stay; the sweep knows their blobs.
     let task = json!({ "task": "retry", "parked": ids.first().unwrap() }).to_string();
     assert_eq!(handler.queue("run_task", task.as_bytes()).await.status, 200);

@@ -9,7 +9,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::handler::Handler;
+use super::handler::{Handler, http_envelope};
 use super::site::{Site, blob_created};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,14 +118,6 @@ fn check_headers<'h>(what: &str, header: &dyn Fn(&str) -> &'h str) {
     for part in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"] {
         assert!(policy.contains(part), "{what}: {policy}");
     }
-}
-
-fn http_envelope(function: &str, body: Option<&str>) -> String {
-    let request = json!({
-        "Url": format!("https://app.test/api/{function}"), "Method": "POST", "Query": {}, "Params": {},
-        "Headers": { "Content-Type": ["application/json"] }, "Body": body,
-    });
-    json!({ "Data": { "req": request }, "Metadata": {} }).to_string()
 }
 
 /// A name with a line break begins no line of its own, in either format.
