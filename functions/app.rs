@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
-use weir_contract::{Contract, Contracts, Drift, NewColumns, UnknownFields};
+use weir_contract::{Contract, Contracts, Drift, NewColumns, Treatment, UnknownFields};
 use weir_lake::{AddedColumns, Lake, LakeOptions, TableDefinition};
 use weir_platform::{DatabaseIdentity, LakeRoot, Landing, Settings};
 use weir_transform::{Derivation, PseudonymKey, Transform, TransformError};
@@ -53,8 +53,33 @@ pub(crate) struct Dataset {
     pub(crate) derivation: Option<Derivation>,
     pub(crate) table: TableDefinition,
     pub(crate) quarantine: TableDefinition,
-    /// Of the contract and of this release: what decides which records are refused.
+    /// Of the contract, of the key of its pseudonyms, and of this release: what decides which records are refused, and
+    /// what becomes of values.
     pub(crate) fingerprint: String,
+    /// The key that both tables' pseudonyms are made with; `None` for a contract without any.
+    pub(crate) key: Option<KeyInUse>,
+}
+
+/// A transaction id that tells keys of pseudonyms apart: one id for each version of the key, and as its version the key's
+/// check value. It is set once in a table's life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyInUse {
+    pub(crate) id: String,
+    pub(crate) check: i64,
+}
+
+impl KeyInUse {
+    fn of(contract: &Contract, key: Option<&PseudonymKey>) -> Result<Option<Self>, TransformError> {
+        let Some(key) = key.filter(|_| contract.columns.iter().any(|own| own.personal == Some(Treatment::Pseudonym)))
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Self { id: format!("weir:key:{}", key.version()), check: i64::from(key.check()?) }))
+    }
+
+    fn transaction(&self) -> (String, i64) {
+        (self.id.clone(), self.check)
+    }
 }
 
 impl App {
@@ -86,7 +111,10 @@ impl Runtime {
     async fn open(settings: &Settings, datasets: &HashMap<String, Arc<Dataset>>) -> Result<Self, AppError> {
         let root = LakeRoot::open(settings)?;
         let warehouse = match &settings.warehouse_url {
-            Some(url) => Some(weir_warehouse::open(url, database_tokens(url, settings)?).await?),
+            Some(url) => {
+                let tokens = database_tokens(url.reveal(), settings)?;
+                Some(weir_warehouse::open(url.reveal(), tokens).await?)
+            }
             None => None,
         };
         Ok(Self {
@@ -143,7 +171,10 @@ impl Dataset {
     }
 
     pub(crate) fn new(contract: &Contract, key: Option<&PseudonymKey>) -> Result<Self, TransformError> {
-        let fingerprint = fingerprint(contract);
+        let key_in_use = KeyInUse::of(contract, key)?;
+        let fingerprint = fingerprint(contract, key_in_use.as_ref());
+        let mut transactions = in_force::of_new_table(&fingerprint);
+        transactions.extend(key_in_use.as_ref().map(KeyInUse::transaction));
         let table = TableDefinition {
             name: contract.name.clone(),
             columns: contract.table_columns(),
@@ -152,7 +183,7 @@ impl Dataset {
             properties: contract.table.properties.clone(),
             new_columns: contract.table.new_columns,
             added_columns: added_columns(contract),
-            transactions: in_force::of_new_table(&fingerprint),
+            transactions: transactions.clone(),
         };
         let quarantine = TableDefinition {
             name: contract.quarantine_name(),
@@ -169,15 +200,20 @@ impl Dataset {
                 .collect(),
             new_columns: NewColumns::Add,
             added_columns: None,
-            transactions: in_force::of_new_table(&fingerprint),
+            transactions,
         };
         let transform = Transform::new(contract, key)?;
-        Ok(Self { contract: contract.clone(), transform, derivation: None, table, quarantine, fingerprint })
+        let contract = contract.clone();
+        Ok(Self { contract, transform, derivation: None, table, quarantine, fingerprint, key: key_in_use })
     }
 }
 
-fn fingerprint(contract: &Contract) -> String {
-    let digest = Sha256::digest(format!("{} {contract:?}", env!("CARGO_PKG_VERSION")));
+fn fingerprint(contract: &Contract, key: Option<&KeyInUse>) -> String {
+    let mut text = format!("{} {contract:?}", env!("CARGO_PKG_VERSION"));
+    if let Some(KeyInUse { id, check }) = key {
+        text.push_str(&format!(" {id} {check}"));
+    }
+    let digest = Sha256::digest(text);
     data_encoding::HEXLOWER.encode(&digest)
 }
 

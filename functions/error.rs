@@ -72,6 +72,12 @@ pub(crate) enum AppError {
          Until then this one lies in its poison queue"
     )]
     ParkedFull { limit: usize },
+    #[error(
+        "the pseudonyms of the table `{table}` were made with another key of the same version (`{id}`), and nothing was \
+         written: equal values would no longer be equal. Set WEIR_PSEUDONYM_KEY to the key that they were made with, such as \
+         an earlier version of the secret, and deliver again; if that key is lost or must go, give the dataset a new name"
+    )]
+    OtherKey { table: String, id: String },
     #[error("a worker thread was stopped")]
     Stopped,
     #[error(transparent)]
@@ -112,6 +118,7 @@ impl AppError {
             | Self::ShortHub { .. }
             | Self::HubMadeAnew { .. }
             | Self::PartitionId { .. }
+            | Self::OtherKey { .. }
             | Self::Transform(_) => ErrorKind::Configuration,
             Self::Platform(error) => match error.kind() {
                 weir_platform::ErrorKind::Configuration => ErrorKind::Configuration,

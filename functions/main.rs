@@ -56,6 +56,8 @@ enum Command {
     Demo(commands::demo::Arguments),
     /// Send the lines of a file to an Event Hub, one event each.
     Send(commands::send::Arguments),
+    /// Make a key for pseudonyms, for WEIR_PSEUDONYM_KEY.
+    Key,
     /// Assemble the folder that is deployed as the function app.
     Package(commands::package::Arguments),
 }
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Command::Warehouse(arguments) => runtime.block_on(commands::warehouse::run(&arguments, settings)),
         Command::Demo(arguments) => runtime.block_on(commands::demo::run(arguments)),
         Command::Send(arguments) => runtime.block_on(commands::send::run(arguments, &settings)),
+        Command::Key => commands::key::run(),
         Command::Package(arguments) => commands::package::run(&arguments),
     };
     match ran {

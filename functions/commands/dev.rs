@@ -11,6 +11,9 @@ use super::say;
 use crate::app::read_contract_files;
 use crate::app_root::{assemble, shipped_datasets};
 
+/// The key of pseudonyms of local runs. It protects nobody's data: anybody can read it here.
+const LOCAL_KEY: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Folder for everything: landing, lake, warehouse.db, queues and event logs
@@ -85,11 +88,11 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn create(root: &Path) -> Result<Self> {
-        std::fs::create_dir_all(root).with_context(|| format!("create {}", root.display()))?;
+        weir_platform::create_folder(root).with_context(|| format!("create {}", root.display()))?;
         let root = root.canonicalize().with_context(|| format!("find {}", root.display()))?;
         let site = Self { root };
         for folder in [site.landing(), site.lake()] {
-            std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+            weir_platform::create_folder(&folder).with_context(|| format!("create {}", folder.display()))?;
         }
         Ok(site)
     }
@@ -126,8 +129,7 @@ impl Site {
             ("WEIR_LANDING_URL", file_url(&self.landing())?),
             ("WEIR_DATASETS", self.app().join("datasets").display().to_string()),
             ("WEIR_WAREHOUSE_URL", warehouse),
-            // A local run protects nobody's data: anybody can read this key.
-            ("WEIR_PSEUDONYM_KEY", "00".repeat(32)),
+            ("WEIR_PSEUDONYM_KEY", LOCAL_KEY.to_owned()),
             ("WEIR_LOG_FORMAT", "text".to_owned()),
         ];
         Ok(settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())

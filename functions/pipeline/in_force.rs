@@ -12,6 +12,13 @@
 //! A looked at the table once more just before `q`, and its own contract was in force there; B's is in force there from when
 //! B saw it to `t`. So A looked before or after all of that. After: it found the table moved, and did not go on. Before: its
 //! contract was in force in quarantine at that look already, and still at `q`; but in between B saw its own there.
+//!
+//! The key of pseudonyms is held to the tables in the same place, before a contract is put in force. A table names the key
+//! that its pseudonyms are made with by the key's check value, as the version of the id `weir:key:<version>`: from its
+//! beginning, or, if it is older than that, from the first look of a release that knows of it. The id is set on condition
+//! that it is not there and never moves again, the table first, so one key gets both tables, and whoever has another one is
+//! refused before it has written a row. The key is part of the fingerprint, too: so what two keys made never stands in one
+//! commit, nor under one key of pieces.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +28,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use weir_lake::{Append, Books, Condition, Producer, Table, stamp};
 
-use crate::app::{Dataset, Runtime};
+use crate::app::{Dataset, KeyInUse, Runtime};
 use crate::error::AppError;
 
 /// The transaction id; its version is made of the contract's fingerprint.
@@ -66,6 +73,9 @@ impl InForce {
         let (ours, theirs) = tokio::join!(table.refresh(), quarantine.refresh());
         ours?;
         theirs?;
+        for table in [&table, &quarantine] {
+            keep_to_key(table, dataset).await?;
+        }
         let at = seen.filter(|seen| [table.committed(ID), quarantine.committed(ID)] == seen.map(Some));
         let [of_table, of_quarantine] = match at {
             Some(at) => at,
@@ -109,6 +119,24 @@ impl InForce {
         }
         Err(AppError::SeveralContracts { dataset: dataset.contract.name.clone() })
     }
+}
+
+/// Makes sure that a table's pseudonyms are made with this process' key. Costs nothing where the table says so already.
+async fn keep_to_key(table: &Arc<Table>, dataset: &Dataset) -> Result<(), AppError> {
+    let Some(KeyInUse { id, check }) = &dataset.key else { return Ok(()) };
+    for _ in 0..ATTEMPTS {
+        match table.committed(id) {
+            Some(known) if known == *check => return Ok(()),
+            Some(_) => return Err(AppError::OtherKey { table: table.name().to_owned(), id: id.clone() }),
+            None => {}
+        }
+        let producer = Producer { id: id.clone(), version: *check, expires: false };
+        let append = Append { producer, rows: table.listed([])?, books: Books::default() };
+        // Whoever was faster shows at the next look.
+        table.append(append, None).await?;
+        table.refresh().await?;
+    }
+    Err(AppError::SeveralContracts { dataset: dataset.contract.name.clone() })
 }
 
 /// Whoever was faster shows at the next look.

@@ -8,6 +8,7 @@
 mod container;
 mod error;
 mod identity;
+mod private;
 mod root;
 mod settings;
 mod stores;
@@ -15,6 +16,7 @@ pub mod telemetry;
 
 pub use error::{ErrorKind, PlatformError};
 pub use identity::{DatabaseIdentity, identity};
+pub use private::create_folder;
 pub use settings::{Secret, Settings};
 pub use stores::{LakeRoot, Landing};
 

@@ -36,7 +36,8 @@ pub struct Settings {
     pub landing_url: Option<String>,
     /// Folder of contracts.
     pub datasets: Option<PathBuf>,
-    pub warehouse_url: Option<String>,
+    /// Where rows are loaded; may hold a password.
+    pub warehouse_url: Option<Secret>,
     /// Key of the pseudonyms: 32 bytes, base64 or hex.
     pub pseudonym_key: Option<Secret>,
     /// Bytes in flight over all invocations.
@@ -131,7 +132,7 @@ impl Settings {
                 LAKE_URL => settings.lake_url = Some(value),
                 LANDING_URL => settings.landing_url = Some(value),
                 DATASETS => settings.datasets = Some(value.into()),
-                WAREHOUSE_URL => settings.warehouse_url = Some(value),
+                WAREHOUSE_URL => settings.warehouse_url = Some(Secret::new(value)),
                 PSEUDONYM_KEY => settings.pseudonym_key = Some(Secret::new(value)),
                 MEMORY_BUDGET_MB => {
                     settings.memory_budget_bytes = number(MEMORY_BUDGET_MB, &value, 64, 1_048_576)? * 1024 * 1024;
@@ -294,7 +295,9 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_shown() {
-        let settings = parse(&[("WEIR_PSEUDONYM_KEY", "hunter2")]).unwrap();
-        assert!(!format!("{settings:?}").contains("hunter2"));
+        for key in ["WEIR_PSEUDONYM_KEY", "WEIR_WAREHOUSE_URL", "EventHub"] {
+            let settings = parse(&[(key, "hunter2")]).unwrap();
+            assert!(!format!("{settings:?}").contains("hunter2"), "{key}");
+        }
     }
 }

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use object_store::ObjectStore;
 use object_store::azure::MicrosoftAzureBuilder;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 
 use crate::container::Container;
 use crate::error::PlatformError;
 use crate::identity::StorageIdentity;
+use crate::private::PrivateStore;
 use crate::root::{EMULATOR_ACCOUNT, Root};
 use crate::settings::Settings;
 
@@ -147,8 +147,7 @@ fn check_container(container: &str) -> Result<(), PlatformError> {
 
 fn local(key: &'static str, folder: PathBuf) -> Result<Arc<dyn ObjectStore>, PlatformError> {
     let failed = |message: String| PlatformError::Invalid { key, message };
-    std::fs::create_dir_all(&folder).map_err(|error| failed(format!("cannot create the folder: {error}")))?;
-    let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(error.to_string()))?;
+    let store = PrivateStore::new(folder).map_err(|error| failed(format!("cannot open the folder: {error}")))?;
     Ok(Arc::new(store))
 }
 

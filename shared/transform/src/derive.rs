@@ -1,7 +1,7 @@
 //! Derived tables: a query, made ready once, and asked about some units of the table that it follows.
 //!
 //! Pure: frames in, a frame out. The query sees the columns of the contracts that it names and no others, so never what
-//! unknown fields hold (`_rescued`), and never a file: Polars' functions that open one are refused.
+//! unknown fields hold (`_rescued`), and never a file: [`crate::sql`] has looked at it before Polars does.
 
 use std::collections::BTreeSet;
 
@@ -10,12 +10,12 @@ use polars::prelude::{
     BooleanChunked, Column, DataFrame, DataType as Dtype, Field, Int64Chunked, IntoColumn, IntoLazy, IntoSeries,
     NamedFrom, NewChunkedArray, PlSmallStr, PolarsResult, Schema, Series,
 };
-use polars::sql::{SQLContext, extract_table_identifiers};
+use polars::sql::SQLContext;
 use weir_contract::{Contract, DataType, INGESTED_AT, RESCUED, SOURCE, SOURCE_POSITION, SOURCE_VERSION, Unit};
 
 use crate::columns::dtype;
 use crate::error::{Result, TransformError};
-use crate::sql_words::Words;
+use crate::sql::{self, Names};
 
 /// A derived table's query, checked against the contracts that it reads.
 #[derive(Debug, Clone)]
@@ -28,7 +28,12 @@ pub struct Derivation {
     /// The followed one first.
     tables: Vec<Input>,
     columns: Vec<Output>,
+    /// Joins of every row with every row: the place of the table that comes in, if it is one of those.
+    loose_joins: Vec<Option<usize>>,
 }
+
+/// Rows of a result, and of what is joined without a condition on the way to it.
+const MAX_ROWS: u32 = 1 << 24;
 
 /// A table that the query reads.
 #[derive(Debug, Clone)]
@@ -65,8 +70,11 @@ impl Derivation {
             data_type: column.data_type,
             nullable: column.nullable,
         });
-        let words = Words::of(&derived.sql);
-        words.check().map_err(fail)?;
+        let inputs = read.iter().map(|contract| contract.name.as_str());
+        let seen: Vec<_> = read.iter().flat_map(|contract| visible(contract)).collect();
+        let texts = seen.iter().filter(|(_, data_type)| matches!(data_type, DataType::String | DataType::Binary));
+        let names = sql::query(&derived.sql, inputs, texts.map(|(name, _)| name.as_str())).map_err(fail)?;
+        let place = |name: &String| read.iter().position(|contract| contract.name == *name);
         let mut own = Self {
             sql: derived.sql.clone(),
             line: derived.line,
@@ -77,10 +85,11 @@ impl Derivation {
                 .map(|contract| Input { name: contract.name.clone(), columns: visible(contract) })
                 .collect(),
             columns: outputs.collect(),
+            loose_joins: names.loose_joins().iter().map(|name| name.as_ref().and_then(place)).collect(),
         };
-        own.check_tables()?;
+        own.check_tables(&names)?;
         own.check_result()?;
-        own.narrow(&words);
+        own.narrow(&names);
         Ok(Some(own))
     }
 
@@ -227,6 +236,7 @@ impl Derivation {
 
     /// The query's answer as it is. Tables that were made before a column lack it: there it is null.
     fn execute(&self, tables: Vec<DataFrame>) -> Result<DataFrame> {
+        self.check_rows(&tables)?;
         let mut frames = Vec::with_capacity(tables.len());
         for (index, (frame, input)) in tables.into_iter().zip(&self.tables).enumerate() {
             let mut columns = Vec::with_capacity(input.columns.len() + 1);
@@ -245,7 +255,27 @@ impl Derivation {
             }
             frames.push((input.name.as_str(), DataFrame::new(frame.height(), columns)?));
         }
-        query(&self.sql, frames).map_err(|source| TransformError::QueryData { line: self.line, source })
+        let result = query(&self.sql, frames);
+        let result = result.map_err(|source| TransformError::QueryData { line: self.line, source })?;
+        if result.height() > MAX_ROWS as usize {
+            return Err(self.refuse(format!("gives more than {MAX_ROWS} rows at a time: make smaller units")));
+        }
+        Ok(result)
+    }
+
+    /// What every row with every row would give at most.
+    fn check_rows(&self, tables: &[DataFrame]) -> Result<()> {
+        let largest = tables.iter().map(DataFrame::height).max().unwrap_or_default();
+        let height =
+            |place: &Option<usize>| place.and_then(|place| tables.get(place)).map_or(largest, DataFrame::height);
+        let rows = self.loose_joins.iter().fold(largest, |rows, place| rows.saturating_mul(height(place).max(1)));
+        if self.loose_joins.is_empty() || rows <= MAX_ROWS as usize {
+            return Ok(());
+        }
+        Err(self.refuse(format!(
+            "joins every row with every row, which may give {rows} rows and more than the {MAX_ROWS} that are allowed: \
+             JOIN … ON columns that are equal, or make smaller units"
+        )))
     }
 
     /// A unit as a value of its column: days are counted in 32 bits.
@@ -285,15 +315,13 @@ impl Derivation {
     }
 
     /// The query has to read what the contract says, and nothing that is there for no reason.
-    fn check_tables(&self) -> Result<()> {
-        let named = extract_table_identifiers(&self.sql, true, true)
-            .map_err(|error| self.refuse(format!("is no query: {}", first_line(&error))))?;
-        for Input { name, .. } in &self.tables {
-            if !named.iter().any(|known| known == name) {
-                return Err(self.refuse(format!("does not read `{name}`, which `follows` or `lookups` names")));
+    fn check_tables(&self, names: &Names) -> Result<()> {
+        match self.tables.iter().find(|table| !names.reads(&table.name)) {
+            Some(Input { name, .. }) => {
+                Err(self.refuse(format!("does not read `{name}`, which `follows` or `lookups` names")))
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Asks about nothing, and looks at the columns of the answer.
@@ -334,14 +362,14 @@ impl Derivation {
     }
 
     /// Leaves out the columns that the query does not name, if it gives the same without them.
-    fn narrow(&mut self, words: &Words) {
-        if words.takes_all_columns() {
+    fn narrow(&mut self, names: &Names) {
+        if names.takes_all_columns() {
             return;
         }
         let mut narrow = self.clone();
         let of = self.unit.of.clone();
         for (index, table) in narrow.tables.iter_mut().enumerate() {
-            table.columns.retain(|(name, _)| words.has(name) || index == 0 && *name == of);
+            table.columns.retain(|(name, _)| names.has(name) || index == 0 && *name == of);
         }
         if let (Ok(all), Ok(some)) = (self.schema(), narrow.schema())
             && all == some
@@ -363,7 +391,7 @@ fn query(sql: &str, frames: Vec<(&str, DataFrame)>) -> PolarsResult<DataFrame> {
         context.register(name, frame.lazy());
     }
     let plan: LazyFrame = context.execute(sql)?;
-    plan.collect()
+    plan.limit(MAX_ROWS + 1).collect()
 }
 
 /// Whether values of a result's type can be those of a column, if they fit.

@@ -30,6 +30,9 @@ pub enum TransformError {
     /// The text of a key is not a key. The text itself is never repeated.
     #[error("pseudonym key: {0}; give 32 bytes as 64 hex digits or as base64")]
     Key(&'static str),
+    /// A key that is no random one.
+    #[error("pseudonym key: it repeats itself, so it could be guessed; make one with `weir key`")]
+    WeakKey,
     /// The caller broke the calling convention.
     #[error("{0}")]
     Argument(&'static str),
@@ -56,7 +59,7 @@ impl TransformError {
             Self::Rule { .. } | Self::Query { .. } | Self::QueryData { .. } | Self::Column { .. } | Self::Format(_) => {
                 ErrorKind::Contract
             }
-            Self::NoKey { .. } | Self::Key(_) => ErrorKind::Key,
+            Self::NoKey { .. } | Self::Key(_) | Self::WeakKey => ErrorKind::Key,
             Self::Argument(_) | Self::Engine(_) => ErrorKind::Internal,
         }
     }

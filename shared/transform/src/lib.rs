@@ -56,7 +56,7 @@ mod privacy;
 mod quality;
 mod rows;
 mod rules;
-mod sql_words;
+mod sql;
 mod text;
 
 use std::borrow::Cow;
@@ -74,6 +74,7 @@ pub use crate::events::{EventMeta, EventRecord};
 pub use crate::parquet::{ParquetPart, ParquetRows, parquet_parts};
 pub use crate::privacy::PseudonymKey;
 pub use crate::quality::{HeldBack, QualityReport, RuleCount};
+pub use crate::sql::{check_condition, check_query, function_names};
 
 use crate::columns::Decoded;
 use crate::error::Result;

@@ -3,7 +3,9 @@
 //! A pseudonym is `p<version>:` and the first 16 bytes, in lowercase base32, of
 //! `HMAC-SHA-256(key, column name || 0x00 || NFKC(trim(value)))`. The same value of the same column under the same key
 //! always gives the same pseudonym; the version says which key to rotate away from. Nobody without the key can go back,
-//! and columns cannot be joined by accident.
+//! and columns cannot be joined by accident. Columns of one name can, in whatever datasets they are; case counts.
+//!
+//! A mask is the same text for every value: it says that there is one.
 
 use std::fmt;
 
@@ -29,7 +31,24 @@ impl PseudonymKey {
         Self { version, bytes }
     }
 
+    /// The version, which stands in each pseudonym.
+    pub fn version(&self) -> u8 {
+        self.version
+    }
+
+    /// Tells this key from others, and nothing about it: 32 bits of the HMAC of a constant. No value of a column is that
+    /// constant, because a value's input has a zero byte after the column's name.
+    pub fn check(&self) -> Result<u32> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.bytes).map_err(|_| TransformError::Key(UNUSABLE))?;
+        mac.update(CHECKED);
+        let digest = mac.finalize().into_bytes();
+        Ok(digest.iter().take(4).fold(0, |value, byte| value << 8 | u32::from(*byte)))
+    }
+
     /// Reads 32 bytes written as 64 hex digits or as base64 (standard or URL alphabet, padded or not).
+    ///
+    /// # Errors
+    /// Another text, or a key that somebody might guess.
     pub fn from_text(version: u8, text: &str) -> Result<Self> {
         let text = text.trim().as_bytes();
         let decoded = if text.len() == 64 {
@@ -38,9 +57,28 @@ impl PseudonymKey {
             [BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD].iter().find_map(|encoding| encoding.decode(text).ok())
         };
         let bytes = decoded.ok_or(TransformError::Key("neither hex nor base64"))?;
-        let bytes = bytes.try_into().map_err(|_| TransformError::Key("not 32 bytes"))?;
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| TransformError::Key("not 32 bytes"))?;
+        if is_weak(&bytes) {
+            return Err(TransformError::WeakKey);
+        }
         Ok(Self { version, bytes })
     }
+}
+
+/// Bytes that a random key of 32 has at least: it has fewer in one of 10^12 cases.
+const DIFFERENT_BYTES: usize = 16;
+/// What the check value of a key is made of.
+const CHECKED: &[u8] = b"weir:key";
+const UNUSABLE: &str = "not usable with HMAC-SHA-256";
+
+/// Whether a key is no random one: few different bytes, the same half twice, or a count.
+fn is_weak(bytes: &[u8; 32]) -> bool {
+    let mut seen = [false; 256];
+    bytes.iter().for_each(|byte| seen[usize::from(*byte)] = true);
+    let (first, second) = bytes.split_at(16);
+    let step = bytes[1].wrapping_sub(bytes[0]);
+    let counts = bytes.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == step);
+    seen.iter().filter(|seen| **seen).count() < DIFFERENT_BYTES || first == second || counts
 }
 
 impl fmt::Debug for PseudonymKey {
@@ -73,8 +111,7 @@ impl Protection {
             (Treatment::Mask, _) => Ok(Self::Mask),
             (Treatment::Pseudonym, None) => Err(TransformError::NoKey { column: column.to_owned() }),
             (Treatment::Pseudonym, Some(key)) => {
-                let mut mac = Hmac::<Sha256>::new_from_slice(&key.bytes)
-                    .map_err(|_| TransformError::Key("not usable with HMAC-SHA-256"))?;
+                let mut mac = Hmac::<Sha256>::new_from_slice(&key.bytes).map_err(|_| TransformError::Key(UNUSABLE))?;
                 mac.update(column.as_bytes());
                 mac.update(&[0]);
                 Ok(Self::Pseudonym { mac, version: key.version })
@@ -86,7 +123,7 @@ impl Protection {
     pub(crate) fn apply(&self, column: &Column) -> Result<Option<Column>> {
         match self {
             Self::Drop => Ok(None),
-            Self::Mask => Ok(Some(each(&texts(column)?, mask)?)),
+            Self::Mask => Ok(Some(each(&texts(column)?, |_, out| out.extend_from_slice(MASKED))?)),
             Self::Pseudonym { mac, version } => {
                 let prefix = format!("p{version}:");
                 Ok(Some(each(&texts(column)?, |value, out| pseudonym(mac, &prefix, value, out))?))
@@ -168,36 +205,5 @@ fn pseudonym(mac: &Hmac<Sha256>, prefix: &str, value: &str, out: &mut Vec<u8>) {
     out[start..].make_ascii_lowercase();
 }
 
-/// Keeps the first character, spaces and ASCII punctuation; every other character becomes `*`. A value of one character
-/// keeps nothing.
-fn mask(value: &str, out: &mut Vec<u8>) {
-    if value.is_ascii() {
-        out.extend(value.bytes().map(|byte| MASKED[usize::from(byte & 127)]));
-        if let ([first, _, ..], [kept, ..]) = (value.as_bytes(), out.as_mut_slice()) {
-            *kept = *first;
-        }
-        return;
-    }
-    let lone = value.chars().nth(1).is_none();
-    for (index, letter) in value.chars().enumerate() {
-        let shown = if (index == 0 && !lone) || is_kept(letter) { letter } else { '*' };
-        out.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes());
-    }
-}
-
-const fn is_kept(letter: char) -> bool {
-    letter.is_whitespace() || letter.is_ascii_punctuation()
-}
-
-/// What stands for each ASCII character that is not the first.
-const MASKED: [u8; 128] = {
-    let mut masked = [b'*'; 128];
-    let mut byte = 0;
-    while byte < 128 {
-        if is_kept(byte as char) {
-            masked[byte as usize] = byte;
-        }
-        byte += 1;
-    }
-    masked
-};
+/// What stands for every value that is masked. It says nothing about the value, not even how long it is.
+const MASKED: &[u8] = b"***";

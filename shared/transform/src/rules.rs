@@ -11,6 +11,7 @@ use polars::prelude::{AggExpr, BooleanChunked, DataFrame, DataType, IntoLazy, Po
 use weir_contract::{Rule, RuleAction};
 
 use crate::error::{Result, TransformError};
+use crate::sql;
 
 #[derive(Debug, Clone)]
 pub(crate) struct CompiledRule {
@@ -29,6 +30,9 @@ impl CompiledRule {
 }
 
 fn compile(sql: &str, schema: &Schema) -> std::result::Result<Expr, String> {
+    let is_text = |dtype: &DataType| matches!(dtype, DataType::String | DataType::Binary);
+    let texts = schema.iter().filter(|(_, dtype)| is_text(dtype)).map(|(name, _)| name.as_str());
+    sql::condition(sql, texts)?;
     let expr =
         polars::sql::sql_expr(sql).map_err(|error| format!("{}; write one SQL condition", first_line(&error)))?;
     let expr = expr.map_expr(|node| match node {

@@ -13,6 +13,7 @@ mod exactly_once;
 mod gaps;
 mod handler;
 mod host;
+mod keys;
 mod lambda;
 mod landing;
 mod large;

@@ -132,6 +132,9 @@ action = "quarantine"
 table = "people"
 "#;
 
+/// Of the pseudonyms.
+pub(super) const KEY: &str = "88b26d90c64461324989eb4a66fee497fed2dd6f36bc10ae4ec8548f414ea1c8";
+
 /// The folders of one app. They vanish with it.
 pub(super) struct Site {
     root: TempDir,
@@ -178,7 +181,7 @@ impl Site {
             ("WEIR_LANDING_URL", url("file", "landing")),
             ("WEIR_DATASETS", self.path("datasets").display().to_string()),
             ("WEIR_WAREHOUSE_URL", url("sqlite", "warehouse.db")),
-            ("WEIR_PSEUDONYM_KEY", "07".repeat(32)),
+            ("WEIR_PSEUDONYM_KEY", KEY.to_owned()),
         ];
         settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }

@@ -15,7 +15,7 @@ fn compile(daily: &str) -> Result<Derivation, String> {
 fn wrong_queries_are_told() {
     let cases = [
         ("SELECT day,", "DELETE day,", "begins with neither SELECT nor WITH"),
-        ("FROM orders", "FROM read_csv('/etc/passwd') AS orders", "opens a file with `read_csv`"),
+        ("FROM orders", "FROM read_csv('/etc/passwd') AS orders", "calls `read_csv` in FROM"),
         ("LEFT JOIN shops ON orders.shop = shops.shop", "", "does not read `shops`"),
         ("SUM(price) AS revenue", "SUM(prize) AS revenue", "cannot run"),
         ("COUNT(*) AS orders", "COUNT(*) AS n", "gives no column `orders`"),
@@ -25,9 +25,12 @@ fn wrong_queries_are_told() {
             "gives a column `more` that the contract does not have",
         ),
         ("SUM(price) AS revenue", "AVG(CAST(price AS DOUBLE)) AS revenue", "CAST it"),
-        ("FROM orders", "FROM orders JOIN elsewhere ON TRUE", "cannot run"),
+        ("FROM orders", "FROM orders JOIN elsewhere ON TRUE", "reads `elsewhere`"),
         ("COUNT(*) AS orders", "MAX(_rescued) AS orders", "cannot run"),
-        ("GROUP BY day, region\n", "GROUP BY day, region; SELECT 1\n", "cannot run"),
+        ("GROUP BY day, region\n", "GROUP BY day, region; SELECT 1\n", "has 2 statements"),
+        ("FROM orders", "FROM orders CROSS JOIN /*! read_csv('/etc/passwd') */ AS s", "begins with `/*!`"),
+        ("COUNT(*) AS orders", "COUNT(*) AS orders, MAX($$'$$) AS q", "the contract does not have"),
+        ("SUM(price) AS revenue", "SUM(price) + RANDOM() AS revenue", "the function `RANDOM` is not allowed"),
     ];
     compile(DAILY).unwrap();
     for (from, to, expected) in cases {
@@ -63,6 +66,25 @@ async fn values_that_do_not_fit_are_told_without_them() {
     world.put("a", 1, &[(Some(1), 1, 100)]).await;
     let error = world.refresh(options()).await.unwrap_err().to_string();
     assert!(error.contains("gives no value for `orders`"), "{error}");
+}
+
+/// Nobody has so much memory.
+#[test]
+fn every_row_with_every_row_is_bounded() {
+    let crossed = DAILY.replace("LEFT JOIN shops ON orders.shop = shops.shop", "CROSS JOIN shops");
+    let derivation = compile(&crossed).unwrap();
+    let orders = |rows: usize| {
+        let days = Column::new("day".into(), vec![1_i32; rows]).cast(&DataType::Date).unwrap();
+        let prices = Column::new("price".into(), vec!["1.00"; rows]).cast(&DataType::Decimal(9, 2)).unwrap();
+        DataFrame::new(rows, vec![days, prices, Column::new("shop".into(), vec![1_i64; rows])]).unwrap()
+    };
+    let shops = |rows: usize| {
+        let regions = Column::new("region".into(), vec!["north"; rows]);
+        DataFrame::new(rows, vec![Column::new("shop".into(), vec![1_i64; rows]), regions]).unwrap()
+    };
+    assert_eq!(derivation.run(vec![orders(100), shops(100)], "1.1", 0).unwrap().height(), 1);
+    let error = derivation.run(vec![orders(100_000), shops(1_000)], "1.1", 0).unwrap_err().to_string();
+    assert!(error.contains("joins every row with every row"), "{error}");
 }
 
 fn shipped() -> Contracts {

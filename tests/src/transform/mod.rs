@@ -14,6 +14,7 @@ mod properties;
 mod quality;
 mod rows;
 mod rules;
+mod sql;
 
 use std::collections::HashSet;
 
@@ -88,7 +89,7 @@ fn lineage() -> Lineage {
 }
 
 fn key() -> PseudonymKey {
-    PseudonymKey::from_text(1, &"ab".repeat(32)).unwrap()
+    PseudonymKey::new(1, [0xab; 32])
 }
 
 fn transform(contract: &Contract) -> Transform {

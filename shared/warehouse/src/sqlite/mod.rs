@@ -91,6 +91,7 @@ impl Sqlite {
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| Error::Folder { kind: error.kind() })?;
         }
+        self.create_private();
         let connect = || -> rusqlite::Result<(Connection, Option<i64>)> {
             let connection = Connection::open(&self.path)?;
             connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -116,6 +117,16 @@ impl Sqlite {
             }
         }
         Ok(connection)
+    }
+
+    /// Makes a file that is not there, for this user alone: SQLite gives its mode to the files beside it. What stands in the
+    /// way shows when it is opened.
+    fn create_private(&self) {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        drop(options.open(&self.path));
     }
 
     async fn blocking<T: Send + 'static>(
