@@ -39,6 +39,9 @@ pub(crate) struct Receipt {
     /// The rules that were violated, and how often.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) rules: BTreeMap<String, RuleCount>,
+    /// Records of the table of which unknown fields were left out, because a column is personal.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) left_out: u64,
     /// Events that were left out by `[dedupe]`; among `alreadyCommitted`.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) duplicates: u64,
@@ -97,6 +100,7 @@ impl Receipt {
             books: Books::default(),
             version: None,
             rules: BTreeMap::new(),
+            left_out: 0,
             duplicates: 0,
             gap: None,
         }
@@ -111,6 +115,7 @@ impl Receipt {
     pub(crate) fn followed_by(mut self, later: Self) -> Self {
         self.books += later.books;
         self.duplicates += later.duplicates;
+        self.left_out += later.left_out;
         self.version = later.version.or(self.version);
         for (rule, RuleCount { action, violations }) in later.rules {
             self.rules.entry(rule).or_insert(RuleCount { action, violations: 0 }).violations += violations;
@@ -119,12 +124,16 @@ impl Receipt {
     }
 
     fn line(&self) -> String {
-        let Self { dataset, outcome, books, version, .. } = self;
+        let Self { dataset, outcome, books, version, left_out, .. } = self;
         let Books { records_in, committed, quarantined, already_committed, .. } = books;
         let version = version.map(|version| format!(", version {version}")).unwrap_or_default();
+        let left_out = match left_out {
+            0 => String::new(),
+            records => format!(", unknown fields of {records} left out"),
+        };
         format!(
             "{dataset}: {outcome:?}: {records_in} records in, {committed} committed, {quarantined} quarantined, \
-             {already_committed} already committed{version}"
+             {already_committed} already committed{version}{left_out}"
         )
     }
 }

@@ -117,6 +117,7 @@ impl<'a> Sink<'a> {
                 books,
                 version: Some(version),
                 rules: self.report.rules,
+                left_out: self.report.left_out,
                 duplicates: 0,
                 gap: None,
             })),

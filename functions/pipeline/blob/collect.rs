@@ -97,15 +97,15 @@ impl<'a> Collected<'a> {
     /// What is to be committed: these rows, or one report in their place if the blob is held back whole.
     pub(super) async fn into_delivery(self, lineage: Lineage) -> Result<Delivery, AppError> {
         let Self { runtime, dataset, table, clean, refused, report } = self;
-        let QualityReport { records, .. } = report;
+        let QualityReport { records, left_out, .. } = report;
         let Some(held_back) = report.verdict(&dataset.contract) else {
-            return Ok(Delivery { clean, refused, records, rules: report.rules, held_back: false });
+            return Ok(Delivery { clean, refused, records, rules: report.rules, left_out, held_back: false });
         };
         let in_its_place = dataset.transform.held_back_record(&held_back, &lineage)?;
         let quarantine = runtime.lake.table(&dataset.quarantine).await?;
         table.discard(clean).await;
         quarantine.discard(refused).await;
         let refused = quarantine.stage(in_its_place.quarantined).await?;
-        Ok(Delivery { clean: table.listed([])?, refused, records, rules: report.rules, held_back: true })
+        Ok(Delivery { clean: table.listed([])?, refused, records, rules: report.rules, left_out: 0, held_back: true })
     }
 }

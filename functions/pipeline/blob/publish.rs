@@ -40,6 +40,7 @@ pub(super) struct Delivery {
     pub(super) refused: Staged,
     pub(super) records: u64,
     pub(super) rules: BTreeMap<String, RuleCount>,
+    pub(super) left_out: u64,
     /// The records are in quarantine as one report.
     pub(super) held_back: bool,
 }
@@ -76,7 +77,7 @@ impl<'a> Claim<'a> {
 
     /// Makes a version visible. `None` when a table has moved since the claim was taken: take another.
     pub(super) async fn publish(&self, etag: &str, delivery: Delivery) -> Result<Option<Receipt>, AppError> {
-        let Delivery { clean, refused, records, rules, held_back } = delivery;
+        let Delivery { clean, refused, records, rules, left_out, held_back } = delivery;
         let (committed, quarantined) = (clean.rows(), refused.rows());
         if (quarantined > 0 || self.quarantine_at.is_some()) && !self.publish_refused(etag, refused).await? {
             self.table.discard(clean).await;
@@ -94,6 +95,7 @@ impl<'a> Claim<'a> {
             books,
             version: Some(version),
             rules,
+            left_out,
             duplicates: 0,
             gap: None,
         }))

@@ -184,8 +184,9 @@ impl<'a> Claim<'a> {
         let outcome = self.table.replace_source_after(replacement, self.table_at, vec![request]).await?;
         let Committed::Committed { version } = outcome else { return Ok(None) };
         tracing::info!(source = self.source, events, "replayed");
+        let QualityReport { rules, left_out, .. } = report;
         let receipt = Receipt::nothing(name, Outcome::Committed);
-        Ok(Some(Receipt { books, version: Some(version), rules: report.rules, duplicates, gap, ..receipt }))
+        Ok(Some(Receipt { books, version: Some(version), rules, left_out, duplicates, gap, ..receipt }))
     }
 
     async fn publish_refused(&self, refused: Staged, cover: RangeInclusive<i64>) -> Result<bool, AppError> {

@@ -14,6 +14,8 @@ pub struct Drift {
     pub missing_columns: MissingColumns,
     /// Whether `Id` and `id` are different fields.
     pub match_case: bool,
+    /// What becomes of fields that no column names in a dataset with a personal column.
+    pub personal_unknown_fields: PersonalUnknownFields,
 }
 
 impl Drift {
@@ -27,6 +29,7 @@ impl Default for Drift {
             max_added_columns: Self::MAX_ADDED_COLUMNS,
             missing_columns: MissingColumns::default(),
             match_case: false,
+            personal_unknown_fields: PersonalUnknownFields::default(),
         }
     }
 }
@@ -41,6 +44,19 @@ pub enum UnknownFields {
     Add,
     /// Its record goes to quarantine.
     Fail,
+}
+
+/// What becomes of a field that no column names, where a column is personal: the field may be a copy of that, or as
+/// personal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PersonalUnknownFields {
+    /// It is left out of the table; records of which something was left out are counted. The source has it.
+    #[default]
+    Drop,
+    /// It is kept in `_rescued` as it came.
+    Rescue,
+    /// The table gets a column for it, as [`UnknownFields::Add`] says.
+    Add,
 }
 
 /// What becomes of a record that lacks a column's field.

@@ -52,8 +52,10 @@ pub(crate) const FORMAT: Section = Section {
 pub(crate) const COLUMNS: Section =
     Section { header: "[[columns]]", keys: &["name", "type", "nullable", "from", "format", "personal", "description"] };
 pub(crate) const RULES: Section = Section { header: "[[rules]]", keys: &["name", "expr", "action"] };
-pub(crate) const DRIFT: Section =
-    Section { header: "[drift]", keys: &["unknown_fields", "max_added_columns", "missing_columns", "match_case"] };
+pub(crate) const DRIFT: Section = Section {
+    header: "[drift]",
+    keys: &["unknown_fields", "max_added_columns", "missing_columns", "match_case", "personal_unknown_fields"],
+};
 pub(crate) const QUALITY: Section = Section { header: "[quality]", keys: &["max_faulty", "min_records"] };
 pub(crate) const DEDUPE: Section = Section { header: "[dedupe]", keys: &["key", "within"] };
 pub(crate) const TABLE: Section =

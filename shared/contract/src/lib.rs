@@ -25,7 +25,7 @@ mod tests;
 
 pub use contracts::Contracts;
 pub use derived::{Derived, Every, OnLookupChange, Unit};
-pub use drift::{Drift, MissingColumns, Quality, Share, UnknownFields, is_column_name};
+pub use drift::{Drift, MissingColumns, PersonalUnknownFields, Quality, Share, UnknownFields, is_column_name};
 pub use error::{ContractError, ContractErrors, ErrorKind};
 pub use event::{EventField, FIRST_OF_SEVERAL, MAX_EVENT_RECORDS, position_of, positions_of, sequence_of};
 pub use format::UnknownExtension;

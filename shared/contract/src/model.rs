@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::derived::Derived;
-use crate::drift::{Drift, Quality};
+use crate::drift::{Drift, PersonalUnknownFields, Quality};
 
 /// One dataset: where its data comes from, what it must look like, where it goes.
 #[derive(Debug, Clone, PartialEq)]
@@ -416,6 +416,12 @@ impl Contract {
         let text = |name: &str| TableColumn { name: name.to_owned(), data_type: DataType::String, nullable: true };
         let rescued = self.derived().is_none().then(|| text(RESCUED));
         own.chain(lineage()).chain(rescued).chain(self.has_labels().then(|| text(LABELS))).collect()
+    }
+
+    /// Whether fields that no column names stay out of the table, because one of them may be personal.
+    pub fn leaves_unknown_fields_out(&self) -> bool {
+        self.drift.personal_unknown_fields == PersonalUnknownFields::Drop
+            && self.columns.iter().any(|column| column.personal.is_some())
     }
 
     /// Whether a rule writes `_labels`.

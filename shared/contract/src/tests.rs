@@ -480,6 +480,7 @@ fn drift_and_quality_have_their_defaults_and_are_read() {
         max_added_columns: 100,
         missing_columns: MissingColumns::Null,
         match_case: false,
+        personal_unknown_fields: PersonalUnknownFields::Drop,
     };
     assert_eq!((contract.drift, contract.quality), (defaults, Quality { max_faulty: None, min_records: 100 }));
     let text = format!(
@@ -492,6 +493,7 @@ fn drift_and_quality_have_their_defaults_and_are_read() {
         max_added_columns: 7,
         missing_columns: MissingColumns::Fail,
         match_case: true,
+        personal_unknown_fields: PersonalUnknownFields::Drop,
     };
     assert_eq!((&contract.drift, contract.quality.min_records), (&drift, 0));
     assert_eq!(contract.rules[0].action, RuleAction::Label);

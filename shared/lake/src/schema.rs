@@ -4,6 +4,7 @@
 //! is widened only where nothing is lost; everything else is refused by column, before anything is stored.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use polars::prelude::{Column, DataFrame, DataType as PolarsType, PlSmallStr};
 use serde::{Deserialize, Serialize};
@@ -138,6 +139,12 @@ impl Layout {
     /// Whether the contract has a column of this name.
     pub(crate) fn is_wanted(&self, name: &str) -> bool {
         self.wanted.iter().any(|column| column.name == name)
+    }
+
+    /// Columns whose smallest and largest values the log may have: those that the contract names. Others hold what came with
+    /// the data, or what a contract has given up.
+    pub(crate) fn bounded(&self) -> Arc<[String]> {
+        self.wanted.iter().map(|own| own.name.clone()).collect()
     }
 
     pub(crate) fn column(&self, name: &str) -> Option<&TableColumn> {

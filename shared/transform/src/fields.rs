@@ -38,7 +38,10 @@ impl Fields {
             exact,
             folded: (!contract.drift.match_case).then_some(folded),
             taken: targets.iter().map(|target| target.name.to_lowercase()).collect(),
-            unknown: contract.drift.unknown_fields,
+            unknown: match contract.drift.unknown_fields {
+                UnknownFields::Add if contract.leaves_unknown_fields_out() => UnknownFields::Rescue,
+                unknown => unknown,
+            },
             missing: contract.drift.missing_columns,
             most_added: contract.drift.max_added_columns,
         })

@@ -33,10 +33,10 @@
 //! (`drift`). Rules see the values before privacy, of records without other faults.
 //!
 //! # Personal data
-//! Protection applies to the contract's columns in the clean frame. `_rescued` and quarantine's `_raw` hold originals: an
-//! unknown field cannot be known to be personal (nor can an added column), and a record that was refused has to be
-//! reprocessable. Grant access to
-//! quarantine tables accordingly, and erase from them too.
+//! Protection applies to the contract's columns in the clean frame. Where one of them is personal, unknown fields stay out
+//! of that frame, because any of them may be a copy: the report counts the records. Unless the contract says otherwise by
+//! name, or has no personal column: then `_rescued` and added columns hold originals. Quarantine's `_raw` always does, because
+//! a record that was refused has to be reprocessable. Grant access to quarantine tables accordingly, and erase from them too.
 
 mod added;
 mod avro;

@@ -70,6 +70,9 @@ pub(crate) fn finish(plan: &Plan, hold_back: Option<&str>, records: Records<'_>,
         _ => vec![count],
     };
     let added = added.columns(&plan.fields, &lengths, &mut rescued)?;
+    if plan.leaves_out {
+        report.left_out = left_out(&faults, &std::mem::take(&mut rescued));
+    }
     let added_names: Vec<PlSmallStr> = added.iter().map(|column| column.name().clone()).collect();
     for column in added {
         frame.with_column(column)?;
@@ -105,6 +108,16 @@ pub(crate) fn finish(plan: &Plan, hold_back: Option<&str>, records: Records<'_>,
         held_back: hold_back.map(str::to_owned).or(violated),
         report,
     })
+}
+
+/// The sound records among those that have unknown fields; all ascending.
+fn left_out(faults: &[Fault], rescued: &[(usize, String)]) -> u64 {
+    let mut faults = faults.iter().map(|fault| fault.row).peekable();
+    let mut is_sound = |row: usize| {
+        while faults.next_if(|fault| *fault < row).is_some() {}
+        faults.peek() != Some(&row)
+    };
+    rescued.iter().filter(|(row, _)| is_sound(*row)).count() as u64
 }
 
 /// The rows that stay. Each column goes as soon as it is filtered, so that a chunk is not in memory twice.

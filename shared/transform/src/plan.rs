@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) protections: Vec<Option<Protection>>,
     pub(crate) fields: Fields,
     pub(crate) rules: Vec<CompiledRule>,
+    /// Whether what was rescued stays out of the table.
+    pub(crate) leaves_out: bool,
     /// Whether the table has `_labels`.
     pub(crate) has_labels: bool,
     pub(crate) dialect: Dialect,
@@ -60,6 +62,7 @@ impl Plan {
             dialect: Dialect::new(&contract.format)?,
             max_record_bytes: contract.format.max_record_bytes,
             fields: Fields::new(contract, &targets, of_body)?,
+            leaves_out: contract.leaves_unknown_fields_out(),
             has_labels: contract.has_labels(),
             payload: contract.format.payload.clone(),
             targets,

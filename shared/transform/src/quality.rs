@@ -24,6 +24,9 @@ pub struct QualityReport {
     /// Records with a reason that is not told apart.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub other_reasons: u64,
+    /// Records for the table of which unknown fields were left out, because they may be personal.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
     /// The rules that were violated, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<String, RuleCount>,
@@ -55,6 +58,7 @@ impl QualityReport {
         self.records += other.records;
         self.faulty += other.faulty;
         self.other_reasons += other.other_reasons;
+        self.left_out += other.left_out;
         for (reason, count) in other.reasons {
             *self.reasons.entry(reason).or_default() += count;
         }

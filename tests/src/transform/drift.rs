@@ -2,9 +2,9 @@
 
 use polars::prelude::{DataFrame, df};
 use proptest::prelude::*;
-use weir_contract::MissingColumns;
 use weir_contract::UnknownFields::{self, Add, Fail, Rescue};
 use weir_contract::{Contract, DataType, RuleAction, Treatment};
+use weir_contract::{MissingColumns, PersonalUnknownFields};
 use weir_transform::Output;
 
 use super::{checked, clean, lineage, orders, quarantined, refused, rule, run_csv, run_ndjson, transform};
@@ -54,6 +54,7 @@ fn what_can_be_no_column_is_rescued() {
     let mut contract = policy(Add);
     contract.columns[1].from = Some("label".to_owned());
     contract.columns[3].personal = Some(Treatment::Drop);
+    contract.drift.personal_unknown_fields = PersonalUnknownFields::Add;
     let output = run_ndjson(
         &contract,
         br#"{"id":1,"_x":1,"a b":2,"1st":3,"\u00e9":4,"NAME":5,"DAY":null,"ok":6,"":7}
@@ -139,6 +140,29 @@ fn refused_fields_are_named_and_bounded() {
     let output = run_rows(&contract, &df!("id" => [1_i64], "colour" => ["red"]).unwrap());
     assert_eq!(refused(&output), ["1: unknown field `colour`"]);
     assert_eq!(run_csv(&contract, b"id,name\n1,a\n").clean.height(), 1);
+}
+
+/// Any of them may be a copy of what is personal: none reaches the table, and none is lost without a word.
+#[test]
+fn beside_a_personal_column_unknown_fields_are_left_out_and_counted() {
+    for unknown_fields in [Rescue, Add] {
+        let mut contract = policy(unknown_fields);
+        contract.columns[1].personal = Some(Treatment::Mask);
+        contract.drift.unknown_fields = unknown_fields;
+        let lines = b"{\"id\":1,\"e_mail\":\"ada\"}\n{\"id\":2}\n{\"id\":\"x\",\"e_mail\":\"ada\"}\n{\"id\":4,\"a\":{\"b\":[\"ada\"]}}\n";
+        let output = run_ndjson(&contract, lines);
+        assert_eq!(clean(&output), ["1: 1|~|~|~", "2: 2|~|~|~", "4: 4|~|~|~"]);
+        assert_eq!(output.report.left_out, 2, "the third is in quarantine, with all of its fields");
+        let output = run_csv(&contract, b"id,name,Name,x\n1,ada,ada,ada\n");
+        assert_eq!((clean(&output), output.report.left_out), (vec!["1: 1|***|~|~".to_owned()], 1));
+        let output = run_rows(&contract, &df!("id" => [1_i64], "NAME" => ["ada"], "name" => ["ada"]).unwrap());
+        assert_eq!((clean(&output), output.report.left_out), (vec!["1: 1|***|~|~".to_owned()], 1));
+        contract.drift.personal_unknown_fields = PersonalUnknownFields::Rescue;
+        if unknown_fields == Rescue {
+            let output = run_ndjson(&contract, lines);
+            assert_eq!((clean(&output)[0].as_str(), output.report.left_out), ("1: 1|~|~|~|{\"e_mail\":\"ada\"}", 0));
+        }
+    }
 }
 
 #[test]

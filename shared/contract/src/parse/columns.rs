@@ -93,6 +93,14 @@ impl<'a> Columns<'a> {
         Some((&draft.column.name, data_type))
     }
 
+    pub(super) fn any_personal(&self) -> bool {
+        self.0.iter().any(|draft| draft.column.personal.is_some())
+    }
+
+    pub(super) fn is_personal(&self, name: &str) -> bool {
+        self.0.iter().any(|draft| draft.column.name == name && draft.column.personal.is_some())
+    }
+
     /// Names of the columns that reach the table.
     pub(super) fn kept(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter(|draft| draft.column.table_type().is_some()).map(|draft| draft.column.name.as_str())

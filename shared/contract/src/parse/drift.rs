@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::columns::Columns;
-use crate::drift::{Drift, MissingColumns, Quality, Share, UnknownFields};
+use crate::drift::{Drift, MissingColumns, PersonalUnknownFields, Quality, Share, UnknownFields};
 use crate::error::ErrorKind;
 use crate::keys;
 use crate::model::{NewColumns, TableSpec};
@@ -12,6 +12,11 @@ use crate::reader::{At, Report, Table, kind_of};
 const UNKNOWN_FIELDS: [(&str, UnknownFields); 3] =
     [("rescue", UnknownFields::Rescue), ("add", UnknownFields::Add), ("fail", UnknownFields::Fail)];
 const MISSING_COLUMNS: [(&str, MissingColumns); 2] = [("null", MissingColumns::Null), ("fail", MissingColumns::Fail)];
+const PERSONAL_UNKNOWN_FIELDS: [(&str, PersonalUnknownFields); 3] = [
+    ("drop", PersonalUnknownFields::Drop),
+    ("rescue", PersonalUnknownFields::Rescue),
+    ("add", PersonalUnknownFields::Add),
+];
 /// As many as a contract may have itself.
 const MOST_ADDED_COLUMNS: u64 = 1024;
 
@@ -25,6 +30,7 @@ pub(super) fn read(top: &Table<'_>, columns: &Columns<'_>, table_spec: &TableSpe
             let message = "gives the table columns that it has not: `[table] new_columns` has to be \"add\" as well";
             report.add(ErrorKind::Conflict, place, format!("`add` {message}"));
         }
+        drift.personal_unknown_fields = personal(&table, unknown_fields.as_ref(), columns, report);
         drift.unknown_fields = unknown_fields.map(|choice| choice.value).unwrap_or_default();
         if let Some(most) = table.count("max_added_columns", report) {
             if drift.unknown_fields != UnknownFields::Add {
@@ -46,6 +52,35 @@ pub(super) fn read(top: &Table<'_>, columns: &Columns<'_>, table_spec: &TableSpe
         columns.check_case(report);
     }
     drift
+}
+
+/// Where a column is personal, unknown fields reach the table only if the contract says that they do, by name.
+fn personal(
+    table: &Table<'_>,
+    unknown_fields: Option<&At<UnknownFields>>,
+    columns: &Columns<'_>,
+    report: &mut Report<'_>,
+) -> PersonalUnknownFields {
+    let adds = unknown_fields.filter(|choice| choice.value == UnknownFields::Add);
+    let Some(choice) = table.choice("personal_unknown_fields", "choice", &PERSONAL_UNKNOWN_FIELDS, report) else {
+        if let Some(At { place, .. }) = adds.filter(|_| columns.any_personal()) {
+            let message = "a column is personal, and an unknown field may be as personal: say `personal_unknown_fields = \"add\"` as well, or leave `add` out";
+            report.add(ErrorKind::Conflict, place, message);
+        }
+        return PersonalUnknownFields::default();
+    };
+    let conflict = match choice.value {
+        _ if !columns.any_personal() => Some("belongs to a dataset with a personal column"),
+        PersonalUnknownFields::Add if adds.is_none() => Some("`add` belongs to `unknown_fields = \"add\"`"),
+        PersonalUnknownFields::Drop | PersonalUnknownFields::Rescue if adds.is_some() => {
+            Some("says otherwise than `unknown_fields = \"add\"`: let both be \"add\", or leave that out")
+        }
+        _ => None,
+    };
+    if let Some(message) = conflict {
+        report.add(ErrorKind::Conflict, &choice.place, message);
+    }
+    choice.value
 }
 
 pub(super) fn read_quality(top: &Table<'_>, events: bool, report: &mut Report<'_>) -> Quality {

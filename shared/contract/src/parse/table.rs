@@ -54,6 +54,9 @@ fn key_columns(
         } else if taken.iter().any(|other| other == column) {
             let message = format!("{} is a partition column: it is constant within a file", quoted(column));
             report.add(ErrorKind::Conflict, &name.place, message);
+        } else if key == "partition_by" && columns.is_personal(column) {
+            let message = format!("{} is personal: its values would be names of folders", quoted(column));
+            report.add(ErrorKind::Conflict, &name.place, message);
         } else if let (true, DataType::Binary | DataType::Double | DataType::Float) = (key == "partition_by", data_type)
         {
             let kind = format!("{data_type:?}").to_lowercase();

@@ -34,10 +34,10 @@ pub(crate) struct EncodedFile {
 /// The rows of frames of one layout, one file for each partition value.
 pub(crate) fn encode(layout: &Layout, frames: Vec<DataFrame>) -> PolarsResult<Vec<EncodedFile>> {
     let frame = concat(frames)?;
-    let parts = split(&frame, layout)?;
+    let (parts, bounded) = (split(&frame, layout)?, layout.bounded());
     drop(frame);
     let files = parts.into_iter().map(|(partition, rows)| {
-        let mut file = OpenFile::create(&rows)?;
+        let mut file = OpenFile::create(&rows, Arc::clone(&bounded))?;
         file.write(rows)?;
         let (bytes, statistics) = file.finish()?;
         Ok(EncodedFile { partition, bytes, statistics })
@@ -102,12 +102,13 @@ impl std::fmt::Debug for OpenFile {
 }
 
 impl OpenFile {
-    /// A file for rows like these, which are not written yet.
-    pub(crate) fn create(rows: &DataFrame) -> PolarsResult<Self> {
+    /// A file for rows like these, which are not written yet. Its statistics have bounds of the columns
+    /// `bounded` alone.
+    pub(crate) fn create(rows: &DataFrame, bounded: Arc<[String]>) -> PolarsResult<Self> {
         let buffer = Buffer::default();
         let writer = ParquetWriter::new(buffer.clone()).with_compression(ParquetCompression::Snappy);
         let writer = writer.batched(rows.schema())?;
-        Ok(Self { writer, buffer, taken: 0, statistics: FileStatistics::default() })
+        Ok(Self { writer, buffer, taken: 0, statistics: FileStatistics::new(bounded) })
     }
 
     /// One row group. Its columns are joined, looked at, encoded and compressed each by itself, on all cores: Polars' own

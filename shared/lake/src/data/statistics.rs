@@ -4,6 +4,7 @@
 //! float column with a NaN has no bounds, neither has a date that ISO 8601 cannot write with four digits of year.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, Days, NaiveDate};
 use polars::prelude::*;
@@ -16,6 +17,8 @@ const STRING_BOUND_CHARS: usize = 32;
 pub(crate) struct FileStatistics {
     pub(crate) rows: u64,
     columns: Vec<ColumnStatistics>,
+    /// Columns that may have bounds.
+    bounded: Arc<[String]>,
 }
 
 #[derive(Debug)]
@@ -40,12 +43,19 @@ pub(crate) enum Bound {
 }
 
 impl FileStatistics {
+    /// `bounded` are the columns whose values the log may have.
+    pub(crate) fn new(bounded: Arc<[String]>) -> Self {
+        Self { bounded, ..Self::default() }
+    }
+
     /// Counts the rows of one frame; each of its columns is then to be shown to the statistics at its place. Every frame
     /// of a file has the same columns.
     pub(crate) fn grow(&mut self, frame: &DataFrame) -> &mut [ColumnStatistics] {
         self.rows += frame.height() as u64;
         if self.columns.is_empty() {
-            self.columns = frame.columns().iter().map(|column| ColumnStatistics::new(column.name())).collect();
+            let unbounded = |name: &str| self.bounded.iter().all(|own| own != name);
+            let columns = frame.columns().iter().map(|column| column.name().as_str());
+            self.columns = columns.map(|name| ColumnStatistics::new(name, unbounded(name))).collect();
         }
         &mut self.columns
     }
@@ -81,9 +91,10 @@ fn quote(json: &mut String, text: &str) {
 }
 
 impl ColumnStatistics {
-    fn new(name: &str) -> Self {
-        // Unknown fields may be personal, and the log is read by more people than the rows are.
-        Self { name: name.to_owned(), nulls: 0, unbounded: name == weir_contract::RESCUED, range: None }
+    fn new(name: &str, unbounded: bool) -> Self {
+        // Unknown fields may be personal, their names too, and the log is read by more people than the rows are.
+        let unbounded = unbounded || name == weir_contract::RESCUED || name == weir_contract::REASONS;
+        Self { name: name.to_owned(), nulls: 0, unbounded, range: None }
     }
 
     pub(crate) fn observe(&mut self, column: &Series) -> PolarsResult<()> {

@@ -249,10 +249,11 @@ impl FileWriter {
         drop(frame);
         for (partition, rows) in parts {
             let (file, begun) = self.open.remove(&partition).unzip();
+            let bounded = self.layout.bounded();
             let encoded = spawn_blocking(move || {
                 let mut file = match file {
                     Some(file) => file,
-                    None => OpenFile::create(&rows)?,
+                    None => OpenFile::create(&rows, bounded)?,
                 };
                 file.write(rows)?;
                 PolarsResult::Ok(file)
