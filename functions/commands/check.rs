@@ -34,11 +34,16 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode
     };
     if arguments.json {
         let names: Vec<_> = contracts.iter().flat_map(Contracts::iter).map(|contract| &contract.name).collect();
-        say(json!({ "valid": errors.is_empty(), "datasets": names, "errors": errors }));
+        let all = contracts.iter().flat_map(Contracts::iter);
+        let notes: Vec<String> = all.flat_map(|contract| notes(contract).collect::<Vec<_>>()).collect();
+        say(json!({ "valid": errors.is_empty(), "datasets": names, "errors": errors, "notes": notes }));
     } else {
         errors.iter().for_each(say);
         if errors.is_empty() {
-            contracts.iter().flat_map(Contracts::iter).for_each(|contract| say(describe(contract)));
+            for contract in contracts.iter().flat_map(Contracts::iter) {
+                say(describe(contract));
+                notes(contract).for_each(say);
+            }
         } else {
             let (count, s) = (errors.len(), if errors.len() == 1 { "" } else { "s" });
             say(format_args!("{count} error{s}"));
@@ -52,6 +57,14 @@ fn compile(contracts: &Contracts, contract: &Contract) -> Option<String> {
     let key = PseudonymKey::new(1, [0; 32]);
     let error = Transform::new(contract, Some(&key)).err().or_else(|| derivation(contracts, contract).err())?;
     Some(format!("{}: {error}", contracts.file(&contract.name).unwrap_or(&contract.name)))
+}
+
+/// What is no error, and was perhaps not meant.
+fn notes(contract: &Contract) -> impl Iterator<Item = String> {
+    contract.dotted_fields().into_iter().map(|(column, path)| {
+        let Contract { name, .. } = contract;
+        format!("{name}: note: column `{column}` takes the one field of that name; a field within a field is `from = \"{path}\"`")
+    })
 }
 
 fn describe(contract: &Contract) -> String {

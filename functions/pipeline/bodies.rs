@@ -168,7 +168,9 @@ impl Work {
         let body = match event.body_encoding_error {
             true if event.body.is_empty() => Err(NO_BYTES.to_owned()),
             true => Err(NOT_BASE64.to_owned()),
-            false => Body::read(&event.body, &self.dataset.contract.format),
+            false => {
+                Body::read(&event.body, &self.dataset.contract.format).and_then(|body| unfolded(&self.transform, body))
+            }
         };
         let several = match body {
             Ok(Body::One(text)) => {
@@ -216,6 +218,35 @@ fn meta<'e>(place: &'e HubPlace, (sequence, event): &'e (i64, Event)) -> EventMe
         partition: Some(&place.partition),
         properties: Some(&event.properties),
     }
+}
+
+/// A body whose records are where the contract says: the elements of an array in it, or the object in one of its fields.
+fn unfolded(transform: &Transform, body: Body) -> Result<Body, String> {
+    if !transform.unfolds() {
+        return Ok(body);
+    }
+    let (text, parts, is_one) = match body {
+        Body::Avro(_) => return Ok(body),
+        Body::One(text) => (text.clone(), Vec::from([Range { start: 0, end: text.len() }]), true),
+        Body::Several { text, records } => (text, records, false),
+    };
+    let (mut unfolded, mut records) = (Vec::new(), Vec::new());
+    for part in parts {
+        for record in transform.unfold(&text[part])? {
+            let start = unfolded.len();
+            unfolded.extend_from_slice(&record);
+            records.push(start..unfolded.len());
+            if unfolded.len() > MAX_BODY_BYTES {
+                return Err(TOO_LARGE.to_owned());
+            }
+        }
+    }
+    let text = Bytes::from(unfolded);
+    // The elements of an array are several, even if there is one; what a field holds is what the body was.
+    Ok(match is_one && transform.keeps_count() {
+        true => Body::One(text),
+        false => Body::Several { text, records },
+    })
 }
 
 /// The records of an Avro file, as lines of JSON.

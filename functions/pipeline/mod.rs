@@ -131,9 +131,13 @@ impl Receipt {
             0 => String::new(),
             records => format!(", unknown fields of {records} left out"),
         };
+        let nothing = match outcome {
+            Outcome::Committed if *records_in == 0 => ": there was no record, at most a header and blank lines",
+            _ => "",
+        };
         format!(
             "{dataset}: {outcome:?}: {records_in} records in, {committed} committed, {quarantined} quarantined, \
-             {already_committed} already committed{version}{left_out}"
+             {already_committed} already committed{version}{left_out}{nothing}"
         )
     }
 }

@@ -15,7 +15,7 @@ fuzz_target!(|input: (u8, u8, u8, u8, Vec<u16>, Vec<u8>)| {
     let (framing, limit, chunk, range, cuts, content) = input;
     let framing = match framing % 3 {
         0 => Framing::Lines,
-        1 => Framing::Csv { delimiter: b',', quote: b'"' },
+        1 => Framing::Csv { delimiter: b',', quote: b'"', escape: None },
         _ => Framing::Document,
     };
     let options = ChunkOptions {

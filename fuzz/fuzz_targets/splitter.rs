@@ -7,7 +7,7 @@ use weir_intake::{Framing, Piece, Splitter};
 fuzz_target!(|input: (u8, u8, u8, Vec<u8>)| {
     let (limit, chunk, part, bytes) = input;
     let new = || {
-        let framing = Framing::Csv { delimiter: b',', quote: b'"' };
+        let framing = Framing::Csv { delimiter: b',', quote: b'"', escape: None };
         Splitter::new(framing, usize::from(limit) + 1, usize::from(chunk) + 1)
     };
     let at_once = split(new(), [bytes.as_slice()]);

@@ -193,19 +193,35 @@ impl Records {
     async fn records(&mut self, bytes: bytes::Bytes) -> Result<Output, AppError> {
         let (transform, lineage, first) = (Arc::clone(&self.transform), Arc::clone(&self.lineage), self.position);
         let Form::Csv { framing, layout, .. } = &mut self.form else {
-            return Ok(compute(move || transform.ndjson(&bytes, first, &lineage)).await??);
+            // Avro's lines are records already.
+            let is_avro = matches!(self.form, Form::Avro { .. });
+            let read = move || match is_avro {
+                true => transform.ndjson(&bytes, first, &lineage),
+                false => transform.json(&bytes, first, &lineage),
+            };
+            return Ok(compute(read).await??);
         };
         let mut body = bytes;
         let known = match layout {
             Some(layout) => Arc::clone(layout),
+            None if self.dataset.contract.format.header => {
+                let header = body.split_to(framing.first_record(&body));
+                if header.trim_ascii().is_empty() {
+                    // Nothing but blank lines so far.
+                    return Ok(transform.ndjson(&[], first, &lineage)?);
+                }
+                let made = Arc::new(transform.csv_layout(Some(&header))?);
+                *layout = Some(Arc::clone(&made));
+                if made.refusal().is_some() {
+                    // It is no header, and so it is a record: the one before the first.
+                    self.position -= 1;
+                    let refused = move || transform.csv_without_header(&made, &header, &body, first, &lineage);
+                    return Ok(compute(refused).await??);
+                }
+                made
+            }
             None => {
-                let header = if self.dataset.contract.format.header {
-                    let length = framing.first_record(&body);
-                    Some(body.split_to(length))
-                } else {
-                    None
-                };
-                let made = Arc::new(transform.csv_layout(header.as_deref())?);
+                let made = Arc::new(transform.csv_layout(None)?);
                 *layout = Some(Arc::clone(&made));
                 made
             }

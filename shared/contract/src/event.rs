@@ -8,7 +8,11 @@
 
 use std::ops::RangeInclusive;
 
+use crate::drift::is_column_name;
+use crate::format::by_extension;
+use crate::model::FormatKind::{Auto, Csv, Parquet};
 use crate::model::{Column, Contract, DataType, Source};
+use crate::path::pointer;
 
 /// Positions from here on are records of events that hold several. No sequence number is so large.
 pub const FIRST_OF_SEVERAL: i64 = 1 << 62;
@@ -57,6 +61,20 @@ pub enum EventField {
     Property(String),
 }
 
+/// What a column is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A field of the record, by its name.
+    Field,
+    /// A value within the record, by the names that lead to it.
+    Path(Vec<String>),
+    Event(EventField),
+    /// The day of another column, a timestamp.
+    DayOf(String),
+}
+
+pub(crate) const COLUMN_PREFIX: &str = "column:";
+
 pub(crate) const EVENT_PREFIX: &str = "event:";
 pub(crate) const PROPERTY_PREFIX: &str = "event:property:";
 pub(crate) const EVENT_FIELDS: [(&str, EventField); 6] = [
@@ -79,9 +97,9 @@ impl EventField {
 
     /// The types that always hold it, for those that not every type may.
     pub(crate) fn types(&self) -> Option<(&'static str, &'static [DataType])> {
-        use DataType::{Integer, Long, Short, String, Timestamp};
+        use DataType::{Date, Integer, Long, Short, String, Timestamp};
         Some(match self {
-            Self::EnqueuedTime => ("a timestamp or a string", &[Timestamp, String]),
+            Self::EnqueuedTime => ("a timestamp, a date or a string", &[Timestamp, Date, String]),
             Self::SequenceNumber => ("a long or a string", &[Long, String]),
             Self::Offset => ("a string or a long", &[String, Long]),
             Self::Partition => ("a string or a whole number", &[String, Short, Integer, Long]),
@@ -92,6 +110,36 @@ impl EventField {
 }
 
 impl Contract {
+    pub fn origin(&self, column: &Column) -> Origin {
+        if let Some(field) = self.event_field(column) {
+            return Origin::Event(field);
+        }
+        match column.from.as_deref() {
+            Some(from) if from.starts_with(COLUMN_PREFIX) => Origin::DayOf(from[COLUMN_PREFIX.len()..].to_owned()),
+            Some(from) if from.starts_with('/') => pointer(from).map_or(Origin::Field, Origin::Path),
+            _ => Origin::Field,
+        }
+    }
+
+    /// Columns whose `from` has a dot, which means nothing, and the path that may have been meant. Not of CSV and Parquet,
+    /// where dots in names are common.
+    pub fn dotted_fields(&self) -> Vec<(&str, String)> {
+        let flat = match &self.source {
+            Source::Blob { paths, .. } => paths.iter().all(|path| matches!(by_extension(path), Some(Csv | Parquet))),
+            Source::Events { .. } => false,
+            Source::Derived(_) => true,
+        };
+        if matches!(self.format.kind, Csv | Parquet) || self.format.kind == Auto && flat {
+            return Vec::new();
+        }
+        let dotted = self.columns.iter().filter_map(|column| {
+            let from =
+                column.from.as_deref().filter(|from| from.split('.').all(is_column_name) && from.contains('.'))?;
+            Some((column.name.as_str(), format!("/{}", from.replace('.', "/"))))
+        });
+        dotted.collect()
+    }
+
     /// What of an event a column takes; `None`: it takes a field of the record.
     pub fn event_field(&self, column: &Column) -> Option<EventField> {
         if !matches!(self.source, Source::Events { .. }) {

@@ -57,15 +57,8 @@ impl Contract {
         if self.format.kind != FormatKind::Auto {
             return Ok(self.format.kind);
         }
-        let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
-        let name = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name);
-        match name.rsplit_once('.').map(|(_, extension)| extension) {
-            Some("csv") => Ok(FormatKind::Csv),
-            Some("ndjson" | "jsonl" | "json") => Ok(FormatKind::Ndjson),
-            Some("parquet") => Ok(FormatKind::Parquet),
-            Some("avro") => Ok(FormatKind::Avro),
-            _ => Err(UnknownExtension { dataset: self.name.clone(), path: path.to_owned() }),
-        }
+        let unknown = || UnknownExtension { dataset: self.name.clone(), path: path.to_owned() };
+        by_extension(path).ok_or_else(unknown)
     }
 
     /// Whether the blob's extension leaves open if it is lines or a document: its first byte tells. `[` begins no line
@@ -74,6 +67,19 @@ impl Contract {
         let name = path.to_ascii_lowercase();
         let name = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name);
         self.format.kind == FormatKind::Auto && name.ends_with(".json")
+    }
+}
+
+/// The format that an extension stands for, of a path or of a glob.
+pub(crate) fn by_extension(path: &str) -> Option<FormatKind> {
+    let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
+    let name = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name);
+    match name.rsplit_once('.')?.1 {
+        "csv" => Some(FormatKind::Csv),
+        "ndjson" | "jsonl" | "json" => Some(FormatKind::Ndjson),
+        "parquet" => Some(FormatKind::Parquet),
+        "avro" => Some(FormatKind::Avro),
+        _ => None,
     }
 }
 
@@ -90,7 +96,9 @@ impl Format {
     /// Whether a blob of this format can be read in parts (Parquet: of row groups; Avro: of blocks), as far as the contract tells: its first bytes may say that it
     /// is compressed, or UTF-16.
     pub fn splits(&self, kind: FormatKind) -> bool {
+        // What is skipped may be longer than a part.
         let is_text_with_parts = self.is_lines(kind)
+            && self.skip_lines == 0
             && matches!(self.compression, Compression::Auto | Compression::None)
             && self.encoding == ENCODINGS[0];
         matches!(kind, FormatKind::Avro | FormatKind::Parquet) || is_text_with_parts

@@ -95,7 +95,17 @@ pub struct Format {
     pub quoted_newlines: bool,
     /// CSV only: numbers have a comma where others have a point.
     pub decimal_comma: bool,
-    /// Avro only: the field that holds the record, as a JSON object.
+    /// CSV only: lines at the beginning that say nothing, not even what the fields are.
+    pub skip_lines: usize,
+    /// CSV only: a line that begins with it is no record.
+    pub comment: Option<u8>,
+    /// CSV only: there may be a delimiter behind the last field.
+    pub trailing_delimiter: bool,
+    /// CSV only: what makes a quote in a quoted field one of its characters; `None`: another quote.
+    pub escape: Option<u8>,
+    /// JSON only: where the array is whose elements are the records, as a JSON Pointer.
+    pub records: Option<String>,
+    /// JSON and Avro only: the field that holds the record, as a JSON object.
     pub payload: Option<String>,
     /// Of text: one of [`ENCODINGS`]. A blob's byte order mark says it better.
     pub encoding: &'static str,
@@ -103,6 +113,30 @@ pub struct Format {
     pub max_record_bytes: usize,
     /// A larger blob is read in parts of about this size, if it can be.
     pub split_bytes: u64,
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Self {
+            kind: FormatKind::Auto,
+            compression: Compression::Auto,
+            delimiter: b',',
+            quote: Some(b'"'),
+            header: true,
+            null_values: vec![String::new()],
+            quoted_newlines: true,
+            decimal_comma: false,
+            skip_lines: 0,
+            comment: None,
+            trailing_delimiter: false,
+            escape: None,
+            records: None,
+            payload: None,
+            encoding: ENCODINGS[0],
+            max_record_bytes: 1024 * 1024,
+            split_bytes: 256 * 1024 * 1024,
+        }
+    }
 }
 
 /// By their names in the WHATWG's standard, which also says what each byte means (`iso-8859-1` is `windows-1252` there).
@@ -175,7 +209,7 @@ pub struct Column {
     pub name: String,
     pub data_type: DataType,
     pub nullable: bool,
-    /// The field's name in the source, when it differs from `name`.
+    /// The field's name in the source, when it differs from `name`; or another [`Origin`](crate::Origin).
     pub from: Option<String>,
     /// chrono format of a date or timestamp in text; ISO 8601 without it.
     pub format: Option<String>,
@@ -185,7 +219,7 @@ pub struct Column {
 }
 
 impl Column {
-    /// The field's name in the source.
+    /// The field's name in the source, or what else it is made of (see [`Contract::origin`]).
     pub fn field(&self) -> &str {
         self.from.as_deref().unwrap_or(&self.name)
     }

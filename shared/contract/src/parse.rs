@@ -79,7 +79,8 @@ fn read(top: &Table<'_>, report: &mut Report<'_>) -> Parsed {
     if source.value.is_events() {
         columns.check_event_fields(report);
     }
-    let format = format::read(top, source.value.is_events(), &columns, report);
+    let format = format::read(top, &source.value, &columns, report);
+    columns.check_origins(&format, report);
     let rules = rules(top, report);
     let derived = matches!(source.value, Source::Derived(_));
     let table = table::read(top, derived, &columns, report);

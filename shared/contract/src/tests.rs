@@ -140,6 +140,22 @@ fn blobs_and_hubs_find_their_contract() {
 }
 
 #[test]
+fn a_dot_in_a_field_is_noted_where_it_may_be_meant_as_a_path() {
+    let noted = |path: &str, from: &str| {
+        let columns = format!("{{ name = \"temp\", type = \"double\", from = \"{from}\" }}");
+        let text = SMALL.replace("a/*.csv", path).replace("{ name = \"id\", type = \"long\" }", &columns);
+        let contract = Contract::parse(&text, "c.toml").unwrap_or_else(|errors| panic!("{errors}"));
+        contract.dotted_fields().into_iter().map(|(_, path)| path).collect::<Vec<_>>()
+    };
+    assert_eq!(noted("a/*.json", "data.temp"), ["/data/temp"]);
+    assert_eq!(noted("a/*", "a.b.c"), ["/a/b/c"]);
+    for (path, from) in [("a/*.csv", "data.temp"), ("a/*.json", "data"), ("a/*.json", "Vers. 2"), ("a/*.json", "/a/b")]
+    {
+        assert!(noted(path, from).is_empty(), "{path} {from}");
+    }
+}
+
+#[test]
 fn a_minimal_contract_has_the_documented_defaults() {
     let contract = Contract::parse(SMALL, "c.toml").expect("sound");
     let format = Format {
@@ -151,6 +167,11 @@ fn a_minimal_contract_has_the_documented_defaults() {
         null_values: vec![String::new()],
         quoted_newlines: true,
         decimal_comma: false,
+        skip_lines: 0,
+        comment: None,
+        trailing_delimiter: false,
+        escape: None,
+        records: None,
         payload: None,
         encoding: "utf-8",
         max_record_bytes: 1_048_576,

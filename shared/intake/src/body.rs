@@ -121,8 +121,9 @@ fn blank(byte: u8) -> bool {
 /// The lines that are not blank, if the body is several objects, one a line: there are two or more, and the first or the
 /// last is a closed object by itself. An object that is written over several lines is one record, damaged or not.
 fn lines_of(text: &[u8]) -> Option<Vec<Range<usize>>> {
-    memchr(b'\n', text)?; // mostly there is none
-    let ends = memchr_iter(b'\n', text).chain([text.len()]);
+    // Mostly there is none.
+    let line_end = memchr(b'\n', text).or_else(|| memchr(b'\r', text)).and_then(|at| text.get(at).copied())?;
+    let ends = memchr_iter(line_end, text).chain([text.len()]);
     let lines = ends.scan(0, |start, end| Some(std::mem::replace(start, end + 1)..end)).filter_map(|line| {
         let from = line.start + text[line.clone()].iter().take_while(|byte| blank(**byte)).count();
         let blanks = text[from..line.end].iter().rev().take_while(|byte| blank(**byte)).count();

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 use tokio::task::spawn_blocking;
 use weir_contract::Compression;
 
@@ -22,7 +22,7 @@ use crate::gunzip::Gunzip;
 use crate::inflate::Inflate;
 use crate::magic::{HEAD_BYTES, Magic};
 use crate::ranges::Ranges;
-use crate::split::{Framing, Piece};
+use crate::split::{Framing, Piece, ends_with_lone_cr};
 use crate::unzstd::Unzstd;
 
 const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
@@ -32,6 +32,12 @@ const ALL: u64 = 1 << 62;
 #[derive(Debug, Clone)]
 pub struct ChunkOptions {
     pub framing: Framing,
+    /// A line that begins with it is no record; of [`Framing::Lines`].
+    pub comment: Option<u8>,
+    /// Lines at the beginning that say nothing.
+    pub skip_lines: usize,
+    /// The delimiter of a CSV, whose first line may be `sep=` and it: spreadsheets read and write that. It says nothing.
+    pub separator: Option<u8>,
     /// As the contract says; `Auto` goes by magic bytes.
     pub compression: Compression,
     /// One of [`weir_contract::ENCODINGS`]; a byte order mark says it better.
@@ -46,6 +52,25 @@ pub struct ChunkOptions {
     pub from: u64,
     /// Only the records that begin in these bytes. For blobs of which [`Blob::probe`] says that they have parts.
     pub part: Option<Range<u64>>,
+}
+
+/// What is read of a blob's beginning by who does not begin there; more if no line ends in it.
+const BEGINNING_READ: u64 = 4 * 1024;
+/// A first line that is longer does not tell how lines end.
+const FIRST_LINE_BYTES: usize = 1024 * 1024;
+impl ChunkOptions {
+    /// Whether reading begins with the blob.
+    fn begins(&self) -> bool {
+        self.from == 0 && self.part.as_ref().is_none_or(|part| part.start == 0)
+    }
+}
+
+/// Whether the first line is `sep=` and the delimiter.
+fn says(text: &[u8], delimiter: Option<u8>) -> bool {
+    let rest = text.get(..4).filter(|start| start.eq_ignore_ascii_case(b"sep=")).and_then(|_| text.get(4..));
+    rest.is_some_and(|rest| {
+        rest.first().copied() == delimiter && delimiter.is_some() && matches!(rest.get(1), None | Some(b'\r' | b'\n'))
+    })
 }
 
 /// What [`Blob::probe`] looks at.
@@ -67,6 +92,12 @@ pub struct ChunkReader {
     /// The first bytes of the stream, until they are enough to tell what it is.
     lead: Option<Vec<u8>>,
     transcoder: Option<Transcoder>,
+    /// The text's beginning, until its first line end shows; `None` once it has.
+    first_line: Option<Vec<u8>>,
+    /// A lone carriage return ends a line, too.
+    any_line_end: bool,
+    /// Lines that are still to be skipped.
+    skips: usize,
     /// Where the next byte stands in the stream.
     offset: u64,
     /// Where the cutter's first byte stood.
@@ -94,10 +125,15 @@ impl Blob {
     }
 
     pub(crate) fn reader(&self, options: ChunkOptions, reads_ahead: bool) -> ChunkReader {
+        let skips = if options.begins() { options.skip_lines } else { 0 };
+        let mut cutter = Cutter::new(options.framing, options.max_record_bytes, options.chunk_bytes, options.from > 0);
+        if let Some(comment) = options.comment {
+            cutter.leave_out(comment);
+        }
         ChunkReader {
             blob: self.clone(),
             ranges: Ranges::new(self.clone(), options.range_bytes, reads_ahead),
-            cutter: Cutter::new(options.framing, options.max_record_bytes, options.chunk_bytes, options.from > 0),
+            cutter,
             end: self.size() == 0,
             options,
             inflate: None,
@@ -105,6 +141,9 @@ impl Blob {
             within: None,
             lead: Some(Vec::new()),
             transcoder: None,
+            first_line: Some(Vec::new()),
+            any_line_end: false,
+            skips,
             offset: 0,
             base: 0,
             drops_line: false,
@@ -198,7 +237,7 @@ impl ChunkReader {
                 head.extend_from_slice(&self.ranges.next().await?);
             }
         } else {
-            head.extend_from_slice(&self.blob.read(0..HEAD_BYTES as u64).await?);
+            head.extend_from_slice(&self.blob.read(0..BEGINNING_READ).await?);
         }
         let head = head.freeze();
         let short = &head[..head.len().min(HEAD_BYTES)];
@@ -227,9 +266,42 @@ impl ChunkReader {
                 None => self.push(&head),
             }
         } else if is_plain {
+            self.look_at_first_line(&head).await?;
             self.seek(short, &part);
         }
         Ok(())
+    }
+
+    /// How lines end, for a reader that does not begin at the beginning. `head`: the first bytes of the blob.
+    async fn look_at_first_line(&mut self, head: &[u8]) -> Result<(), IntakeError> {
+        let mut head = head.to_vec();
+        loop {
+            let is_all = head.len() as u64 >= self.blob.size();
+            let text = head.strip_prefix(&BOM).unwrap_or(&head);
+            if let Some(lone) = self.lone_cr(text, is_all) {
+                self.settle_line_ends(lone);
+                return Ok(());
+            }
+            let from = head.len() as u64;
+            head.extend_from_slice(&self.blob.read(from..from + from.max(BEGINNING_READ)).await?);
+        }
+    }
+
+    /// Whether the first line ends with a lone carriage return, whatever reads the text came in. `None`: not known yet.
+    fn lone_cr(&self, text: &[u8], is_all: bool) -> Option<bool> {
+        let most = self.options.max_record_bytes.saturating_add(2).min(FIRST_LINE_BYTES);
+        match text.get(..most).filter(|_| text.len() > most) {
+            Some(window) => Some(ends_with_lone_cr(self.options.framing, window, false).unwrap_or(false)),
+            None => ends_with_lone_cr(self.options.framing, text, is_all),
+        }
+    }
+
+    fn settle_line_ends(&mut self, lone_cr: bool) {
+        self.first_line = None;
+        self.any_line_end = lone_cr;
+        if lone_cr {
+            self.cutter.take_any_line_end();
+        }
     }
 
     /// Goes to the first record to be read, of a stream that is the blob itself.
@@ -299,16 +371,59 @@ impl ChunkReader {
         }
     }
 
+    /// Takes text, once its first line end has shown what ends lines.
+    fn push_text(&mut self, text: &[u8]) {
+        let Some(mut first_line) = self.first_line.take() else { return self.push_lines(text) };
+        let text = if first_line.is_empty() {
+            text // mostly it is enough
+        } else {
+            first_line.extend_from_slice(text);
+            &first_line
+        };
+        if self.beginning.is_empty() {
+            self.beginning = Bytes::copy_from_slice(&text[..text.len().min(BEGINNING_BYTES)]);
+        }
+        match self.lone_cr(text, self.end) {
+            Some(lone_cr) => {
+                self.settle_line_ends(lone_cr);
+                let says_delimiter = self.options.begins() && says(text, self.options.separator);
+                self.skips = self.skips.max(usize::from(says_delimiter));
+                self.push_lines(text);
+            }
+            None if first_line.is_empty() => self.first_line = Some(text.to_vec()),
+            None => self.first_line = Some(first_line),
+        }
+    }
+
+    /// The first line end in `text`.
+    fn line_end(&self, text: &[u8]) -> Option<usize> {
+        if self.any_line_end { memchr2(b'\n', b'\r', text) } else { memchr(b'\n', text) }
+    }
+
     /// Gives the splitter what lies between the beginning and the end of what is to be read.
-    fn push_text(&mut self, mut text: &[u8]) {
+    fn push_lines(&mut self, mut text: &[u8]) {
         if self.offset < self.options.from {
             let told = (self.options.from - self.offset).min(text.len() as u64);
             self.offset += told;
             text = &text[usize::try_from(told).unwrap_or(text.len())..];
         }
+        while self.skips > 0 {
+            let line_end = self.line_end(text);
+            let mut dropped = line_end.map_or(text.len(), |at| at + 1);
+            if text.get(dropped - usize::from(dropped > 0)..dropped + 1) == Some(b"\r\n") {
+                dropped += 1;
+            }
+            self.offset += dropped as u64;
+            self.base = self.offset;
+            text = &text[dropped..];
+            if line_end.is_none() {
+                return;
+            }
+            self.skips -= 1;
+        }
         let until = self.options.part.as_ref().map_or(u64::MAX, |part| part.end);
         if self.drops_line {
-            let line_break = memchr(b'\n', text);
+            let line_break = self.line_end(text);
             let dropped = line_break.map_or(text.len(), |at| at + 1);
             self.offset += dropped as u64;
             self.base = self.offset;
@@ -323,15 +438,12 @@ impl ChunkReader {
         let from = until.saturating_sub(1).saturating_sub(self.offset);
         let behind = usize::try_from(from).ok().and_then(|from| text.get(from..).map(|rest| (from, rest)));
         if let Some((from, rest)) = behind
-            && let Some(at) = memchr(b'\n', rest)
+            && let Some(at) = self.line_end(rest)
         {
             text = &text[..=from + at];
             self.stop();
         }
         self.offset += text.len() as u64;
-        if self.beginning.is_empty() {
-            self.beginning = Bytes::copy_from_slice(&text[..text.len().min(BEGINNING_BYTES)]);
-        }
         self.cutter.push(text);
         if self.cutter.is_done() {
             self.stop();

@@ -18,6 +18,20 @@ impl Cutter {
         }
     }
 
+    /// A lone carriage return ends a line, too.
+    pub(crate) fn take_any_line_end(&mut self) {
+        if let Self::Lines(splitter) = self {
+            splitter.take_any_line_end();
+        }
+    }
+
+    /// Lines that begin with this byte are no records.
+    pub(crate) fn leave_out(&mut self, comment: u8) {
+        if let Self::Lines(splitter) = self {
+            splitter.leave_out(comment);
+        }
+    }
+
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         match self {
             Self::Lines(splitter) => splitter.push(bytes),

@@ -41,17 +41,21 @@ impl Blob {
 
     /// Reads only as far as the first record goes; by 64 KiB.
     pub async fn first_record(&self, options: &ChunkOptions) -> Result<FirstRecord, IntakeError> {
-        let mut reader = self.reader(beginning(options), false);
+        let is_comment = |line: &[u8]| line.first().copied() == options.comment && options.comment.is_some();
+        // What is left out would be missing in the count of bytes.
+        let mut reader = self.reader(ChunkOptions { comment: None, ..beginning(options) }, false);
         while let Some(piece) = reader.next().await? {
             let after = reader.consumed();
-            match &piece {
-                Piece::Records(bytes) if bytes.trim_ascii().is_empty() => {}
-                Piece::Records(bytes) => {
-                    let length = options.framing.first_record(bytes);
-                    let piece = Some(Piece::Records(bytes.slice(blank_lines(&bytes[..length])..length)));
-                    return Ok(FirstRecord { piece, after: after - (bytes.len() - length) as u64 });
+            let Piece::Records(bytes) = &piece else { return Ok(FirstRecord { piece: Some(piece), after }) };
+            let mut start = 0;
+            while !bytes[start..].trim_ascii().is_empty() {
+                let end = start + options.framing.first_record(&bytes[start..]);
+                start += blank_lines(&bytes[start..end]);
+                if !is_comment(&bytes[start..end]) {
+                    let piece = Some(Piece::Records(bytes.slice(start..end)));
+                    return Ok(FirstRecord { piece, after: after - (bytes.len() - end) as u64 });
                 }
-                Piece::Refused { .. } => return Ok(FirstRecord { piece: Some(piece), after }),
+                start = end;
             }
         }
         Ok(FirstRecord { piece: None, after: reader.consumed() })
@@ -94,10 +98,13 @@ impl ChunkOptions {
             framing: match (kind, format.quote) {
                 (FormatKind::Json, _) => Framing::Document,
                 (FormatKind::Csv, Some(quote)) if !format.is_lines(kind) => {
-                    Framing::Csv { delimiter: format.delimiter, quote }
+                    Framing::Csv { delimiter: format.delimiter, quote, escape: format.escape }
                 }
                 _ => Framing::Lines,
             },
+            comment: format.comment.filter(|_| kind == FormatKind::Csv),
+            skip_lines: if kind == FormatKind::Csv { format.skip_lines } else { 0 },
+            separator: (kind == FormatKind::Csv).then_some(format.delimiter),
             compression: format.compression,
             encoding: format.encoding,
             range_bytes,
@@ -112,6 +119,9 @@ impl ChunkOptions {
     pub fn lines() -> Self {
         Self {
             framing: Framing::Lines,
+            comment: None,
+            skip_lines: 0,
+            separator: None,
             compression: Compression::Auto,
             encoding: ENCODINGS[0],
             range_bytes: 8 * 1024 * 1024,

@@ -8,9 +8,12 @@
 //! Where records end depends on the bytes alone, never on how they were cut into pushes: positions are kept in tables,
 //! and have to be the same when a blob is read again by a program with other buffers. It takes linear time also when all
 //! quotes are wrong: behind a quote that is never closed stand only doubled quotes, none of which is another such.
+//!
+//! Lines end with `\n` or `\r\n`. In a blob whose first line ends with a lone `\r` (spreadsheets of old Macintoshes, some
+//! mainframes) every `\r` and every `\n` outside quotes ends one; pieces have `\n` there, so that nobody else has to know.
 
 use bytes::{Bytes, BytesMut};
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memchr_iter, memchr2, memchr3, memrchr, memrchr2};
 
 /// What is kept of a record that is refused.
 pub(crate) const HEAD_BYTES: usize = 64 * 1024;
@@ -22,8 +25,9 @@ const STRIDE_BYTES: usize = 64 * 1024;
 pub enum Framing {
     /// Each line is a record.
     Lines,
-    /// Each line is a record, except that a quoted field may hold line breaks.
-    Csv { delimiter: u8, quote: u8 },
+    /// Each line is a record, except that a quoted field may hold line breaks. In it a quote is doubled, or stands behind
+    /// the escape, if there is one.
+    Csv { delimiter: u8, quote: u8, escape: Option<u8> },
     /// Each element of the one JSON array is a record, or the one object is.
     Document,
 }
@@ -41,6 +45,10 @@ pub enum Piece {
 #[derive(Debug)]
 pub struct Splitter {
     framing: Framing,
+    /// A lone carriage return ends a line, too.
+    any_line_end: bool,
+    /// A line that begins with it is left out; of [`Framing::Lines`].
+    comment: Option<u8>,
     /// A longer record is refused. Bytes, without the line break.
     max_record: usize,
     /// A piece is handed out when it has reached this many bytes.
@@ -71,6 +79,8 @@ impl Splitter {
     pub fn new(framing: Framing, max_record: usize, chunk: usize) -> Self {
         Self {
             framing,
+            any_line_end: false,
+            comment: None,
             max_record,
             chunk,
             buffer: BytesMut::new(),
@@ -80,6 +90,25 @@ impl Splitter {
             refused: None,
             consumed: 0,
         }
+    }
+
+    /// From now on a lone carriage return ends a line, too.
+    pub fn take_any_line_end(&mut self) {
+        self.any_line_end = true;
+    }
+
+    /// Lines that begin with this byte are no records.
+    pub fn leave_out(&mut self, comment: u8) {
+        self.comment = Some(comment);
+    }
+
+    /// The first line end in `bytes`.
+    fn line_end(&self, bytes: &[u8]) -> Option<usize> {
+        if self.any_line_end { memchr2(b'\n', b'\r', bytes) } else { memchr(b'\n', bytes) }
+    }
+
+    fn last_line_end(&self, bytes: &[u8]) -> Option<usize> {
+        if self.any_line_end { memrchr2(b'\n', b'\r', bytes) } else { memrchr(b'\n', bytes) }
     }
 
     /// How many bytes all pieces so far stand for. A splitter that is given the rest goes on with the same records.
@@ -145,12 +174,15 @@ impl Splitter {
         let to = self.buffer.len().min(self.scanned + STRIDE_BYTES);
         let (delimiter, next_quote) = match self.framing {
             Framing::Lines | Framing::Document => (b'\n', None),
-            Framing::Csv { delimiter, quote } => (delimiter, memchr(quote, &self.buffer[self.scanned..to])),
+            Framing::Csv { delimiter, quote, .. } => (delimiter, memchr(quote, &self.buffer[self.scanned..to])),
         };
         let next_quote = next_quote.map(|at| self.scanned + at);
         self.take_lines(next_quote.unwrap_or(to));
         let Some(at) = next_quote.filter(|_| self.refused.is_none()) else { return };
-        let opens = at == 0 || self.buffer[at - 1] == delimiter || self.buffer[at - 1] == b'\n';
+        let opens = at == 0 || {
+            let before = self.buffer[at - 1];
+            before == delimiter || before == b'\n' || before == b'\r' && self.any_line_end
+        };
         self.quote_at = opens.then_some(at);
         self.scanned = at + 1;
     }
@@ -160,21 +192,21 @@ impl Splitter {
         while to - self.boundary > self.max_record {
             // Somewhere there may be a record that is too long. The longest one fits the window with its line break.
             let window = to.min(self.boundary.saturating_add(self.max_record).saturating_add(2));
-            let Some(line_break) = memrchr(b'\n', &self.buffer[self.scanned.min(window)..window]) else {
+            let Some(line_break) = self.last_line_end(&self.buffer[self.scanned.min(window)..window]) else {
                 if to - self.boundary < self.max_record.saturating_add(2) {
                     break;
                 }
                 return self.mark_refused(self.scanned);
             };
             let line_break = self.scanned + line_break;
-            let is_one_record = || memchr(b'\n', &self.buffer[self.scanned..line_break]).is_none();
+            let is_one_record = || self.line_end(&self.buffer[self.scanned..line_break]).is_none();
             if without_line_end(&self.buffer[self.boundary..=line_break]).len() > self.max_record && is_one_record() {
                 return self.mark_refused(self.scanned);
             }
             self.boundary = line_break + 1;
             self.scanned = self.boundary;
         }
-        if let Some(at) = memrchr(b'\n', &self.buffer[self.scanned.min(to)..to]) {
+        if let Some(at) = self.last_line_end(&self.buffer[self.scanned.min(to)..to]) {
             self.boundary = self.scanned + at + 1;
         }
         self.scanned = to;
@@ -182,20 +214,26 @@ impl Splitter {
 
     /// Goes on to the quote that closes the field. False when that needs more bytes.
     fn inside_quotes(&mut self, end: bool) -> bool {
-        let (Framing::Csv { quote, .. }, Some(opened)) = (self.framing, self.quote_at) else { return false };
+        let (Framing::Csv { quote, escape, .. }, Some(opened)) = (self.framing, self.quote_at) else { return false };
         let limit = self.boundary.saturating_add(self.max_record);
         let to = self.buffer.len().min(limit).max(self.scanned);
-        let Some(at) = memchr(quote, &self.buffer[self.scanned..to]).map(|at| self.scanned + at) else {
+        let found = quote_or_escape(&self.buffer[self.scanned..to], quote, escape);
+        let Some(at) = found.map(|at| self.scanned + at) else {
             self.scanned = to;
             if to >= limit {
                 self.mark_refused(opened);
             }
             return true;
         };
+        if escape == Some(self.buffer[at]) {
+            // What follows is a character, whatever it is.
+            self.scanned = at + 2;
+            return true;
+        }
         match self.buffer.get(at + 1) {
-            Some(next) if *next == quote => self.scanned = at + 2,
+            Some(next) if escape.is_none() && *next == quote => self.scanned = at + 2,
             // Whether this quote closes the field is told by the byte after it.
-            None if !end => {
+            None if !end && escape.is_none() => {
                 self.scanned = at;
                 return false;
             }
@@ -212,7 +250,10 @@ impl Splitter {
     }
 
     fn take_records(&mut self, length: usize) -> Piece {
-        let records = self.buffer.split_to(length).freeze();
+        let mut records = self.buffer.split_to(length);
+        if self.any_line_end {
+            end_lines(&mut records, self.framing);
+        }
         self.scanned = self.scanned.saturating_sub(length);
         self.quote_at = self.quote_at.map(|at| at - length);
         if let Some(refused) = &mut self.refused {
@@ -220,13 +261,16 @@ impl Splitter {
         }
         self.boundary = 0;
         self.consumed += length as u64;
-        Piece::Records(records)
+        Piece::Records(match (self.comment, self.framing) {
+            (Some(comment), Framing::Lines) => without_comments(records.freeze(), comment),
+            _ => records.freeze(),
+        })
     }
 
     /// Takes the refused record off the buffer, once its end is known.
     fn refuse(&mut self, end: bool) -> Option<Piece> {
         let mut refused = self.refused.take()?;
-        let line_end = memchr(b'\n', &self.buffer[refused.from..]).map(|at| refused.from + at + 1);
+        let line_end = self.line_end(&self.buffer[refused.from..]).map(|at| refused.from + at + 1);
         let Some(stop) = line_end.or(end.then_some(self.buffer.len())) else {
             // The last byte stays: it may be half of a CRLF.
             let gone = self.buffer.split_to(self.buffer.len() - 1);
@@ -248,6 +292,80 @@ impl Splitter {
         (self.scanned, self.boundary, self.quote_at) = (0, 0, None);
         self.consumed += (refused.dropped + stop) as u64;
         Some(Piece::Refused { head: refused.head.into(), reason })
+    }
+}
+
+/// Whole records with `\n` where lone carriage returns ended lines. Quoted fields keep theirs.
+fn end_lines(records: &mut [u8], framing: Framing) {
+    let Framing::Csv { delimiter, quote, escape } = framing else {
+        records.iter_mut().filter(|byte| **byte == b'\r').for_each(|byte| *byte = b'\n');
+        return;
+    };
+    let mut at = 0;
+    while let Some(found) = memchr2(quote, b'\r', records.get(at..).unwrap_or_default()).map(|found| at + found) {
+        at = found + 1;
+        if records[found] == b'\r' {
+            records[found] = b'\n';
+        } else if found == 0 || records[found - 1] == delimiter || records[found - 1] == b'\n' {
+            at = behind_quotes(records, at, quote, escape).unwrap_or(records.len());
+        }
+    }
+}
+
+/// Behind the quote that closes the field whose content begins at `at`.
+fn behind_quotes(bytes: &[u8], mut at: usize, quote: u8, escape: Option<u8>) -> Option<usize> {
+    loop {
+        at += quote_or_escape(bytes.get(at..)?, quote, escape)? + 1;
+        let is_escape = escape == Some(bytes[at - 1]);
+        if !is_escape && (escape.is_some() || bytes.get(at) != Some(&quote)) {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+fn quote_or_escape(bytes: &[u8], quote: u8, escape: Option<u8>) -> Option<usize> {
+    match escape {
+        None => memchr(quote, bytes),
+        Some(escape) => memchr2(quote, escape, bytes),
+    }
+}
+
+/// Whole lines without those that begin with `comment`.
+fn without_comments(lines: Bytes, comment: u8) -> Bytes {
+    let begins = |at: usize| at == 0 || lines[at - 1] == b'\n';
+    if !memchr_iter(comment, &lines).any(begins) {
+        return lines;
+    }
+    let kept = lines.split_inclusive(|byte| *byte == b'\n').filter(|line| line.first() != Some(&comment));
+    kept.flatten().copied().collect::<Vec<u8>>().into()
+}
+
+/// Whether the first line ends with a lone carriage return, of a blob that begins with `bytes`; `None` while that is open.
+pub(crate) fn ends_with_lone_cr(framing: Framing, bytes: &[u8], end: bool) -> Option<bool> {
+    let (delimiter, quote, escape) = match framing {
+        Framing::Document => return Some(false),
+        Framing::Lines => (b'\n', b'\n', None),
+        Framing::Csv { delimiter, quote, escape } => (delimiter, quote, escape),
+    };
+    let open = end.then_some(false);
+    let mut at = 0;
+    loop {
+        let Some(found) = memchr3(b'\n', b'\r', quote, &bytes[at..]).map(|found| at + found) else { return open };
+        match bytes[found] {
+            b'\n' => return Some(false),
+            b'\r' => {
+                return match bytes.get(found + 1) {
+                    Some(next) => Some(*next != b'\n'),
+                    None => end.then_some(true),
+                };
+            }
+            _ if found == 0 || bytes[found - 1] == delimiter => match behind_quotes(bytes, found + 1, quote, escape) {
+                Some(behind) => at = behind,
+                None => return open,
+            },
+            _ => at = found + 1,
+        }
     }
 }
 

@@ -8,14 +8,15 @@ use polars::prelude::{
     Int16Type, Int32Type, Int64Type, Int128Type, IntoSeries, PrimitiveChunkedBuilder, Series, StringChunkedBuilder,
     TimeUnit, TimeZone,
 };
-use weir_contract::{Column, DataType, Treatment};
+use weir_contract::{Column, DataType, FormatProblem, Origin, TimeFormat, Treatment};
 
 use crate::added::Added;
 use crate::error::{Result, TransformError};
 use crate::faults::{Fault, Reason};
 use crate::fields::Fields;
 use crate::json;
-use crate::text::{self, Mismatch, Pattern};
+use crate::text::{self, Mismatch};
+use crate::times;
 
 /// The Polars type of a contract's type: what the lake writes.
 pub(crate) fn dtype(data_type: DataType) -> Dtype {
@@ -43,23 +44,24 @@ pub(crate) struct Target {
     pub(crate) field: String,
     /// How JSON mostly writes that name, with its colon.
     pub(crate) json_name: String,
+    /// The names that lead to the value, if it is within a field.
+    pub(crate) path: Option<Vec<String>>,
     pub(crate) data_type: DataType,
     pub(crate) nullable: bool,
     /// It does not reach the table.
     pub(crate) dropped: bool,
-    pattern: Option<Pattern>,
+    format: Option<TimeFormat>,
 }
 
 impl Target {
-    pub(crate) fn new(column: &Column) -> Result<Self> {
-        let whole = |sample: &str, pattern: &Pattern| match column.data_type {
-            DataType::Date => text::date(sample, Some(pattern)).is_ok(),
-            _ => text::timestamp(sample, Some(pattern)).is_ok(),
-        };
-        let pattern = match (&column.format, column.data_type) {
+    pub(crate) fn new(column: &Column, origin: Origin) -> Result<Self> {
+        let format = match (&column.format, column.data_type) {
             (None, _) => None,
-            (Some(format), DataType::Date | DataType::Timestamp) => {
-                Some(text::pattern(format, whole).map_err(|problem| TransformError::column(&column.name, problem))?)
+            (Some(format), data_type @ (DataType::Date | DataType::Timestamp)) => {
+                let unusable = |problem: FormatProblem| {
+                    TransformError::column(&column.name, format!("its `format` {}", problem.message))
+                };
+                Some(TimeFormat::new(format, data_type).map_err(unusable)?)
             }
             (Some(_), _) => {
                 return Err(TransformError::column(&column.name, "only a date or a timestamp has a format; remove it"));
@@ -69,10 +71,14 @@ impl Target {
             name: column.name.clone(),
             field: column.field().to_owned(),
             json_name: json::quoted(column.field()) + ":",
+            path: match origin {
+                Origin::Path(names) => Some(names),
+                Origin::Field | Origin::Event(_) | Origin::DayOf(_) => None,
+            },
             data_type: column.data_type,
             nullable: column.nullable,
             dropped: column.personal == Some(Treatment::Drop),
-            pattern,
+            format,
         })
     }
 
@@ -177,7 +183,7 @@ impl<'t> Builder<'t> {
     /// Reads `text` as a value of the column's type. What is not one becomes a null and a mismatch.
     #[inline]
     pub(crate) fn append_text(&mut self, text: &str) -> std::result::Result<(), Mismatch> {
-        let pattern = self.target.pattern.as_ref();
+        let format = self.target.format.as_ref();
         match &mut self.values {
             Values::String(builder) => {
                 builder.append_value(text);
@@ -190,8 +196,8 @@ impl<'t> Builder<'t> {
             Values::Double(builder) => append!(builder, text::double(text::trim(text))),
             Values::Float(builder) => append!(builder, text::float(text::trim(text))),
             Values::Boolean(builder) => append!(builder, text::boolean(text::trim(text))),
-            Values::Date(builder) => append!(builder, text::date(text::trim(text), pattern)),
-            Values::Timestamp(builder) => append!(builder, text::timestamp(text::trim(text), pattern)),
+            Values::Date(builder) => append!(builder, times::date(text::trim(text), format)),
+            Values::Timestamp(builder) => append!(builder, times::timestamp(text::trim(text), format)),
             Values::Binary(builder) => {
                 append!(builder, BASE64.decode(text::trim(text).as_bytes()).map_err(|_| Mismatch::Form))
             }
@@ -336,6 +342,17 @@ pub(crate) fn too_long(max_record_bytes: usize) -> String {
 }
 
 impl<'d> Decoded<'d> {
+    /// Refuses records for one reason, whatever else was found of them. By row, ascending.
+    pub(crate) fn refuse(&mut self, refused: Vec<(usize, String)>) {
+        if refused.is_empty() {
+            return;
+        }
+        let rows: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
+        self.faults.retain(|fault| rows.binary_search(&fault.row).is_err());
+        self.faults.extend(refused.into_iter().map(|(row, reason)| Fault { row, reasons: vec![reason.into()] }));
+        self.faults.sort_by_key(|fault| fault.row);
+    }
+
     /// Joins the parts of one chunk, in order. Columns keep one Arrow chunk per part: nothing is copied.
     pub(crate) fn join(fields: &Fields, parts: Vec<Decoded<'d>>) -> Result<Decoded<'d>> {
         let mut parts = parts.into_iter();

@@ -5,41 +5,25 @@
 //! only as its first byte and is doubled inside it. A quoted field that never closes ends with its line, so one stray
 //! quote cannot swallow the chunk.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+mod layout;
 
-use memchr::memchr;
+use std::borrow::Cow;
+
+use memchr::{memchr, memchr2};
 use rayon::prelude::*;
-use weir_contract::{DataType, Format, UnknownFields};
+use weir_contract::{DataType, Format};
 
 use crate::added::{Added, Form};
 use crate::columns::{Batch, Decoded, Target};
 use crate::error::{Result, TransformError};
-use crate::faults::{Reason, UnknownNames};
 use crate::fields::Fields;
 use crate::json::quoted;
 use crate::parallel::{line_estimate, parts};
 
-/// Which field of a record goes where: made once per blob, from its header record.
-#[derive(Debug, Clone)]
-pub struct CsvLayout {
-    fields: Vec<Slot>,
-    /// Columns that the file does not have.
-    absent: Vec<usize>,
-    /// Unknown fields that may become columns of the table.
-    added: Vec<String>,
-    /// Why no record of this file can be accepted.
-    faults: Vec<Reason>,
-}
+use layout::Slot;
 
-#[derive(Debug, Clone)]
-enum Slot {
-    Column(usize),
-    /// An unknown field, by its place among those that may become columns.
-    Added(usize),
-    /// An unknown field, with its name as a JSON string.
-    Rescued(String),
-}
+pub use layout::CsvLayout;
+pub(crate) use layout::{BOM, layout};
 
 /// How the bytes are cut into fields.
 #[derive(Debug, Clone)]
@@ -52,6 +36,10 @@ pub(crate) struct Dialect {
     /// A quoted field may hold line ends.
     multiline: bool,
     decimal_comma: bool,
+    /// What makes a quote in a quoted field one of its characters; else another quote does.
+    escape: Option<u8>,
+    /// There may be a delimiter behind the last field.
+    trailing: bool,
     /// Why a record is refused that is no UTF-8, or was none in its own encoding.
     not_text: String,
 }
@@ -72,6 +60,8 @@ impl Dialect {
             null_values: format.null_values.iter().filter(|text| !text.is_empty()).cloned().collect(),
             multiline: format.quoted_newlines,
             decimal_comma: format.decimal_comma,
+            escape: format.escape,
+            trailing: format.trailing_delimiter,
             not_text: not_text(format),
         })
     }
@@ -83,72 +73,6 @@ impl Dialect {
     #[inline]
     fn is_null(&self, text: &str) -> bool {
         if text.is_empty() { self.empty_is_null } else { self.null_values.iter().any(|null| null == text) }
-    }
-}
-
-/// Maps the header's names to columns. The first of two equal names has the column.
-pub(crate) fn layout(
-    dialect: &Dialect,
-    targets: &[Target],
-    fields: &Fields,
-    header: Option<&[u8]>,
-) -> Result<CsvLayout> {
-    let header = match (dialect.header, header) {
-        (false, _) => {
-            let fields = (0..targets.len()).map(Slot::Column).collect();
-            return Ok(CsvLayout { fields, absent: Vec::new(), added: Vec::new(), faults: Vec::new() });
-        }
-        (true, None) => return Err(TransformError::Argument("the contract's CSV has a header; pass its record")),
-        (true, Some(header)) => header.strip_prefix(BOM).unwrap_or(header),
-    };
-    let mut names = header_names(dialect, header);
-    if !fields.match_case() {
-        names.iter_mut().for_each(|name| *name = crate::text::trim(name).to_owned());
-    }
-    let columns = fields.columns_of(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    let (mut seen, mut unknown, mut added) = (HashMap::<String, usize>::new(), UnknownNames::default(), Vec::new());
-    let mut slots = Vec::with_capacity(names.len());
-    for (mut name, column) in names.into_iter().zip(&columns) {
-        let count = *seen.entry(fields.key(&name).into_owned()).and_modify(|count| *count += 1).or_insert(1);
-        if let Some(column) = column {
-            slots.push(Slot::Column(*column));
-            continue;
-        }
-        if count > 1 {
-            name = format!("{name}#{count}");
-        }
-        unknown.push(&name);
-        if fields.may_be_added(&name) {
-            slots.push(Slot::Added(added.len()));
-            added.push(name);
-        } else {
-            slots.push(Slot::Rescued(quoted(&name)));
-        }
-    }
-    let absent: Vec<usize> = (0..targets.len()).filter(|column| !columns.contains(&Some(*column))).collect();
-    let mut faults = if absent.len() == targets.len() {
-        vec!["the header has none of the contract's columns".into()]
-    } else {
-        let refused = |target: &Target| !target.nullable || fields.refuses_without(target);
-        absent.iter().filter(|column| refused(&targets[**column])).map(|column| Reason::Missing(*column)).collect()
-    };
-    faults.extend(unknown.take().filter(|_| fields.unknown == UnknownFields::Fail));
-    Ok(CsvLayout { fields: slots, absent, added, faults })
-}
-
-/// UTF-8's byte order mark.
-pub(crate) const BOM: &[u8] = b"\xEF\xBB\xBF";
-
-fn header_names(dialect: &Dialect, header: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(header);
-    let (mut names, mut at) = (Vec::new(), 0);
-    loop {
-        let field = field(text.as_bytes(), at, dialect);
-        names.push(content(&text, &field, dialect).into_owned());
-        if field.last {
-            return names;
-        }
-        at = field.next;
     }
 }
 
@@ -243,7 +167,7 @@ impl<'d> Decoder<'_, 'd> {
     fn record(&mut self, bytes: &'d [u8], text: &str, at: usize) -> usize {
         let (start, mut at, mut index) = (at, at, 0);
         let slots = &self.layout.fields;
-        let mut rescued = String::new();
+        let (mut rescued, mut blank_surplus) = (String::new(), false);
         let end = loop {
             let field = field(bytes, at, self.dialect);
             if let Some(fault) = field.fault {
@@ -253,7 +177,7 @@ impl<'d> Decoder<'_, 'd> {
                 Some(Slot::Column(column)) => self.value(*column, text, &field),
                 Some(Slot::Added(place)) => self.add(*place, text, &field),
                 Some(Slot::Rescued(name)) => self.rescue(&mut rescued, name, text, &field),
-                None => {}
+                None => blank_surplus = field.start == field.end && !field.quoted,
             }
             index += 1;
             at = field.next;
@@ -261,7 +185,7 @@ impl<'d> Decoder<'_, 'd> {
                 break at;
             }
         };
-        if index != slots.len() {
+        if index != slots.len() && !(self.dialect.trailing && blank_surplus && index == slots.len() + 1) {
             self.ragged(index);
         }
         for fault in &self.layout.faults {
@@ -284,15 +208,18 @@ impl<'d> Decoder<'_, 'd> {
         let data_type = self.batch.targets[column].data_type;
         let string = data_type == DataType::String;
         let mut value = content(text, field, self.dialect);
-        if self.dialect.decimal_comma && is_fractional(data_type) {
-            value = with_decimal_point(&value).into();
-        }
         let null = if string {
             !field.quoted && self.dialect.is_null(&value)
         } else {
             self.dialect.is_null(crate::text::trim(&value))
         };
-        if null { self.batch.null(column) } else { self.batch.text(column, &value) }
+        if null {
+            return self.batch.null(column);
+        }
+        if self.dialect.decimal_comma && is_fractional(data_type) {
+            value = with_decimal_point(&value).into();
+        }
+        self.batch.text(column, &value);
     }
 
     fn add(&mut self, place: usize, text: &str, field: &Field) {
@@ -318,6 +245,9 @@ impl<'d> Decoder<'_, 'd> {
     #[cold]
     fn ragged(&mut self, count: usize) {
         let expected = self.layout.fields.len();
+        if self.layout.refusal.is_some() {
+            return; // there is no header to tell how many there should be
+        }
         self.batch.fault(format!("{count} fields, expected {expected}"));
         for slot in self.layout.fields.iter().skip(count) {
             if let Slot::Column(column) = slot {
@@ -359,9 +289,15 @@ fn quoted_field(bytes: &[u8], at: usize, dialect: &Dialect) -> Field {
     let (start, mut from, mut escaped) = (at + 1, at + 1, false);
     let within = if dialect.multiline { bytes } else { &bytes[..line_end(bytes, at)] };
     let close = loop {
-        match memchr(quote, within.get(from..).unwrap_or_default()).map(|found| from + found) {
+        let rest = within.get(from..).unwrap_or_default();
+        let found = dialect.escape.map_or_else(|| memchr(quote, rest), |escape| memchr2(quote, escape, rest));
+        match found.map(|found| from + found) {
             None => break None,
-            Some(found) if bytes.get(found + 1) == Some(&quote) => {
+            Some(found) if dialect.escape == Some(bytes[found]) => {
+                escaped = true;
+                from = found + 2;
+            }
+            Some(found) if dialect.escape.is_none() && bytes.get(found + 1) == Some(&quote) => {
                 escaped = true;
                 from = found + 2;
             }
@@ -422,14 +358,23 @@ pub(crate) fn not_text(format: &Format) -> String {
 fn content<'t>(text: &'t str, field: &Field, dialect: &Dialect) -> Cow<'t, str> {
     let content = &text[field.start..field.end];
     match dialect.quote {
-        Some(quote) if field.escaped => Cow::Owned(unescaped(content, quote.into())),
+        Some(quote) if field.escaped => Cow::Owned(unescaped(content, quote.into(), dialect.escape)),
         _ => Cow::Borrowed(content),
     }
 }
 
+/// Before anything but a quote and itself an escape is a character like any other, as in PostgreSQL and Spark.
 #[cold]
-fn unescaped(content: &str, quote: char) -> String {
-    content.replace(&format!("{quote}{quote}"), &quote.to_string())
+fn unescaped(content: &str, quote: char, escape: Option<u8>) -> String {
+    let Some(escape) = escape.map(char::from) else {
+        return content.replace(&format!("{quote}{quote}"), &quote.to_string());
+    };
+    let (mut text, mut characters) = (String::with_capacity(content.len()), content.chars().peekable());
+    while let Some(character) = characters.next() {
+        let escaped = (character == escape).then(|| characters.next_if(|next| *next == quote || *next == escape));
+        text.push(escaped.flatten().unwrap_or(character));
+    }
+    text
 }
 
 fn record_end(bytes: &[u8], mut at: usize, dialect: &Dialect) -> usize {

@@ -113,6 +113,10 @@ enum Found<'e> {
 
 fn value<'e>(plan: &Plan, field: &EventField, target: &Target, meta: &EventMeta<'e>) -> Found<'e> {
     let text = match field {
+        EventField::EnqueuedTime if target.data_type == DataType::Date => {
+            let time = meta.enqueued_us.and_then(DateTime::from_timestamp_micros);
+            time.map(|time| Cow::Owned(time.date_naive().to_string()))
+        }
         EventField::EnqueuedTime => meta.enqueued_us.and_then(instant).map(Cow::Owned),
         EventField::SequenceNumber => meta.sequence.map(|sequence| Cow::Owned(sequence.to_string())),
         EventField::Offset => meta.offset.map(Cow::Borrowed),
@@ -152,7 +156,7 @@ fn property<'e>(plan: &Plan, name: &str, target: &Target, meta: &EventMeta<'e>) 
 }
 
 /// Both by row; a row's own faults first. Those of a row that is faulty already join it.
-fn merge(faults: &mut Vec<Fault>, mut more: Vec<Fault>) {
+pub(crate) fn merge(faults: &mut Vec<Fault>, mut more: Vec<Fault>) {
     if more.is_empty() {
         return;
     }

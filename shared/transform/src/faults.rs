@@ -19,6 +19,7 @@ pub(crate) enum Reason {
     Null(usize),
     Missing(usize),
     GivenTwice(usize),
+    EmptyPartition(usize),
     Rule(usize),
     Text(Arc<str>),
 }
@@ -42,6 +43,9 @@ impl Reason {
             Self::Null(column) => format!("column `{}`: null", plan.targets[*column].name),
             Self::Missing(column) => format!("missing column `{}`", plan.targets[*column].name),
             Self::GivenTwice(column) => format!("column `{}`: given twice", plan.targets[*column].name),
+            Self::EmptyPartition(column) => {
+                format!("column `{}`: an empty text, which a partition column cannot hold", plan.targets[*column].name)
+            }
             Self::Rule(rule) => format!("rule `{}`", plan.rules[*rule].name),
             Self::Text(text) => text.as_ref().to_owned(),
         }

@@ -7,6 +7,7 @@ use weir_contract::{Contract, MissingColumns, UnknownFields, is_column_name};
 
 use crate::columns::Target;
 use crate::error::{Result, TransformError};
+use crate::paths::Place;
 
 #[derive(Debug)]
 pub(crate) struct Fields {
@@ -14,6 +15,8 @@ pub(crate) struct Fields {
     exact: HashMap<String, usize>,
     /// The same in lower case, unless case counts.
     folded: Option<HashMap<String, usize>>,
+    /// Columns that take what is within fields.
+    pub(crate) paths: Place,
     /// The contract's columns, in lower case: no added column may have such a name.
     taken: HashSet<String>,
     pub(crate) unknown: UnknownFields,
@@ -26,6 +29,14 @@ impl Fields {
     pub(crate) fn new(contract: &Contract, targets: &[Target], of_body: usize) -> Result<Self> {
         let fold = |name: &str| if contract.drift.match_case { name.to_owned() } else { name.to_lowercase() };
         let (mut exact, mut folded) = (HashMap::new(), HashMap::new());
+        let mut paths = Place::new(contract.drift.match_case);
+        let paths_of = targets.iter().enumerate().filter_map(|(index, target)| Some((index, target.path.as_ref()?)));
+        for (index, names) in paths_of {
+            if !paths.insert(names, index) {
+                let problem = "reads the same place as another column, without regard to case";
+                return Err(TransformError::column(&targets[index].name, problem));
+            }
+        }
         for (index, target) in targets.iter().enumerate().take(of_body) {
             if let Some(other) = folded.insert(fold(&target.field), index) {
                 let other: &Target = &targets[other];
@@ -36,6 +47,7 @@ impl Fields {
         }
         Ok(Self {
             exact,
+            paths,
             folded: (!contract.drift.match_case).then_some(folded),
             taken: targets.iter().map(|target| target.name.to_lowercase()).collect(),
             unknown: match contract.drift.unknown_fields {

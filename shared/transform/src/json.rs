@@ -4,13 +4,14 @@
 //! string column as the JSON it was. A string is read by the same grammar as a CSV field; a JSON literal by its text.
 
 mod scan;
+mod shape;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr;
 use rayon::prelude::*;
-use weir_contract::{DataType, UnknownFields};
+use weir_contract::{DataType, UnknownFields, pushed};
 
 use crate::added::{Added, Form, member};
 use crate::columns::{Batch, Decoded, Target};
@@ -18,8 +19,11 @@ use crate::error::Result;
 use crate::faults::{Reason, UnknownNames};
 use crate::fields::Fields;
 use crate::parallel::{line_estimate, part_count, parts};
+use crate::paths::Place;
 use crate::text::Mismatch;
-use scan::{Malformed, Scan, Token};
+use scan::{Malformed, Scan, Token, elements};
+
+pub(crate) use shape::Shape;
 
 /// Decodes the non-blank lines of a chunk.
 pub(crate) fn decode_lines<'d>(
@@ -37,6 +41,11 @@ pub(crate) fn decode_lines<'d>(
         })
         .collect();
     Decoded::join(fields, decoded)
+}
+
+/// The non-blank lines of a chunk.
+pub(crate) fn lines(chunk: &[u8]) -> impl Iterator<Item = &[u8]> {
+    Lines::new(chunk).map(|(line, _)| line)
 }
 
 /// The non-blank lines of a chunk; as text, where they are.
@@ -190,7 +199,9 @@ impl<'a, 'd> Decoder<'a, 'd> {
                 && scan.skip_name(&target.json_name)
             {
                 let value = scan.value()?;
-                self.known(self.next, value);
+                let column = self.next;
+                self.known(column, value);
+                self.within(column, value)?;
                 continue;
             }
             let Some(name) = scan.name()? else { return Ok(()) };
@@ -199,11 +210,85 @@ impl<'a, 'd> Decoder<'a, 'd> {
                 None => Cow::Owned(serde_json::from_str::<String>(name.text).map_err(|_| Malformed)?),
             };
             let value = scan.value()?;
+            let fields: &'a Fields = self.batch.fields;
+            if let Some(place) = fields.paths.get(&name) {
+                let column = fields.column(&name);
+                if let Some(column) = column {
+                    self.known(column, value);
+                }
+                self.place(place, value.text, &pushed("", &name), column.is_some())?;
+                continue;
+            }
             match self.column(&name) {
                 Some(column) => self.known(column, value),
                 None => self.unknown(&name, value.text),
             }
         }
+    }
+
+    /// Other columns may take what is within a column's value.
+    #[inline]
+    fn within(&mut self, column: usize, value: Token<'_>) -> std::result::Result<(), Malformed> {
+        let fields: &'a Fields = self.batch.fields;
+        if fields.paths.is_leaf() {
+            return Ok(());
+        }
+        let targets: &'a [Target] = self.batch.targets;
+        let field = &targets[column].field;
+        match fields.paths.get(field) {
+            Some(place) => self.place(place, value.text, &pushed("", field), true),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives columns what they take from within a value that is at `path`. `is_kept`: the value is a column's as a whole, so
+    /// that what no column takes is not unknown.
+    fn place(&mut self, place: &'a Place, json: &str, path: &str, is_kept: bool) -> std::result::Result<(), Malformed> {
+        match json.as_bytes().first() {
+            Some(b'{') => {
+                let mut scan = Scan::object(json)?;
+                while let Some(name) = scan.name()? {
+                    let name = match name.content() {
+                        Some(name) => Cow::Borrowed(name),
+                        None => Cow::Owned(serde_json::from_str::<String>(name.text).map_err(|_| Malformed)?),
+                    };
+                    let value = scan.value()?;
+                    self.member(place, &name, value, path, is_kept)?;
+                }
+            }
+            Some(b'[') => {
+                for (index, value) in elements(json)?.into_iter().enumerate() {
+                    self.member(place, &index.to_string(), value, path, is_kept)?;
+                }
+            }
+            Some(b'n') => {}
+            _ if is_kept => {}
+            _ => self.unknown(path, json),
+        }
+        Ok(())
+    }
+
+    fn member(
+        &mut self,
+        place: &'a Place,
+        name: &str,
+        value: Token<'_>,
+        path: &str,
+        is_kept: bool,
+    ) -> std::result::Result<(), Malformed> {
+        let Some(inner) = place.get(name) else {
+            if !is_kept {
+                self.unknown(&pushed(path, name), value.text);
+            }
+            return Ok(());
+        };
+        if let Some(column) = inner.column {
+            self.known(column, value);
+        }
+        if inner.is_leaf() {
+            return Ok(());
+        }
+        self.place(inner, value.text, &pushed(path, name), is_kept || inner.column.is_some())
     }
 
     fn known(&mut self, column: usize, value: Token<'_>) {

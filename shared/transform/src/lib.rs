@@ -21,11 +21,11 @@
 //! | null | an unquoted `null_values` text (in columns other than strings also quoted or padded) | `null`, or no such field | null |
 //! | string | any UTF-8 without NUL | a string; any other value as its JSON text | strings; other values as text |
 //! | `long` to `byte` | `[+-]?[0-9]+` | the same, as a number or in a string | whole numbers in range |
-//! | `double`, `float` | a finite number | the same | finite numbers |
+//! | `double`, `float` | `[+-]?` digits, with a point and an exponent or without; finite | the same | finite numbers |
 //! | `decimal` | digits that fit the scale exactly, with an exponent too | the same | the same |
 //! | `boolean` | `true`, `false`, in any case | the same | booleans |
 //! | `date` | `YYYY-MM-DD` or the column's `format` | the same | dates, or such text |
-//! | `timestamp` | RFC 3339, a missing zone is UTC, or the column's `format`; no epoch numbers | the same | any timestamp, or such text |
+//! | `timestamp` | RFC 3339 and its kin ([`times`]), a missing zone is UTC; or the column's `format`, which may be an epoch's | the same | any timestamp, or such text |
 //! | `binary` | base64 | base64 | bytes, or base64 text |
 //!
 //! Spaces and tabs around anything but a string mean nothing. A field or column given twice: CSV takes the first and
@@ -42,6 +42,7 @@ mod added;
 mod avro;
 mod columns;
 mod csv;
+mod days;
 mod derive;
 mod error;
 mod events;
@@ -51,6 +52,8 @@ mod json;
 mod output;
 mod parallel;
 mod parquet;
+mod partition;
+mod paths;
 mod plan;
 mod privacy;
 mod quality;
@@ -58,6 +61,7 @@ mod rows;
 mod rules;
 mod sql;
 mod text;
+mod times;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -147,24 +151,88 @@ impl Transform {
     ///
     /// # Errors
     /// Only when the contract wants a header and none is passed. A header that does not fit gives a layout that
-    /// quarantines every record, with the reason.
+    /// quarantines every record, with the reason; one that is none at all is a record itself
+    /// ([`csv_without_header`](Transform::csv_without_header)).
     pub fn csv_layout(&self, header: Option<&[u8]>) -> Result<CsvLayout> {
-        csv::layout(&self.plan.dialect, &self.plan.targets, &self.plan.fields, header)
+        csv::layout(&self.plan.dialect, self.plan.given(), &self.plan.fields, header)
     }
 
     /// Transforms whole CSV records, the header cut off. The first record has position `first_position`; in a file
     /// without a header a byte order mark is accepted where positions begin (at 0 or 1).
     pub fn csv(&self, layout: &CsvLayout, chunk: &[u8], first_position: i64, lineage: &Lineage) -> Result<Output> {
-        let Plan { dialect, targets, fields, max_record_bytes, .. } = &*self.plan;
+        let Plan { dialect, fields, max_record_bytes, .. } = &*self.plan;
+        let targets = self.plan.given();
         let decoded = csv::decode(dialect, layout, targets, fields, *max_record_bytes, chunk, first_position <= 1)?;
         self.finish(decoded, Positions::From(first_position), lineage)
     }
 
+    /// Transforms the beginning of a CSV file whose first line is no header ([`CsvLayout::refusal`]): that line is refused
+    /// as the record before the first, so that nothing of the file is missing in the books.
+    pub fn csv_without_header(
+        &self,
+        layout: &CsvLayout,
+        header: &[u8],
+        chunk: &[u8],
+        first_position: i64,
+        lineage: &Lineage,
+    ) -> Result<Output> {
+        let mut output = self.csv(layout, chunk, first_position, lineage)?;
+        let reason = layout.refusal().unwrap_or_default().to_owned();
+        let record = (header.trim_ascii(), first_position.saturating_sub(1), reason);
+        let header = self.quarantine_records(&[record], lineage)?;
+        output.quarantined = header.quarantined.vstack(&output.quarantined)?;
+        output.records += header.records;
+        output.report.merge(header.report);
+        Ok(output)
+    }
+
     /// Transforms whole lines of JSON objects. The first non-blank line has position `first_position`.
     pub fn ndjson(&self, chunk: &[u8], first_position: i64, lineage: &Lineage) -> Result<Output> {
-        let Plan { targets, fields, max_record_bytes, .. } = &*self.plan;
-        let decoded = json::decode_lines(targets, fields, *max_record_bytes, chunk)?;
+        let Plan { fields, max_record_bytes, .. } = &*self.plan;
+        let decoded = json::decode_lines(self.plan.given(), fields, *max_record_bytes, chunk)?;
         self.finish(decoded, Positions::From(first_position), lineage)
+    }
+
+    /// Transforms whole lines of JSON, whose records are where the contract says (`records`, `payload`): each line may hold
+    /// several. A line without any is one refused record. Positions count records.
+    pub fn json(&self, chunk: &[u8], first_position: i64, lineage: &Lineage) -> Result<Output> {
+        if self.plan.shape.is_plain() {
+            return self.ndjson(chunk, first_position, lineage);
+        }
+        let Plan { fields, max_record_bytes, .. } = &*self.plan;
+        let mut records: Vec<Cow<'_, [u8]>> = Vec::new();
+        let mut refused = Vec::new();
+        for line in json::lines(chunk) {
+            match self.unfold(line) {
+                Ok(found) => records.extend(found),
+                Err(reason) => {
+                    refused.push((records.len(), reason));
+                    records.push(Cow::Borrowed(line));
+                }
+            }
+        }
+        let bodies: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
+        let mut decoded = json::decode_bodies(self.plan.given(), fields, *max_record_bytes, &bodies)?;
+        decoded.refuse(refused);
+        self.finish(decoded, Positions::From(first_position), lineage)
+    }
+
+    /// Whether the records of a JSON line or body are to be looked for within it ([`unfold`](Transform::unfold)).
+    pub fn unfolds(&self) -> bool {
+        !self.plan.shape.is_plain()
+    }
+
+    /// Whether a line or body is one record all the same.
+    pub fn keeps_count(&self) -> bool {
+        self.plan.shape.keeps_count()
+    }
+
+    /// The records of one JSON line or body, where the contract says that they are.
+    ///
+    /// # Errors
+    /// Why it has none: the reason to refuse it with, as one record.
+    pub fn unfold<'t>(&self, text: &'t [u8]) -> std::result::Result<Vec<Cow<'t, [u8]>>, String> {
+        self.plan.shape.records(&self.plan.fields, text)
     }
 
     /// Makes the schema of an Avro file ready, whose blocks become lines for [`ndjson`](Transform::ndjson).
@@ -172,8 +240,8 @@ impl Transform {
     /// # Errors
     /// The reason to refuse the whole file with.
     pub fn avro_layout(&self, schema: &str, codec: &str) -> std::result::Result<AvroLayout, String> {
-        let Plan { targets, fields, max_record_bytes, payload, .. } = &*self.plan;
-        AvroLayout::new(schema, codec, targets, fields, payload.as_deref(), *max_record_bytes)
+        let Plan { fields, max_record_bytes, payload, .. } = &*self.plan;
+        AvroLayout::new(schema, codec, self.plan.given(), fields, payload.as_deref(), *max_record_bytes)
     }
 
     /// Transforms events, each body one JSON object with its own position, and nothing known of what is around it.
@@ -221,7 +289,7 @@ impl Transform {
 
     /// Transforms a frame as read from Parquet, with the source's field names. In quarantine a row is a JSON object.
     pub fn rows(&self, frame: &DataFrame, first_position: i64, lineage: &Lineage) -> Result<Output> {
-        let conformed = rows::conform(&self.plan.targets, &self.plan.fields, frame)?;
+        let conformed = rows::conform(self.plan.given(), &self.plan.fields, frame)?;
         let records = Records {
             columns: conformed.columns,
             count: frame.height(),

@@ -17,8 +17,10 @@ use weir_contract::{
 
 use crate::added::{Added, sparse};
 use crate::columns::dtype;
+use crate::days;
 use crate::error::Result;
 use crate::faults::{Fault, Reason};
+use crate::partition::without_empty_texts;
 use crate::plan::Plan;
 use crate::quality::QualityReport;
 use crate::rules::{self, Violations};
@@ -57,7 +59,9 @@ impl Positions<'_> {
 
 /// Decides every record's fate. `hold_back` names the rule that keeps the whole source out of the table.
 pub(crate) fn finish(plan: &Plan, hold_back: Option<&str>, records: Records<'_>, lineage: &Lineage) -> Result<Output> {
-    let Records { columns, count, mut faults, mut rescued, added, positions, raw } = records;
+    let Records { mut columns, count, mut faults, mut rescued, added, positions, raw } = records;
+    without_empty_texts(plan, &mut columns, &mut faults)?;
+    days::add(plan, &mut columns, &mut faults)?;
     let mut frame = DataFrame::new(count, columns)?;
     let mut report = QualityReport { records: count as u64, ..QualityReport::default() };
     let Judged { labels, violated } = judge(plan, &frame, &mut faults, &mut report);

@@ -1,28 +1,34 @@
 //! A contract made ready: columns, rules and protections checked and compiled once, used for every chunk.
 
 use polars::prelude::{Field, Schema};
-use weir_contract::{Contract, EventField};
+use weir_contract::{Contract, DataType, EventField, Origin, Treatment};
 
 use crate::columns::{Target, dtype};
 use crate::csv::Dialect;
-use crate::error::Result;
+use crate::error::{Result, TransformError};
 use crate::fields::Fields;
+use crate::json::Shape;
 use crate::privacy::{Protection, PseudonymKey};
 use crate::rules::CompiledRule;
 
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// The contract's columns: first those that records give, then those that take something of their event.
+    /// The contract's columns: first those that records give, then those that take something of their event, then those that
+    /// are made of others.
     pub(crate) targets: Vec<Target>,
     /// How many of them records give.
     pub(crate) of_body: usize,
-    /// What the others take.
+    /// What those of the event take.
     pub(crate) event_fields: Vec<EventField>,
+    /// The columns whose days the last ones are.
+    pub(crate) days: Vec<usize>,
     /// Their places in the contract's order.
     pub(crate) order: Vec<usize>,
     /// Per column: what is done to it because it is personal.
     pub(crate) protections: Vec<Option<Protection>>,
     pub(crate) fields: Fields,
+    /// The string columns that the table is partitioned by, as far as their values are folder names as they came.
+    pub(crate) partition_texts: Vec<usize>,
     pub(crate) rules: Vec<CompiledRule>,
     /// Whether what was rescued stays out of the table.
     pub(crate) leaves_out: bool,
@@ -30,11 +36,18 @@ pub(crate) struct Plan {
     pub(crate) has_labels: bool,
     pub(crate) dialect: Dialect,
     pub(crate) max_record_bytes: usize,
+    /// Where records are within what JSON blobs and bodies hold.
+    pub(crate) shape: Shape,
     /// The field of an Avro record that holds the record.
     pub(crate) payload: Option<String>,
 }
 
 impl Plan {
+    /// The columns that are not made of others.
+    pub(crate) fn given(&self) -> &[Target] {
+        &self.targets[..self.targets.len() - self.days.len()]
+    }
+
     /// The columns that records give.
     pub(crate) fn of_body(&self) -> &[Target] {
         &self.targets[..self.of_body]
@@ -43,31 +56,56 @@ impl Plan {
     pub(crate) fn new(contract: &Contract, key: Option<&PseudonymKey>) -> Result<Self> {
         let of_event = |column: &weir_contract::Column| contract.event_field(column);
         let mut places: Vec<usize> = (0..contract.columns.len()).collect();
-        places.sort_by_key(|place| of_event(&contract.columns[*place]).is_some());
+        places.sort_by_key(|place| match contract.origin(&contract.columns[*place]) {
+            Origin::Field | Origin::Path(_) => 0,
+            Origin::Event(_) => 1,
+            Origin::DayOf(_) => 2,
+        });
         let columns: Vec<_> = places.iter().map(|place| &contract.columns[*place]).collect();
         let mut order: Vec<usize> = (0..places.len()).collect();
         order.sort_by_key(|index| places[*index]);
         let event_fields: Vec<EventField> = columns.iter().filter_map(|column| of_event(column)).collect();
-        let of_body = columns.len() - event_fields.len();
+        let day_of = |column: &weir_contract::Column| match contract.origin(column) {
+            Origin::DayOf(source) => Some(source),
+            _ => None,
+        };
+        let sources = columns.iter().filter_map(|column| day_of(column));
+        let days = sources.map(|source| {
+            let place = columns.iter().position(|column| column.name == source);
+            place.ok_or_else(|| TransformError::column(&source, "is to give its day, and is not there"))
+        });
+        let days = days.collect::<Result<Vec<usize>>>()?;
+        let of_body = columns.len() - event_fields.len() - days.len();
 
-        let targets = columns.iter().map(|column| Target::new(column)).collect::<Result<Vec<_>>>()?;
+        let targets =
+            columns.iter().map(|column| Target::new(column, contract.origin(column))).collect::<Result<Vec<_>>>()?;
         let protect = |column: &&weir_contract::Column| {
             column.personal.map(|treatment| Protection::new(&column.name, treatment, key)).transpose()
         };
         let protections = columns.iter().map(protect).collect::<Result<Vec<_>>>()?;
+        // A pseudonym is never empty.
+        let is_folder = |column: &weir_contract::Column| {
+            column.data_type == DataType::String
+                && matches!(column.personal, None | Some(Treatment::Mask))
+                && contract.table.partition_by.contains(&column.name)
+        };
+        let partition_texts = (0..columns.len()).filter(|index| is_folder(columns[*index])).collect();
         let schema: Schema =
             targets.iter().map(|target| Field::new(target.name.as_str().into(), dtype(target.data_type))).collect();
         Ok(Self {
             rules: contract.rules.iter().map(|rule| CompiledRule::new(rule, &schema)).collect::<Result<Vec<_>>>()?,
             dialect: Dialect::new(&contract.format)?,
             max_record_bytes: contract.format.max_record_bytes,
+            shape: Shape::new(&contract.format)?,
             fields: Fields::new(contract, &targets, of_body)?,
             leaves_out: contract.leaves_unknown_fields_out(),
             has_labels: contract.has_labels(),
+            partition_texts,
             payload: contract.format.payload.clone(),
             targets,
             of_body,
             event_fields,
+            days,
             order,
             protections,
         })

@@ -1,11 +1,6 @@
-//! Text to value, for every type but strings: the one grammar of CSV fields, JSON values and text columns of Parquet.
+//! Text to value, for every type but strings and times (see [`crate::times`]): the one grammar of CSV fields, JSON values and text columns of Parquet.
 //!
 //! Nothing is rounded, wrapped or guessed: a text that is not exactly a value of the type is a [`Mismatch`].
-
-use std::fmt::Write;
-
-use chrono::format::{Item, Parsed, StrftimeItems, parse};
-use chrono::{DateTime, Datelike, NaiveDate};
 
 /// Why a text is not a value of its column's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,25 +11,6 @@ pub(crate) enum Mismatch {
     Range,
     /// A decimal with digits beyond the scale.
     Scale,
-}
-
-/// A contract's date or timestamp pattern, compiled once.
-pub(crate) type Pattern = Vec<Item<'static>>;
-
-/// Compiles chrono's `strftime` pattern, and makes sure that it gives a whole value: what it writes it must read.
-pub(crate) fn pattern(text: &str, whole: impl Fn(&str, &Pattern) -> bool) -> Result<Pattern, String> {
-    let problem =
-        |why: &str| format!("`{text}` is not a usable date pattern ({why}); write one like %d.%m.%Y %H:%M:%S");
-    let items = StrftimeItems::new(text).parse_to_owned().map_err(|_| problem("unknown specifier"))?;
-    if items.iter().any(|item| matches!(item, Item::Error)) {
-        return Err(problem("unknown specifier"));
-    }
-    let mut sample = String::new();
-    let written = write!(sample, "{}", DateTime::UNIX_EPOCH.format_with_items(items.iter()));
-    if written.is_err() || !whole(&sample, &items) {
-        return Err(problem("it does not hold every part of the value"));
-    }
-    Ok(items)
 }
 
 /// Without the spaces and tabs around it. They mean nothing around a number, a date or a boolean.
@@ -220,130 +196,4 @@ pub(crate) fn boolean(text: &str) -> Result<bool, Mismatch> {
     } else {
         Err(Mismatch::Form)
     }
-}
-
-/// Days since 1970-01-01 of `YYYY-MM-DD`, or of the contract's pattern. Years 1 to 9999, as warehouses hold them.
-#[inline]
-pub(crate) fn date(text: &str, pattern: Option<&Pattern>) -> Result<i32, Mismatch> {
-    match pattern {
-        None if text.len() == 10 => iso_date(text.as_bytes()),
-        None => Err(Mismatch::Form),
-        Some(items) => {
-            let mut parsed = Parsed::new();
-            parse(&mut parsed, text, items.iter()).map_err(|_| Mismatch::Form)?;
-            days(parsed.to_naive_date().map_err(|_| Mismatch::Form)?)
-        }
-    }
-}
-
-/// Days from 0001-01-01 (chrono's day 1) to 1970-01-01.
-const EPOCH_DAY: i32 = 719_163;
-
-fn days(date: NaiveDate) -> Result<i32, Mismatch> {
-    if (1..=9999).contains(&date.year()) { Ok(date.num_days_from_ce() - EPOCH_DAY) } else { Err(Mismatch::Range) }
-}
-
-#[inline]
-fn two(text: &[u8], at: usize) -> Option<u32> {
-    let tens = text.get(at)?.wrapping_sub(b'0');
-    let ones = text.get(at + 1)?.wrapping_sub(b'0');
-    (tens <= 9 && ones <= 9).then(|| u32::from(tens) * 10 + u32::from(ones))
-}
-
-#[inline]
-fn iso_date(text: &[u8]) -> Result<i32, Mismatch> {
-    let parts = || Some((two(text, 0)? * 100 + two(text, 2)?, two(text, 5)?, two(text, 8)?));
-    if text.get(4) != Some(&b'-') || text.get(7) != Some(&b'-') {
-        return Err(Mismatch::Form);
-    }
-    let (year, month, day) = parts().ok_or(Mismatch::Form)?;
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let length = match month {
-        2 => 28 + u32::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return Err(Mismatch::Form),
-    };
-    if day == 0 || day > length || year == 0 {
-        return Err(Mismatch::Form);
-    }
-    Ok(days_from_civil(year.cast_signed(), month.cast_signed(), day.cast_signed()))
-}
-
-/// Howard Hinnant's algorithm: the year starts in March, so that the leap day is its last.
-#[inline]
-fn days_from_civil(year: i32, month: i32, day: i32) -> i32 {
-    let year = year - i32::from(month <= 2);
-    let era = year / 400;
-    let year_of_era = year - era * 400;
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
-}
-
-/// Microseconds since 1970-01-01 UTC of an RFC 3339 text, or of the contract's pattern. Without a zone it is UTC. Digits
-/// beyond the microsecond are cut (clocks of .NET and Go write seven and nine).
-#[inline]
-pub(crate) fn timestamp(text: &str, pattern: Option<&Pattern>) -> Result<i64, Mismatch> {
-    match pattern {
-        None => iso_timestamp(text.as_bytes()).ok_or(Mismatch::Form),
-        Some(items) => {
-            let mut parsed = Parsed::new();
-            parse(&mut parsed, text, items.iter()).map_err(|_| Mismatch::Form)?;
-            // A pattern without a zone leaves the offset unset, and the text is UTC.
-            let offset = parsed.offset().unwrap_or(0);
-            let local = parsed.to_naive_datetime_with_offset(offset).map_err(|_| Mismatch::Form)?;
-            days(local.date())?;
-            Ok(local.and_utc().timestamp_micros() - i64::from(offset) * 1_000_000)
-        }
-    }
-}
-
-/// `YYYY-MM-DD(T| )HH:MM[:SS[.f…]][Z|±HH[:]MM]`.
-fn iso_timestamp(text: &[u8]) -> Option<i64> {
-    let days = i64::from(iso_date(text.get(..10)?).ok()?);
-    if !matches!(text.get(10)?, b'T' | b't' | b' ') || text.get(13)? != &b':' {
-        return None;
-    }
-    let (hour, minute) = (two(text, 11)?, two(text, 14)?);
-    let mut rest = &text[16..];
-    let (mut second, mut micros) = (0, 0);
-    if let [b':', after @ ..] = rest {
-        second = two(after, 0)?;
-        rest = &after[2..];
-        if let [b'.' | b',', digits @ ..] = rest {
-            let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            if count == 0 {
-                return None;
-            }
-            let digit = |index: usize| digits[..count].get(index).map_or(0, |byte| i64::from(byte - b'0'));
-            micros = (0..6).fold(0, |value, index| value * 10 + digit(index));
-            rest = &digits[count..];
-        }
-    }
-    if hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let seconds = days * 86_400 + i64::from(hour * 3_600 + minute * 60 + second) - zone(rest)?;
-    Some(seconds * 1_000_000 + micros)
-}
-
-/// Seconds east of UTC.
-fn zone(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [] | [b'Z' | b'z'] => return Some(0),
-        [b'+', digits @ ..] => (false, digits),
-        [b'-', digits @ ..] => (true, digits),
-        _ => return None,
-    };
-    let minutes = match digits {
-        [_, _, b':', _, _] => two(digits, 3)?,
-        [_, _, _, _] => two(digits, 2)?,
-        _ => return None,
-    };
-    let hours = two(digits, 0)?;
-    if hours > 23 || minutes > 59 {
-        return None;
-    }
-    let seconds = i64::from(hours * 3_600 + minutes * 60);
-    Some(if negative { -seconds } else { seconds })
 }

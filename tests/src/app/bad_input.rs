@@ -171,9 +171,10 @@ fn blobs() -> Vec<Case> {
             "wrong header",
             blob(b"kunde;betrag\n1;2.50\n2;3.50\n"),
             committed(
-                [2, 0, 2, 0],
+                [3, 0, 3, 0],
                 &[],
                 &[
+                    (0, "the header has none of the contract's columns"),
                     (1, "the header has none of the contract's columns"),
                     (2, "the header has none of the contract's columns"),
                 ],
@@ -209,7 +210,22 @@ fn blobs() -> Vec<Case> {
             blob(b"id,amount,note\n2,2.50,\"open\n1,2.50,a\n"),
             committed([2, 1, 1, 0], row, &[(1, "a quote is opened and never closed")]),
         ),
-        case("not text at all", blob(b"\x00\x01\x02\xff\xfe"), committed([0; 4], &[], &[])),
+        case(
+            "not text at all",
+            blob(b"\x00\x01\x02\xff\xfe"),
+            committed([1, 0, 1, 0], &[], &[(0, "the header is not UTF-8")]),
+        ),
+        case(
+            "a record that is the only line",
+            blob(b"7,late,9.99\n"),
+            committed([1, 0, 1, 0], &[], &[(0, "the header has none of the contract's columns")]),
+        ),
+        case("lone carriage returns", blob(b"id,amount,note\r1,2.50,a\r"), committed([1, 1, 0, 0], row, &[])),
+        case(
+            "a header in another encoding",
+            blob(b"id,amount,note,gr\xf6\xdfe\n1,2.50,a,1\n"),
+            committed([2, 0, 2, 0], &[], &[(0, "the header is not UTF-8"), (1, "the header is not UTF-8")]),
+        ),
         case(
             "truncated gzip",
             Input::Gzipped(b"id,amount,note\n1,2.50,a\n2,2.50,b\n", 8),

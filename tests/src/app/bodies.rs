@@ -132,6 +132,36 @@ async fn every_kind_of_body_gives_its_records() {
     assert_eq!(handler.status().await["balanced"], true);
 }
 
+/// Azure Monitor's bodies: one object with an array of records. Each has a place of its own, whoever reads it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_within_a_body_have_places_of_their_own() {
+    let (site, handler) = started(&(any_body() + "\n[format]\nrecords = \"/records\"\n")).await;
+    let bodies = [
+        "{\"records\":[{\"n\":1},{\"n\":-2},{\"n\":3}],\"more\":1}",
+        "{\"records\":[]}",
+        "[{\"records\":[{\"n\":4}]},{\"records\":[{\"n\":5},{\"n\":\"x\"}]}]",
+        "{\"n\":6}",
+        "{\"records\":[{\"n\":7}]}\n{\"records\":[{\"n\":8}]}",
+        "{\"records\":[{\"n\":9}]",
+    ];
+    let events: Vec<(i64, &str)> = (0..).zip(bodies).collect();
+    assert_eq!(books(&handler.events(&Batch::of(0, &events)).await.receipt()), [10, 6, 4, 0]);
+    let expected = [(0, 0, 1), (0, 2, 3), (2, 0, 4), (2, 1, 5), (4, 0, 7), (4, 1, 8)];
+    assert_eq!(rows(&site).await, expected.map(|(sequence, index, n)| (at(sequence, index), n)));
+    let refused = site.quarantined("clicks", SOURCE).await;
+    let reasons: Vec<(i64, &str)> = refused.iter().map(|record| (record.position, &*record.reasons)).collect();
+    let expected = [
+        (3, "there is no array at `/records`, where `[format] records` is to be"),
+        (5, "not one JSON object"),
+        (at(0, 1), "rule `n_is_not_negative`"),
+        (at(2, 2), "column `n`: not a long"),
+    ];
+    assert_eq!(reasons, expected);
+    assert_eq!(refused[0].raw, b"{\"n\":6}");
+    assert_eq!(site.each_place_once("clicks").await, 10);
+    assert_eq!(handler.status().await["balanced"], true);
+}
+
 /// The stand-in for the host delivers text that is no base64; the rest of its batch goes its way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_is_not_base64_stands_at_its_sequence_number() {

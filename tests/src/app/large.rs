@@ -120,6 +120,42 @@ async fn a_blob_in_parts_is_held_back_whole() {
     assert_eq!(handler.status().await["balanced"], true);
 }
 
+/// Every line of it is in the books once, the first too, and all parts agree on why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_in_parts_without_a_header_is_refused_whole() {
+    let site = Site::new();
+    site.contract("orders", &contract(CUT));
+    let handler = Handler::start(&site).await;
+    let content = content();
+    let (_, headless) = content.split_once('\n').unwrap();
+    let message = site.put("orders/big.csv", headless).await;
+    let mut last = Value::Null;
+    for part in tasks(&handler.queue("ingest_blob", &message).await) {
+        last = run(&handler, &part).await.receipt();
+    }
+    let count = u64::from(RECORDS);
+    assert_eq!(books(&last), [count, 0, count, 0]);
+    let quarantined = site.quarantined("orders", "blob:landing/orders/big.csv").await;
+    assert_eq!((quarantined.len() as u64, quarantined[0].position), (count, 0));
+    let reason = "the header has none of the contract's columns";
+    assert!(quarantined.iter().all(|record| record.reasons == reason), "{}", quarantined[1].reasons);
+    assert_eq!(site.each_place_once("orders").await as u32, RECORDS);
+    assert_eq!(handler.status().await["balanced"], true);
+}
+
+/// Lone carriage returns end lines for whoever reads a part, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_in_parts_may_have_lone_carriage_returns() {
+    let site = Site::new();
+    site.contract("orders", &contract(CUT));
+    let handler = Handler::start(&site).await;
+    let message = site.put("orders/big.csv", content().replace('\n', "\r")).await;
+    for part in tasks(&handler.queue("ingest_blob", &message).await) {
+        run(&handler, &part).await.receipt();
+    }
+    check(&site, &handler).await;
+}
+
 /// Parts that were written under another contract are not put together with those under this one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_contract_that_changes_on_the_way_begins_anew() {

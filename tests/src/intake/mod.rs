@@ -22,7 +22,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use weir_intake::{Blob, ChunkOptions, ChunkReader, Framing, Piece, Splitter};
 
-const CSV: Framing = Framing::Csv { delimiter: b',', quote: b'"' };
+const CSV: Framing = Framing::Csv { delimiter: b',', quote: b'"', escape: None };
 const NEVER_CLOSED: &str = "a quote is opened and never closed";
 
 /// Pieces without their accidental borders: neighbouring `Records` are one.

@@ -60,7 +60,7 @@ fn model(framing: Framing, bytes: &[u8], limit: usize) -> Vec<Stretch> {
 /// Where the record at `start` ends, and whether that is in a quote that is never closed.
 fn record(framing: Framing, bytes: &[u8], start: usize, limit: usize) -> (usize, bool) {
     let line_end = |from: usize| (from..bytes.len()).find(|at| bytes[*at] == b'\n').map_or(bytes.len(), |at| at + 1);
-    let Framing::Csv { delimiter, quote } = framing else { return (line_end(start), false) };
+    let Framing::Csv { delimiter, quote, .. } = framing else { return (line_end(start), false) };
     let mut at = start;
     while at < bytes.len() && bytes[at] != b'\n' {
         if bytes[at] == quote && (at == start || bytes[at - 1] == delimiter) {
@@ -110,6 +110,11 @@ fn contract(limit: usize) -> Contract {
             null_values: vec![String::new()],
             quoted_newlines: true,
             decimal_comma: false,
+            skip_lines: 0,
+            comment: None,
+            trailing_delimiter: false,
+            escape: None,
+            records: None,
             payload: None,
             encoding: "utf-8",
             split_bytes: 1 << 28,

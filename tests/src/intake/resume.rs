@@ -100,6 +100,6 @@ async fn nothing_before_it_is_fetched_of_a_plain_blob() {
     let rest = pieces(blob.chunks(ChunkOptions { from, ..options(1_000) })).await;
     assert_eq!(joined(rest), [records(&line.repeat(500))]);
     let reads = recording.reads.lock().unwrap().clone();
-    assert_eq!((reads[0].clone(), reads[1].start), (0..16, from), "{reads:?}");
+    assert_eq!((reads[0].clone(), reads[1].start), (0..4096, from), "{reads:?}");
     assert!(reads[1..].iter().all(|read| read.start >= from), "{reads:?}");
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use weir_intake::{Framing, Piece, Splitter};
+use weir_intake::{ChunkOptions, Framing, Piece, Splitter};
 
-use super::{CSV, NEVER_CLOSED, Stretch, joined, records, refused, split, too_long};
+use super::{CSV, NEVER_CLOSED, Stretch, joined, options, read, records, refused, split, too_long};
 
 #[test]
 fn records_and_refusals() {
@@ -95,5 +95,33 @@ fn hostile_input_takes_linear_time() {
         let pieces = split(Splitter::new(CSV, limit, 1 << 20), bytes.as_bytes().chunks(BYTES / 2));
         assert!(!pieces.is_empty());
         assert!(began.elapsed() < Duration::from_secs(10), "{what}: {:?}", began.elapsed());
+    }
+}
+
+/// Where the first line ends with a lone `\r`, every reader sees the lines of the same text with `\n`.
+#[tokio::test]
+async fn lone_carriage_returns_end_lines() {
+    let with_lf = "\n1,\"a\nb\"\n2,cc\n\n3,\"d\"\"\n\"\n4,\"never\n5,e\n";
+    for (framing, kept) in [(CSV, "\r"), (Framing::Lines, "\n")] {
+        // In quotes the returns stay what they are.
+        let quoted = with_lf.replace("a\nb", &format!("a{kept}b")).replace("\"\"\n\"", &format!("\"\"{kept}\""));
+        let expected: Vec<Stretch> = match framing {
+            Framing::Lines => vec![records(&quoted)],
+            _ => {
+                let (before, after) = quoted.split_once("4,\"never\n").unwrap();
+                vec![records(before), refused("4,\"never", NEVER_CLOSED), records(after)]
+            }
+        };
+        let content = with_lf.replace('\n', "\r");
+        for range in [1, 2, 7, 1_000] {
+            let options = ChunkOptions { framing, max_record_bytes: 20, ..options(range) };
+            assert_eq!(joined(read(content.as_bytes(), options.clone()).await), expected, "{framing:?} by {range}");
+            let packed = super::gzip::gzip(content.as_bytes());
+            assert_eq!(joined(read(&packed, options).await), expected, "{framing:?} in gzip by {range}");
+        }
+    }
+    // Elsewhere they are characters.
+    for content in ["a\nb\rc\n", "a\r\nb\rc\n", "\"a\rb\"\nc\rd\n"] {
+        assert_eq!(joined(read(content.as_bytes(), options(3)).await), [records(content)], "{content:?}");
     }
 }

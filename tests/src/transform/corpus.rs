@@ -20,11 +20,11 @@ const RANGE_BYTES: u64 = 1 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// What a file became.
-struct Found {
+pub(super) struct Found {
     transform: Transform,
     position: i64,
-    clean: Vec<String>,
-    refused: Vec<String>,
+    pub(super) clean: Vec<String>,
+    pub(super) refused: Vec<String>,
 }
 
 impl Found {
@@ -41,13 +41,18 @@ impl Found {
         self.take(&output);
     }
 
+    fn json(&mut self, lines: &[u8]) {
+        let output = self.transform.json(lines, self.position, &lineage()).unwrap();
+        self.take(&output);
+    }
+
     fn lines(&mut self, lines: &[u8]) {
         let output = self.transform.ndjson(lines, self.position, &lineage()).unwrap();
         self.take(&output);
     }
 }
 
-async fn read(contract: &Contract, path: &str, bytes: Vec<u8>) -> Found {
+pub(super) async fn read(contract: &Contract, path: &str, bytes: Vec<u8>) -> Found {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     store.put(&Path::from("x"), bytes.into()).await.unwrap();
     let blob = Blob::open(store, Path::from("x"), None).await.unwrap();
@@ -63,7 +68,7 @@ async fn read(contract: &Contract, path: &str, bytes: Vec<u8>) -> Found {
             let mut reader = blob.chunks(of(if is_document { FormatKind::Json } else { kind }));
             while let Some(piece) = reader.next().await.unwrap() {
                 match piece {
-                    Piece::Records(lines) => found.lines(&lines),
+                    Piece::Records(lines) => found.json(&lines),
                     Piece::Refused { head, reason } => found.refuse(&head, reason),
                 }
             }
@@ -88,6 +93,11 @@ async fn csv(contract: &Contract, blob: &Blob, found: &mut Found) {
         });
     }
     let layout = found.transform.csv_layout(header.as_deref()).unwrap();
+    if let (Some(_), Some(header)) = (layout.refusal(), header.as_deref().filter(|header| !header.is_empty())) {
+        let output = found.transform.csv_without_header(&layout, header, &[], 1, &lineage()).unwrap();
+        found.take(&output);
+        found.position -= 1;
+    }
     let mut reader = blob.chunks(options);
     while let Some(piece) = reader.next().await.unwrap() {
         match piece {

@@ -47,13 +47,19 @@ const CASES: &[Case] = &[
         name: "wrong header",
         bytes: b"colour;shape\nred;round\n",
         clean: &[],
-        refused: &["1: the header has none of the contract's columns"],
+        refused: &[
+            "0: the header has none of the contract's columns",
+            "1: the header has none of the contract's columns",
+        ],
     },
     Case {
         name: "header that is no text",
         bytes: b"\xff\xfe,\xff\n1,2\n",
         clean: &[],
-        refused: &["1: the header has none of the contract's columns"],
+        refused: &[
+            "0: the header is not UTF-8: say by `[format] encoding` what it is",
+            "1: the header is not UTF-8: say by `[format] encoding` what it is",
+        ],
     },
     Case {
         name: "a header name twice: the first has the column",

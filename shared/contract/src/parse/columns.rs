@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use super::description;
 use crate::drift::{MAX_COLUMN_NAME, is_column_name};
 use crate::error::ErrorKind;
-use crate::event::{EVENT_FIELDS, EVENT_PREFIX, EventField, PROPERTY_PREFIX};
+use crate::event::{COLUMN_PREFIX, EVENT_FIELDS, EVENT_PREFIX, EventField, PROPERTY_PREFIX};
 use crate::keys;
-use crate::model::{Column, DataType, Treatment};
-use crate::pattern;
+use crate::model::{Column, DataType, Format, FormatKind, Treatment};
+use crate::path::pointer;
+use crate::pattern::TimeFormat;
 use crate::reader::{At, Place, Report, Table, check_bytes, quoted};
 
 const MAX_COLUMNS: usize = 1024;
@@ -106,9 +107,10 @@ impl<'a> Columns<'a> {
         self.0.iter().filter(|draft| draft.column.table_type().is_some()).map(|draft| draft.column.name.as_str())
     }
 
-    /// The first column that has a `from`.
+    /// The first column that has a `from` which names a field.
     pub(super) fn first_from(&self) -> Option<&At<&'a str>> {
-        self.0.iter().find_map(|draft| draft.from.as_ref())
+        let names_field = |from: &&At<&str>| !from.value.starts_with(COLUMN_PREFIX);
+        self.0.iter().find_map(|draft| draft.from.as_ref().filter(names_field))
     }
 
     /// Fields that differ by case alone can be told apart only if case counts.
@@ -151,6 +153,54 @@ impl<'a> Columns<'a> {
                 let message = format!("{} is a time already: leave `format` out", quoted(from.value));
                 report.add(ErrorKind::Conflict, &from.place, message);
             }
+        }
+    }
+
+    /// Columns that are made of what is within a field, or of another column.
+    pub(super) fn check_origins(&self, format: &Format, report: &mut Report<'_>) {
+        for Draft { column, from, .. } in &self.0 {
+            let Some(from) = from else { continue };
+            if let Some(source) = from.value.strip_prefix(COLUMN_PREFIX) {
+                self.check_day_of(source, column, from, report);
+            } else if from.value.starts_with('/') {
+                let problem = match pointer(from.value) {
+                    Err(problem) => Some(problem),
+                    Ok(names) if names.len() == 1 => {
+                        Some(format!("is the field {} itself: leave the `/` out", quoted(&names[0])))
+                    }
+                    Ok(_) if matches!(format.kind, FormatKind::Csv | FormatKind::Parquet) => {
+                        Some("is a path, which leads to values in JSON and Avro only".to_owned())
+                    }
+                    Ok(_) => None,
+                };
+                if let Some(problem) = problem {
+                    report.add(ErrorKind::InvalidValue, &from.place, problem);
+                }
+            }
+        }
+    }
+
+    /// `from = "column:ts"`: the day of a timestamp.
+    fn check_day_of(&self, source: &str, column: &Column, from: &At<&str>, report: &mut Report<'_>) {
+        let Some(Draft { column: other, from: others, .. }) = self.0.iter().find(|draft| draft.column.name == source)
+        else {
+            let names = self.0.iter().map(|draft| draft.column.name.as_str());
+            let suggestion = keys::nearest(source, names).map(|name| format!("{COLUMN_PREFIX}{name}"));
+            let message = format!("there is no column {}", quoted(source));
+            return report.add_with(ErrorKind::InvalidValue, &from.place, message, suggestion);
+        };
+        let made = others.as_ref().is_some_and(|from| from.value.starts_with(COLUMN_PREFIX));
+        if column.data_type != DataType::Date || other.data_type != DataType::Timestamp || made {
+            let message = format!(
+                "makes a {} of {}, a {}: it makes a date of a timestamp, which is its day in UTC",
+                column.data_type,
+                quoted(source),
+                other.data_type
+            );
+            report.add(ErrorKind::Conflict, &from.place, message);
+        } else if column.format.is_some() {
+            let message = format!("{} is a time already: leave `format` out", quoted(source));
+            report.add(ErrorKind::Conflict, &from.place, message);
         }
     }
 
@@ -318,8 +368,8 @@ fn format(table: &Table<'_>, data_type: Option<DataType>, report: &mut Report<'_
     match data_type {
         None => {}
         Some(data_type @ (DataType::Date | DataType::Timestamp)) => {
-            if let Err(message) = pattern::check(format.value, data_type) {
-                report.add(ErrorKind::InvalidValue, &format.place, message);
+            if let Err(problem) = TimeFormat::new(format.value, data_type) {
+                report.add_with(ErrorKind::InvalidValue, &format.place, problem.message, problem.suggestion);
             }
         }
         Some(_) => report.add(ErrorKind::Conflict, &format.place, "only a date or a timestamp has a format"),

@@ -3,39 +3,40 @@
 use super::columns::Columns;
 use super::source::refuse;
 use crate::error::ErrorKind;
+use crate::format::by_extension;
 use crate::keys;
-use crate::model::{Compression, ENCODINGS, Format, FormatKind};
-use crate::reader::{Report, Table, check_bytes};
+use crate::model::{Compression, ENCODINGS, Format, FormatKind, Source};
+use crate::path::pointer;
+use crate::reader::{At, Report, Table, check_bytes};
 
 const MAX_NULL_VALUES: usize = 64;
 const MAX_PAYLOAD_BYTES: usize = 256;
-const DEFAULT_RECORD_BYTES: usize = 1024 * 1024;
 const MAX_RECORD_BYTES: u64 = 64 * 1024 * 1024;
-const DEFAULT_SPLIT_BYTES: u64 = 256 * 1024 * 1024;
+const MAX_SKIP_LINES: u64 = 1_000;
 const MIN_SPLIT_BYTES: u64 = 1024 * 1024;
 
 /// Keys that mean something for CSV only.
-const CSV_KEYS: [&str; 6] = ["delimiter", "quote", "quoted_newlines", "header", "null_values", "decimal_comma"];
+const CSV_KEYS: [&str; 10] = [
+    "delimiter",
+    "quote",
+    "quoted_newlines",
+    "header",
+    "null_values",
+    "decimal_comma",
+    "skip_lines",
+    "comment",
+    "trailing_delimiter",
+    "escape",
+];
 
-pub(super) fn read(top: &Table<'_>, events: bool, columns: &Columns<'_>, report: &mut Report<'_>) -> Format {
-    let mut format = Format {
-        kind: FormatKind::Auto,
-        compression: Compression::Auto,
-        delimiter: b',',
-        quote: Some(b'"'),
-        header: true,
-        null_values: vec![String::new()],
-        quoted_newlines: true,
-        decimal_comma: false,
-        payload: None,
-        encoding: ENCODINGS[0],
-        max_record_bytes: DEFAULT_RECORD_BYTES,
-        split_bytes: DEFAULT_SPLIT_BYTES,
-    };
+pub(super) fn read(top: &Table<'_>, source: &Source, columns: &Columns<'_>, report: &mut Report<'_>) -> Format {
+    let mut format = Format::default();
     let Some(table) = top.table("format", &keys::FORMAT, report) else { return format };
-    read_kind(&table, events, &mut format, report);
+    read_kind(&table, source, &mut format, report);
     read_csv_keys(&table, &mut format, report);
+    read_more_csv_keys(&table, &mut format, report);
     read_payload(&table, &mut format, report);
+    read_records(&table, &mut format, report);
     if let Some(from) = columns.first_from().filter(|_| format.kind == FormatKind::Csv && !format.header) {
         let message = "names a field, but with `header = false` fields are taken in column order";
         report.add(ErrorKind::Conflict, &from.place, message);
@@ -45,7 +46,8 @@ pub(super) fn read(top: &Table<'_>, events: bool, columns: &Columns<'_>, report:
 }
 
 /// `type`, and the keys that other formats have.
-fn read_kind(table: &Table<'_>, events: bool, format: &mut Format, report: &mut Report<'_>) {
+fn read_kind(table: &Table<'_>, source: &Source, format: &mut Format, report: &mut Report<'_>) {
+    let events = source.is_events();
     const KINDS: [(&str, FormatKind); 6] = [
         ("csv", FormatKind::Csv),
         ("ndjson", FormatKind::Ndjson),
@@ -83,9 +85,13 @@ fn read_kind(table: &Table<'_>, events: bool, format: &mut Format, report: &mut 
     if !events && !matches!(format.kind, FormatKind::Csv | FormatKind::Auto) {
         refuse(table, &CSV_KEYS, "belongs to `type = \"csv\"` or `\"auto\"`", report);
     }
-    if !matches!(format.kind, FormatKind::Avro | FormatKind::Auto) {
-        refuse(table, &["payload"], "belongs to `type = \"avro\"` or `\"auto\"`", report);
+    if matches!(format.kind, FormatKind::Csv | FormatKind::Parquet) {
+        refuse(table, &["payload"], "belongs to JSON and Avro", report);
     }
+    if !matches!(format.kind, FormatKind::Ndjson | FormatKind::Json | FormatKind::Auto) {
+        refuse(table, &["records"], "belongs to JSON", report);
+    }
+    refuse_without_effect(table, source, format, report);
     if matches!(format.kind, FormatKind::Parquet | FormatKind::Avro) {
         refuse(table, &["encoding"], "belongs to text: Parquet and Avro say their own", report);
         let whole = |value: &Compression| matches!(value, Compression::Gzip | Compression::Zstd);
@@ -93,6 +99,25 @@ fn read_kind(table: &Table<'_>, events: bool, format: &mut Format, report: &mut 
             let message = "belongs to text: Parquet and Avro compress their own pages and blocks";
             report.add(ErrorKind::Conflict, &compression.place, message);
         }
+    }
+}
+
+/// With `type = "auto"` a key is in vain where all paths end in extensions of other formats.
+fn refuse_without_effect(table: &Table<'_>, source: &Source, format: &Format, report: &mut Report<'_>) {
+    let (FormatKind::Auto, Source::Blob { paths, .. }) = (format.kind, source) else { return };
+    let known: Vec<FormatKind> = paths.iter().filter_map(|path| by_extension(path)).collect();
+    if paths.is_empty() || known.len() < paths.len() {
+        return; // an extension may be anything
+    }
+    let none = |kinds: &[FormatKind]| !known.iter().any(|kind| kinds.contains(kind));
+    if none(&[FormatKind::Csv]) {
+        refuse(table, &CSV_KEYS, "has no effect: it belongs to CSV, and no path ends in `.csv`", report);
+    }
+    if none(&[FormatKind::Ndjson, FormatKind::Avro]) {
+        refuse(table, &["payload"], "has no effect: it belongs to JSON and Avro, and no path ends so", report);
+    }
+    if none(&[FormatKind::Ndjson]) {
+        refuse(table, &["records"], "has no effect: it belongs to JSON, and no path ends so", report);
     }
 }
 
@@ -104,6 +129,19 @@ fn read_payload(table: &Table<'_>, format: &mut Format, report: &mut Report<'_>)
         report.add(ErrorKind::InvalidValue, &payload.place, message);
     }
     format.payload = Some(payload.value.to_owned());
+}
+
+fn read_records(table: &Table<'_>, format: &mut Format, report: &mut Report<'_>) {
+    let Some(records) = table.text("records", report) else { return };
+    check_bytes(records.value, MAX_PAYLOAD_BYTES, &records.place, report);
+    if let Err(problem) = pointer(records.value) {
+        let suggestion = (!records.value.starts_with('/') && !records.value.is_empty())
+            .then(|| format!("/{}", records.value.replace('.', "/")));
+        report.add_with(ErrorKind::InvalidValue, &records.place, problem, suggestion);
+    } else if format.payload.is_some() {
+        report.add(ErrorKind::Conflict, &records.place, "goes not together with `payload`");
+    }
+    format.records = Some(records.value.to_owned());
 }
 
 fn read_limits(table: &Table<'_>, format: &mut Format, report: &mut Report<'_>) {
@@ -166,5 +204,57 @@ fn read_csv_keys(table: &Table<'_>, format: &mut Format, report: &mut Report<'_>
     if table.key_place("null_values").is_some() {
         let values = table.texts("null_values", 0..=MAX_NULL_VALUES, report);
         format.null_values = values.iter().map(|value| value.value.to_owned()).collect();
+    }
+}
+
+/// Keys for what spreadsheets and other programs make of CSV.
+fn read_more_csv_keys(table: &Table<'_>, format: &mut Format, report: &mut Report<'_>) {
+    if let Some(lines) = table.count("skip_lines", report) {
+        match usize::try_from(lines.value) {
+            Ok(count) if lines.value <= MAX_SKIP_LINES => format.skip_lines = count,
+            _ => {
+                let message = format!("is {}: at most {MAX_SKIP_LINES} are allowed", lines.value);
+                report.add(ErrorKind::InvalidValue, &lines.place, message);
+            }
+        }
+    }
+    if let Some(flag) = table.flag("trailing_delimiter", report) {
+        format.trailing_delimiter = flag.value;
+    }
+    if let Some(comment) = table.text("comment", report) {
+        format.comment = character(&comment, report).filter(|byte| {
+            let taken = *byte == format.delimiter || Some(*byte) == format.quote;
+            if taken {
+                report.add(ErrorKind::Conflict, &comment.place, "is the delimiter or the quote as well");
+            }
+            !taken
+        });
+        if format.quote.is_some() && format.quoted_newlines {
+            let message = "needs `quoted_newlines = false`: else a line of a quoted field could be taken for one";
+            report.add(ErrorKind::Conflict, &comment.place, message);
+        }
+    }
+    if let Some(escape) = table.text("escape", report) {
+        let message = match character(&escape, report) {
+            None => return,
+            Some(_) if format.quote.is_none() => "has no effect without a `quote`",
+            Some(byte) if Some(byte) == format.quote => "is the quote: that quotes are doubled is the default",
+            Some(byte) if byte == format.delimiter => "is the delimiter as well",
+            Some(byte) => {
+                format.escape = Some(byte);
+                return;
+            }
+        };
+        report.add(ErrorKind::Conflict, &escape.place, message);
+    }
+}
+
+fn character(text: &At<&str>, report: &mut Report<'_>) -> Option<u8> {
+    match text.value.as_bytes() {
+        [byte] if byte.is_ascii() && !b"\r\n".contains(byte) => Some(*byte),
+        _ => {
+            report.add(ErrorKind::InvalidValue, &text.place, "must be one ASCII character, no line end");
+            None
+        }
     }
 }

@@ -57,6 +57,14 @@ fn key_columns(
         } else if key == "partition_by" && columns.is_personal(column) {
             let message = format!("{} is personal: its values would be names of folders", quoted(column));
             report.add(ErrorKind::Conflict, &name.place, message);
+        } else if let (true, DataType::Timestamp) = (key == "partition_by", data_type) {
+            let message = format!(
+                "{0} is a timestamp: each instant would be a folder. Take its day, a column \
+                 `{{ name = \"day\", type = \"date\", from = \"column:{1}\" }}`",
+                quoted(column),
+                column
+            );
+            report.add(ErrorKind::Conflict, &name.place, message);
         } else if let (true, DataType::Binary | DataType::Double | DataType::Float) = (key == "partition_by", data_type)
         {
             let kind = format!("{data_type:?}").to_lowercase();

@@ -77,7 +77,9 @@ impl AvroLayout {
         let column = |name: &str| fields.column(name).map(|column| &targets[column]);
         let is_text = |name: &str| column(name).is_some_and(|target| target.data_type == DataType::String);
         let texts = top.fields.iter().map(|field| is_text(&field.name)).collect();
-        let envelope = payload.map(|payload| envelope(top, payload, |name| column(name).is_some())).transpose()?;
+        let envelope = payload
+            .map(|payload| envelope(top, payload, |name| column(name).is_some() || fields.paths.get(name).is_some()))
+            .transpose()?;
         Ok(Self { shared: Arc::new(Shared { schemas, codec, texts, envelope, max_record_bytes }) })
     }
 

@@ -218,6 +218,29 @@ impl<'j> Scan<'j> {
     }
 }
 
+/// The elements of the array that the text is.
+pub(crate) fn elements(text: &str) -> Result<Vec<Token<'_>>> {
+    let (mut scan, mut elements) = (Scan { text, at: 0, first: true }, Vec::new());
+    scan.blanks();
+    scan.expect(b'[')?;
+    loop {
+        scan.blanks();
+        match scan.peek() {
+            Some(b']') => break,
+            Some(b',') if !elements.is_empty() => {
+                scan.at += 1;
+                scan.blanks();
+            }
+            _ if elements.is_empty() => {}
+            _ => return Err(Malformed),
+        }
+        elements.push(scan.value()?);
+    }
+    scan.at += 1;
+    scan.blanks();
+    if scan.at == text.len() { Ok(elements) } else { Err(Malformed) }
+}
+
 /// The length of the number that the bytes begin with.
 #[inline]
 fn number(bytes: &[u8]) -> Option<usize> {
