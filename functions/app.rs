@@ -187,7 +187,7 @@ impl Dataset {
         };
         let quarantine = TableDefinition {
             name: contract.quarantine_name(),
-            columns: Contract::quarantine_columns(),
+            columns: contract.quarantine_columns(),
             partition_by: Vec::new(),
             cluster_by: Vec::new(),
             // Quarantine forgets ids when the table does: else it would be ahead of the table for good.

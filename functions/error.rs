@@ -50,10 +50,24 @@ pub(crate) enum AppError {
     ShortHub { hub: String, partition: u32, end: u64 },
     #[error(
         "event {sequence} of partition {partition} of the hub `{hub}` is committed, and came again as one that is younger: the \
-         hub was deleted and made again, or its namespace failed over, and counts from 0. Give the dataset another \
-         `consumer_group`, which tells the new events from the old"
+         hub was deleted and made again, or its namespace failed over, and counts from 0. Set `epoch = {next_epoch}` in \
+         `[source]` of its contract, which tells the new events from the old"
     )]
-    HubMadeAnew { hub: String, partition: String, sequence: i64 },
+    HubMadeAnew { hub: String, partition: String, sequence: i64, next_epoch: u32 },
+    #[error(
+        "event {sequence} of partition {partition} of the hub `{hub}` is committed of an earlier epoch, so the hub is the \
+         one that it was: take `epoch = {epoch}` back out of `[source]`; to read events again there is `weir replay`"
+    )]
+    SameHub { hub: String, partition: String, sequence: i64, epoch: u32 },
+    #[error(
+        "`{table}` has {rows} rows more (fewer, if negative) than its books say, and its log tells of others who do not \
+         account for that: nothing is acknowledged. Keep the table's folder and report it"
+    )]
+    NotOthers { table: String, rows: i64 },
+    #[error("nothing to replay: {why}")]
+    NothingToReplay { why: String },
+    #[error("no blob of the dataset begins with this prefix")]
+    NoBlobs,
     #[error("the hub `{hub}` has a partition whose id is no number; events that the host passed over cannot be read")]
     PartitionId { hub: String },
     #[error("blob event: {message}")]
@@ -117,6 +131,10 @@ impl AppError {
             | Self::OtherNamespace { .. }
             | Self::ShortHub { .. }
             | Self::HubMadeAnew { .. }
+            | Self::SameHub { .. }
+            | Self::NothingToReplay { .. }
+            | Self::NoBlobs
+            | Self::NotOthers { .. }
             | Self::PartitionId { .. }
             | Self::OtherKey { .. }
             | Self::Transform(_) => ErrorKind::Configuration,

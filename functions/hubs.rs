@@ -59,6 +59,19 @@ impl Hubs {
         Ok(self.reader.partitions(hub, &self.group, self.limits).await?)
     }
 
+    /// Which events the partition has, from the first number to before the second, and the first of a range.
+    pub(crate) async fn probe(
+        &self,
+        hub: &str,
+        partition: u32,
+        range: HubRange,
+    ) -> Result<(u64, u64, Option<u64>), AppError> {
+        let limits = ReadLimits { events: 1, ..self.limits };
+        let read = self.reader.read(hub, &self.group, partition, range, limits).await?;
+        let first = read.events.first().map(|event| event.sequence);
+        Ok((read.begin_sequence, read.end_sequence, first))
+    }
+
     /// Reads some of a partition. The permit is for the memory that the events take.
     pub(crate) async fn read(
         &self,

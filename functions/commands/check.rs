@@ -25,31 +25,58 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode
     let folder = arguments.folder.clone().unwrap_or_else(|| datasets_folder(settings));
     let files = read_contract_files(&folder)?;
     anyhow::ensure!(!files.is_empty(), "no *.toml in {}; name the folder of your contracts", folder.display());
-    let (contracts, errors) = match Contracts::parse_all(files) {
-        Ok(contracts) => {
-            let errors = contracts.iter().filter_map(|contract| compile(&contracts, contract)).collect();
-            (Some(contracts), errors)
-        }
-        Err(errors) => (None, errors.iter().map(ToString::to_string).collect::<Vec<_>>()),
-    };
+    let Sound { contracts, unsound, mut errors } = sound(files);
+    errors.retain(|error| !error.follows);
+    let errors: Vec<String> = errors.into_iter().map(|error| error.text).collect();
+    let valid = || contracts.iter().filter(|contract| !unsound.contains(&contract.name));
     if arguments.json {
-        let names: Vec<_> = contracts.iter().flat_map(Contracts::iter).map(|contract| &contract.name).collect();
-        let all = contracts.iter().flat_map(Contracts::iter);
-        let notes: Vec<String> = all.flat_map(|contract| notes(contract).collect::<Vec<_>>()).collect();
+        let names: Vec<_> = valid().map(|contract| &contract.name).collect();
+        let notes: Vec<String> = valid().flat_map(|contract| notes(contract).collect::<Vec<_>>()).collect();
         say(json!({ "valid": errors.is_empty(), "datasets": names, "errors": errors, "notes": notes }));
     } else {
         errors.iter().for_each(say);
-        if errors.is_empty() {
-            for contract in contracts.iter().flat_map(Contracts::iter) {
-                say(describe(contract));
-                notes(contract).for_each(say);
-            }
-        } else {
+        for contract in valid() {
+            say(describe(contract));
+            notes(contract).for_each(say);
+        }
+        if !errors.is_empty() {
             let (count, s) = (errors.len(), if errors.len() == 1 { "" } else { "s" });
             say(format_args!("{count} error{s}"));
         }
     }
     Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A set of contracts, and what is wrong with those that it lacks.
+pub(super) struct Sound {
+    pub(super) contracts: Contracts,
+    /// Those among `contracts` whose rules, dates or queries cannot work.
+    pub(super) unsound: Vec<String>,
+    pub(super) errors: Vec<Wrong>,
+}
+
+pub(super) struct Wrong {
+    pub(super) text: String,
+    /// It is only for want of another contract, which is wrong itself.
+    pub(super) follows: bool,
+}
+
+/// One contract that is wrong does not hide the others.
+pub(super) fn sound(files: Vec<(String, String)>) -> Sound {
+    let first = Contracts::parse_all(files.clone()).err();
+    let own = first.as_ref().map_or(0, |errors| errors.iter().len());
+    let (contracts, refused) = Contracts::parse_sound(files);
+    let refused = refused.iter().flatten().enumerate();
+    let mut errors: Vec<Wrong> =
+        refused.map(|(index, error)| Wrong { text: error.to_string(), follows: index >= own }).collect();
+    let mut unsound = Vec::new();
+    for contract in contracts.iter() {
+        if let Some(text) = compile(&contracts, contract) {
+            unsound.push(contract.name.clone());
+            errors.push(Wrong { text, follows: false });
+        }
+    }
+    Sound { contracts, unsound, errors }
 }
 
 /// What only the SQL parser and the date parser can tell. No pseudonym is made, so any key will do.

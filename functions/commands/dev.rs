@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use functions_host::{ChildOutput, Host, HostConfig, HostError};
 
+use super::check::{Sound, sound};
 use super::say;
 use crate::app::read_contract_files;
 use crate::app_root::{assemble, shipped_datasets};
@@ -32,15 +33,18 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let datasets = match &arguments.datasets {
-        Some(folder) => read_contract_files(folder)?,
+        Some(folder) => sound_ones(read_contract_files(folder)?)?,
         None => shipped_datasets(),
     };
     let site = Site::create(&arguments.dir)?;
+    site.clear_app()?;
     assemble(&site.app(), &datasets, |_| {})?;
     let mut config = site.host_config()?;
     config.http_addr = SocketAddr::from(([127, 0, 0, 1], arguments.port));
     config.stdio = ChildOutput::Inherit;
     config.amqp = (arguments.amqp_port != 0).then(|| SocketAddr::from(([127, 0, 0, 1], arguments.amqp_port)));
+    // The app reads its hubs, too: to heal gaps and to replay.
+    config.amqp_setting = Some("EventHub".to_owned());
     let mut host = Host::start(config.clone()).await.map_err(|error| match error {
         HostError::EventHubs(_) => {
             anyhow::Error::new(error).context("choose another port with --amqp-port, or none with 0")
@@ -80,6 +84,25 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     }
 }
 
+/// Without the contracts that are wrong, which are told: the others can be tried meanwhile.
+fn sound_ones(mut files: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
+    loop {
+        let Sound { contracts, unsound, errors } = sound(files.clone());
+        if errors.is_empty() {
+            return Ok(files);
+        }
+        for error in &errors {
+            say(format_args!("left out {}", error.text));
+        }
+        let stays = |file: &str| {
+            let mut sound = contracts.iter().filter(|contract| !unsound.contains(&contract.name));
+            sound.any(|contract| contracts.file(&contract.name) == Some(file))
+        };
+        files.retain(|(file, _)| stays(file));
+        anyhow::ensure!(!files.is_empty(), "no contract is sound; `weir check` tells why");
+    }
+}
+
 /// A folder with everything that a local run needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Site {
@@ -103,6 +126,16 @@ impl Site {
 
     pub(crate) fn app(&self) -> PathBuf {
         self.root.join("app")
+    }
+
+    /// Takes away what an earlier run has put together: a dataset that is gone must not live on.
+    fn clear_app(&self) -> Result<()> {
+        match std::fs::remove_dir_all(self.app()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("clear {}", self.app().display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn landing(&self) -> PathBuf {

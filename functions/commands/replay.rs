@@ -10,7 +10,7 @@ use weir_platform::Settings;
 
 use super::{instant, local, say};
 use crate::app::App;
-use crate::pipeline::events::replay;
+use crate::pipeline::events::replay::{self, Asked};
 use crate::pipeline::events::window::Window;
 
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// Fails when a partition could not be replayed.
+/// Fails when a partition could not be replayed, or none has any of what is asked for.
 pub(crate) async fn run(arguments: &Arguments, settings: Settings) -> Result<ExitCode> {
     let app = App::load(settings)?;
     let window = Window {
@@ -47,11 +47,13 @@ pub(crate) async fn run(arguments: &Arguments, settings: Settings) -> Result<Exi
         until_ms: arguments.until.map(|at| at.timestamp_millis()),
     };
     let request = format!("command-{}", Utc::now().timestamp_micros());
-    let tasks = replay::tasks(&app, &arguments.dataset, arguments.partition, window, &request).await?;
+    let asked = replay::tasks(&app, &arguments.dataset, arguments.partition, window, &request).await?;
+    let Asked { tasks, left_out } = asked;
     let ran = local::carry_out(&app, tasks, local::Show::of(arguments.json)).await;
     if arguments.json {
-        say(json!({ "ran": ran }));
+        say(json!({ "ran": ran, "leftOut": left_out }));
     } else {
+        left_out.iter().for_each(say);
         say(ran.books());
     }
     local::report(&ran, arguments.json)

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use azure_functions_custom_handler::Event;
 use bytes::Bytes;
-use weir_contract::{RuleAction, position_of};
+use weir_contract::{FormatKind, RuleAction, position_of};
 use weir_intake::{AvroBody, Body, MAX_BODY_BYTES, Magic};
-use weir_transform::{AvroChunk, AvroLayout, EventMeta, EventRecord, Lineage, Output, Transform, TransformError};
+use weir_transform::{
+    AvroChunk, AvroLayout, EventMeta, EventRecord, Lineage, Output, Transform, TransformError, looks_like,
+};
 
 use super::compute;
 use crate::app::Dataset;
@@ -147,17 +149,20 @@ impl Work {
             event: event - first,
         };
         let records: Vec<EventRecord<'_>> = round.records.iter().map(record).collect();
-        let metas: Vec<EventMeta<'_>> = self.placed[first..at].iter().map(|event| meta(&self.place, event)).collect();
+        let metas = self.placed[first..at].iter().map(|(sequence, event)| meta(&self.place, Some(*sequence), event));
+        let metas: Vec<EventMeta<'_>> = metas.collect();
         let mut outputs = Vec::new();
         if !records.is_empty() || round.refused.is_empty() {
             outputs.push(self.transform.event_records(&records, &metas, &self.lineage)?);
         }
         if !round.refused.is_empty() {
+            let events: Vec<EventMeta<'_>> = round.refused.iter().map(|(event, _)| metas[event - first]).collect();
             let refused = round.refused.into_iter().map(|(event, reason)| {
                 let (position, event) = &self.placed[event];
                 (&*event.body, *position, reason)
             });
-            outputs.push(self.transform.quarantine_records(&refused.collect::<Vec<_>>(), &self.lineage)?);
+            let refused: Vec<_> = refused.collect();
+            outputs.push(self.transform.quarantine_events(&refused, &events, &self.lineage)?);
         }
         Ok((outputs, at))
     }
@@ -165,12 +170,15 @@ impl Work {
     /// Adds an event's records. Returns what they weigh.
     fn read(&mut self, at: usize, round: &mut Records) -> usize {
         let (sequence, event) = &self.placed[at];
+        let format = &self.dataset.contract.format;
         let body = match event.body_encoding_error {
             true if event.body.is_empty() => Err(NO_BYTES.to_owned()),
             true => Err(NOT_BASE64.to_owned()),
-            false => {
-                Body::read(&event.body, &self.dataset.contract.format).and_then(|body| unfolded(&self.transform, body))
+            // Whoever wants Avro is told what came; of JSON its decoder tells.
+            false if format.kind == FormatKind::Avro && Magic::of(&event.body) == Magic::Other => {
+                Err(not_avro(&event.body, &meta(&self.place, Some(*sequence), event)))
             }
+            false => Body::read(&event.body, format).and_then(|body| unfolded(&self.transform, body)),
         };
         let several = match body {
             Ok(Body::One(text)) => {
@@ -204,19 +212,27 @@ impl Work {
     }
 }
 
+fn not_avro(body: &[u8], event: &EventMeta<'_>) -> String {
+    match looks_like(body, event) {
+        Some(what) => format!("not an Avro file: {what}"),
+        None => "not an Avro file".to_owned(),
+    }
+}
+
 fn held_back(outputs: &[Output]) -> Option<String> {
     outputs.iter().find_map(|output| output.held_back.clone())
 }
 
-fn meta<'e>(place: &'e HubPlace, (sequence, event): &'e (i64, Event)) -> EventMeta<'e> {
+pub(crate) fn meta<'e>(place: &'e HubPlace, sequence: Option<i64>, event: &'e Event) -> EventMeta<'e> {
     EventMeta {
-        sequence: Some(*sequence),
+        sequence,
         enqueued_us: event.enqueued_time.map(|time| time.timestamp_micros()),
         offset: event.offset.as_deref(),
         partition_key: event.partition_key.as_deref(),
         hub: Some(&place.hub),
         partition: Some(&place.partition),
         properties: Some(&event.properties),
+        system: Some(&event.system),
     }
 }
 

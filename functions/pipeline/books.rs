@@ -1,10 +1,11 @@
 //! The books of the lake: what came in, where it is, and whether it adds up. All of it comes from the tables' logs.
 
 use serde::Serialize;
-use weir_lake::TableStatistics;
+use weir_lake::{TableDefinition, TableStatistics};
 
 use super::blob::{Progress, progress};
 use super::derived::{self, StandsFor};
+use super::others::{self, Acknowledged, Others};
 use super::parked::{self, Cursor, Page, Parked};
 use super::warehouse::table_load;
 use crate::app::{App, Dataset, Runtime};
@@ -15,8 +16,14 @@ use crate::error::AppError;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DatasetBooks {
     pub(crate) name: String,
-    pub(crate) table: TableStatistics,
-    pub(crate) quarantine: TableStatistics,
+    /// `None` when the table cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) table: Option<TableStatistics>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) quarantine: Option<TableStatistics>,
+    /// Why something of this dataset is not told. The other datasets' books do not depend on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
     /// Rows in the warehouse; `None` when the dataset is not loaded or no warehouse is set.
     pub(crate) warehouse_rows: Option<u64>,
     /// Delta version that the warehouse holds.
@@ -29,6 +36,13 @@ pub(crate) struct DatasetBooks {
     /// Of a derived table: what it stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stands_for: Option<StandsFor>,
+    /// What others did to the tables, while it stands between rows and books.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) others: Vec<Others>,
+    /// What is acknowledged of it: rows of both tables.
+    #[serde(skip_serializing_if = "Acknowledged::is_none")]
+    pub(crate) acknowledged: Acknowledged,
+    /// False, too, when it cannot be told.
     pub(crate) balanced: bool,
 }
 
@@ -36,6 +50,8 @@ pub(crate) struct DatasetBooks {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Status {
+    /// Everything is told, and the books balance.
+    pub(crate) healthy: bool,
     pub(crate) balanced: bool,
     pub(crate) datasets: Vec<DatasetBooks>,
     /// Messages that failed for good, the oldest first: a page of at most [`parked::PAGE`].
@@ -44,20 +60,24 @@ pub(crate) struct Status {
     /// Where the next page of them begins, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parked_next: Option<String>,
+    /// Why there is nothing to tell of parked messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parked_error: Option<String>,
 }
 
 /// `parked_after`: the page of parked messages that follows.
 pub(crate) async fn status(app: &App, parked_after: Option<&Cursor>) -> Result<Status, AppError> {
     let datasets = all(app).await?;
-    let Page { parked, count: parked_count, next } = parked::page(app.runtime().await?, parked_after).await?;
+    let (Page { parked, count: parked_count, next }, parked_error) =
+        match parked::page(app.runtime().await?, parked_after).await {
+            Ok(page) => (page, None),
+            Err(error) => (Page::default(), Some(error.to_string())),
+        };
     let parked_next = next.map(|next| next.to_string());
-    Ok(Status {
-        balanced: datasets.iter().all(|dataset| dataset.balanced),
-        datasets,
-        parked,
-        parked_count,
-        parked_next,
-    })
+    let balanced = datasets.iter().all(|dataset| dataset.balanced);
+    let told = parked_error.is_none() && datasets.iter().all(|dataset| dataset.error.is_none());
+    let healthy = balanced && told;
+    Ok(Status { healthy, balanced, datasets, parked, parked_count, parked_next, parked_error })
 }
 
 /// The books of all datasets, by name.
@@ -65,31 +85,52 @@ pub(crate) async fn all(app: &App) -> Result<Vec<DatasetBooks>, AppError> {
     let runtime = app.runtime().await?;
     let mut books = Vec::new();
     for dataset in runtime.datasets() {
-        books.push(of(runtime, dataset).await?);
+        books.push(of(runtime, dataset).await);
     }
     Ok(books)
 }
 
-async fn of(runtime: &Runtime, dataset: &Dataset) -> Result<DatasetBooks, AppError> {
-    let mut tables = [TableStatistics::default(), TableStatistics::default()];
-    let mut in_progress = Vec::new();
-    for (statistics, definition) in tables.iter_mut().zip([&dataset.table, &dataset.quarantine]) {
-        if let Some(table) = runtime.lake.existing(definition).await? {
-            in_progress.extend(progress(&table, dataset).await?);
-            *statistics = table.snapshot().await?.statistics();
-        }
+/// What fails is told in its place.
+async fn of(runtime: &Runtime, dataset: &Dataset) -> DatasetBooks {
+    let mut errors: Vec<String> = Vec::new();
+    let (mut in_progress, mut others, mut acknowledged) = (Vec::new(), Vec::new(), Acknowledged::default());
+    let mut statistics = Vec::new();
+    for definition in [&dataset.table, &dataset.quarantine] {
+        let told = match told_of(runtime, dataset, definition).await {
+            Ok(told) => {
+                in_progress.extend(told.in_progress);
+                others.extend(told.others);
+                acknowledged.gone += told.acknowledged.gone;
+                acknowledged.came += told.acknowledged.came;
+                Some((told.statistics, told.balanced))
+            }
+            Err(error) => {
+                errors.push(error.to_string());
+                None
+            }
+        };
+        statistics.push(told);
     }
-    let [table, quarantine] = tables;
+    let (quarantine, table) = (statistics.pop().flatten(), statistics.pop().flatten());
+    let stands_for = derived::stands_for(runtime, dataset).await.unwrap_or_else(|error| {
+        errors.push(error.to_string());
+        None
+    });
+    errors.dedup();
     let mut books = DatasetBooks {
         name: dataset.contract.name.clone(),
-        balanced: balanced(&table, &quarantine),
-        table,
-        quarantine,
+        balanced: table.as_ref().is_some_and(|(table, balanced)| *balanced && table.books.balanced())
+            && quarantine.as_ref().is_some_and(|(_, balanced)| *balanced),
+        table: table.map(|(table, _)| table),
+        quarantine: quarantine.map(|(quarantine, _)| quarantine),
+        others,
+        acknowledged,
+        error: (!errors.is_empty()).then(|| errors.join("; ")),
         warehouse_rows: None,
         warehouse_version: None,
         warehouse_error: None,
         in_progress,
-        stands_for: derived::stands_for(runtime, dataset).await?,
+        stands_for,
     };
     if let (Some(warehouse), Some(load)) = (runtime.warehouse.as_deref(), table_load(runtime, dataset)) {
         match warehouse.row_count(&load).await {
@@ -99,12 +140,27 @@ async fn of(runtime: &Runtime, dataset: &Dataset) -> Result<DatasetBooks, AppErr
         let watermark = warehouse.watermark(&load).await.unwrap_or_default();
         books.warehouse_version = watermark.map(|watermark| watermark.version);
     }
-    Ok(books)
+    books
 }
 
-/// Every record is somewhere, and every row is there for a record.
-fn balanced(table: &TableStatistics, quarantine: &TableStatistics) -> bool {
-    let holds =
-        |statistics: &TableStatistics| statistics.rows + statistics.books.replaced == statistics.books.committed;
-    table.books.balanced() && holds(table) && holds(quarantine)
+/// What is told of one table.
+#[derive(Default)]
+struct Told {
+    statistics: TableStatistics,
+    in_progress: Vec<Progress>,
+    others: Option<Others>,
+    acknowledged: Acknowledged,
+    /// Every row is there for a record, but for what is acknowledged.
+    balanced: bool,
+}
+
+async fn told_of(runtime: &Runtime, dataset: &Dataset, definition: &TableDefinition) -> Result<Told, AppError> {
+    let Some(table) = runtime.lake.existing(definition).await? else {
+        return Ok(Told { balanced: true, ..Told::default() });
+    };
+    let snapshot = table.snapshot().await?;
+    let (statistics, acknowledged) = (snapshot.statistics(), Acknowledged::of(&snapshot.transactions));
+    let balanced = others::unexplained(statistics.rows, &statistics.books, &acknowledged) == 0;
+    let others = others::of(&table, &snapshot).await?;
+    Ok(Told { statistics, in_progress: progress(&table, dataset).await?, others, acknowledged, balanced })
 }

@@ -71,8 +71,18 @@ pub(crate) async fn maintain(app: &App, dataset: &str) -> Result<Report, AppErro
     }
     steps.push(refresh(app, runtime, dataset, &mut report).await);
     steps.push(load(runtime, dataset, time, &mut report).await);
-    steps.into_iter().collect::<Result<(), _>>()?;
+    all_of(dataset, steps)?;
     Ok(report)
+}
+
+/// The first error is the task's; the others stand in the log.
+fn all_of(dataset: &Dataset, steps: Vec<Result<(), AppError>>) -> Result<(), AppError> {
+    let mut errors = steps.into_iter().filter_map(Result::err);
+    let Some(first) = errors.next() else { return Ok(()) };
+    for error in errors {
+        tracing::error!(dataset = dataset.contract.name, %error, "maintenance failed in another step, too");
+    }
+    Err(first)
 }
 
 /// Brings a derived table up to what it is made of, as far as a third of the time allows.

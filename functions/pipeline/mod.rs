@@ -8,6 +8,7 @@ pub(crate) mod derived;
 pub(crate) mod events;
 pub(crate) mod in_force;
 pub(crate) mod maintain;
+pub(crate) mod others;
 pub(crate) mod parked;
 mod sink;
 pub(crate) mod sweep;

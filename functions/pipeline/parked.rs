@@ -131,7 +131,7 @@ impl Parked {
 
 fn definition() -> TableDefinition {
     let column = |name: &str| TableColumn { name: name.to_owned(), data_type: DataType::String, nullable: true };
-    let mut columns = Contract::quarantine_columns();
+    let mut columns = Contract::refused_columns();
     columns.extend([column(BLOB), column(ETAG)]);
     TableDefinition {
         name: TABLE.to_owned(),
@@ -364,7 +364,7 @@ fn blob_of(id: &str, body: &[u8]) -> Option<(String, Option<String>)> {
 
 /// The body of one parked message: only files that may hold it are read.
 async fn body(table: &Table, id: &str) -> Result<Option<Vec<u8>>, AppError> {
-    let wanted = SourceRows { source: id, positions: 0..=i64::MAX, since_us: None };
+    let wanted = SourceRows { sources: &[id.to_owned()], positions: 0..=i64::MAX, since_us: None };
     let mut found = None;
     let each = |rows: DataFrame| {
         found = rows.column(RAW)?.binary()?.get(0).map(<[u8]>::to_vec);

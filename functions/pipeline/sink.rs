@@ -11,11 +11,11 @@ use std::sync::Arc;
 use polars::prelude::{BooleanChunked, DataFrame, PolarsResult};
 use weir_contract::{SOURCE_POSITION, sequence_of};
 use weir_lake::{Append, Books, Outcome, Producer, SourceRows, Staged, Table, TableWriter};
-use weir_transform::{Lineage, Output, QualityReport, TransformError};
+use weir_transform::{Output, QualityReport, TransformError};
 
 use super::Receipt;
 use super::in_force::Tables;
-use crate::app::{Dataset, Runtime};
+use crate::app::Dataset;
 use crate::error::AppError;
 
 /// One delivery of one producer on its way into the lake.
@@ -29,6 +29,8 @@ pub(crate) struct Sink<'a> {
     /// What the table had of this producer when the sink was opened.
     pub(crate) after: Option<i64>,
     quarantine_after: Option<i64>,
+    /// What else is brought up to the version by the commits: names that other releases go by.
+    also: Vec<String>,
     /// Positions that quarantine has and the table's books do not.
     settled: HashSet<i64>,
     clean: TableWriter,
@@ -44,19 +46,21 @@ pub(crate) enum Settled {
 }
 
 impl<'a> Sink<'a> {
+    /// `producer` is the first of `sources`, under which its records may stand. `also`: as the field.
     pub(crate) async fn open(
-        runtime: &Runtime,
+        Tables { table, quarantine }: Tables,
         dataset: &'a Dataset,
-        producer: String,
+        sources: &[String],
+        also: Vec<String>,
         expires: bool,
-        lineage: &Lineage,
     ) -> Result<Self, AppError> {
-        let Tables { table, quarantine } = runtime.in_force.tables(runtime, dataset).await?;
-        let (after, quarantine_after) = (table.committed(&producer), quarantine.committed(&producer));
+        let producer = sources.first().cloned().unwrap_or_default();
+        let after = table.committed(&producer);
+        let quarantine_after = sources.iter().filter_map(|source| quarantine.committed(source)).max();
         let mut settled = HashSet::new();
         if quarantine_after > after {
             let from = after.filter(|_| !expires).map_or(i64::MIN, |after| after.saturating_add(1));
-            settled = positions(&quarantine, &lineage.source, from).await?;
+            settled = positions(&quarantine, sources, from).await?;
         }
         Ok(Self {
             clean: table.write(),
@@ -68,6 +72,7 @@ impl<'a> Sink<'a> {
             quarantine,
             after,
             quarantine_after,
+            also,
             settled,
             records: 0,
             report: QualityReport::default(),
@@ -108,9 +113,11 @@ impl<'a> Sink<'a> {
             already_committed: already,
             replaced: 0,
         };
-        let producer = Producer { id: self.producer.clone(), version, expires: self.expires };
+        let (producer_version, expires) = (version, self.expires);
+        let producer = Producer { id: self.producer.clone(), version, expires };
         let append = Append { producer, rows: clean, books };
-        match self.table.append_raising(append, self.after, raises.into_iter().collect()).await? {
+        let raises = raises.into_iter().chain(self.also(producer_version)).collect();
+        match self.table.append_raising(append, self.after, raises).await? {
             Outcome::Committed { version } => Ok(Settled::Done(Receipt {
                 dataset: self.dataset.contract.name.clone(),
                 outcome: super::Outcome::Committed,
@@ -137,7 +144,7 @@ impl<'a> Sink<'a> {
         }
         let own = Producer { id: self.producer.clone(), version, expires: self.expires };
         let (producer, after, raises) = if self.quarantine_after <= self.after {
-            (own, self.quarantine_after, Vec::new())
+            (own, quarantine.committed(&self.producer), Vec::new())
         } else {
             // Quarantine's id is ahead already: these rows get one that belongs to this point of the producer, with a
             // version for each round. The producer's own must still say how far quarantine is.
@@ -149,10 +156,15 @@ impl<'a> Sink<'a> {
         let rows = refused.rows();
         let books = Books { records_in: rows, committed: rows, ..Books::default() };
         let append = Append { producer, rows: refused, books };
+        let raises = raises.into_iter().chain(self.also(version)).collect();
         Ok(match quarantine.append_raising(append, after, raises).await? {
             Outcome::Committed { .. } => true,
             Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } | Outcome::Superseded => false,
         })
+    }
+
+    fn also(&self, version: i64) -> impl Iterator<Item = Producer> {
+        self.also.iter().map(move |id| Producer { id: id.clone(), version, expires: self.expires })
     }
 
     fn without_settled(&self, clean: DataFrame, quarantined: DataFrame) -> Result<(DataFrame, DataFrame), AppError> {
@@ -171,10 +183,10 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// Positions that a source has in a table, of events from `from` on.
-async fn positions(table: &Table, source: &str, from: i64) -> Result<HashSet<i64>, AppError> {
+/// Positions that a source has in a table, under all its names, of events from `from` on.
+async fn positions(table: &Table, sources: &[String], from: i64) -> Result<HashSet<i64>, AppError> {
     let mut found = HashSet::new();
-    let rows = SourceRows { source, positions: from..=i64::MAX, since_us: None };
+    let rows = SourceRows { sources, positions: from..=i64::MAX, since_us: None };
     let each = |frame: DataFrame| {
         found.extend(frame.column(SOURCE_POSITION)?.i64()?.iter().flatten());
         Ok(ControlFlow::Continue(()))

@@ -16,7 +16,7 @@ use weir_contract::Source;
 use crate::answers::{json_body, refused};
 use crate::app::App;
 use crate::error::{AppError, ErrorKind};
-use crate::pipeline::events::replay;
+use crate::pipeline::events::replay::{self, Asked};
 use crate::pipeline::events::window::Window;
 use crate::tasks::Task;
 
@@ -47,9 +47,15 @@ pub(crate) async fn run(app: Arc<App>, request_id: String, request: Request<Byte
         Err(answer) => return Ok(*answer),
     };
     match tasks(&app, &body, &request_id).await {
-        Ok(tasks) => {
-            let answer = json!({ "request": request_id, "tasks": tasks.len() });
+        Ok((tasks, left_out)) => {
+            let mut answer = json!({ "request": request_id, "tasks": tasks.len() });
+            if !left_out.is_empty() {
+                answer["leftOut"] = json!(left_out);
+            }
             Ok(HttpReply::json(StatusCode::ACCEPTED, &answer).output("tasks", tasks))
+        }
+        Err(error @ (AppError::NothingToReplay { .. } | AppError::NoBlobs)) => {
+            Ok(refused(StatusCode::NOT_FOUND, &error.to_string()))
         }
         Err(error) if error.kind() == ErrorKind::Configuration => {
             Ok(refused(StatusCode::BAD_REQUEST, &error.to_string()))
@@ -58,12 +64,18 @@ pub(crate) async fn run(app: Arc<App>, request_id: String, request: Request<Byte
     }
 }
 
-async fn tasks(app: &App, body: &Body, request_id: &str) -> Result<Vec<String>, AppError> {
+/// Messages for the queue `tasks`, and what there is none for.
+async fn tasks(app: &App, body: &Body, request_id: &str) -> Result<(Vec<String>, Vec<String>), AppError> {
     let unknown = || AppError::UnknownDataset { name: body.dataset.clone() };
     let contract = app.contracts.get(&body.dataset).ok_or_else(unknown)?;
-    let tasks = match &contract.source {
-        Source::Blob { container, .. } => blobs(app, body, container, &contract.source, request_id).await?,
-        Source::Events { .. } => events(app, body, request_id).await?,
+    let (tasks, left_out) = match &contract.source {
+        Source::Blob { container, .. } => {
+            (blobs(app, body, container, &contract.source, request_id).await?, Vec::new())
+        }
+        Source::Events { .. } => {
+            let Asked { tasks, left_out } = events(app, body, request_id).await?;
+            (tasks, left_out)
+        }
         Source::Derived(_) => {
             let message = format!(
                 "dataset `{}` takes {}: reprocess those, and `maintain` makes it anew",
@@ -73,7 +85,7 @@ async fn tasks(app: &App, body: &Body, request_id: &str) -> Result<Vec<String>, 
             return Err(AppError::Task { message });
         }
     };
-    tasks.iter().map(Task::encode).collect()
+    Ok((tasks.iter().map(Task::encode).collect::<Result<_, _>>()?, left_out))
 }
 
 async fn blobs(
@@ -105,7 +117,7 @@ async fn blobs(
     Ok(paths.into_iter().map(task).collect())
 }
 
-async fn events(app: &App, body: &Body, request_id: &str) -> Result<Vec<Task>, AppError> {
+async fn events(app: &App, body: &Body, request_id: &str) -> Result<Asked, AppError> {
     let Body { dataset, path, prefix, partition, from, to, since, until } = body;
     if path.is_some() || prefix.is_some() {
         return Err(AppError::WrongSource { name: dataset.clone(), takes: "events", given: "blobs" });
@@ -134,6 +146,9 @@ async fn list(app: &App, container: &str, prefix: &str, source: &Source) -> Resu
             let message = format!("more than {MAX_BLOBS} blobs match; use a longer prefix");
             return Err(AppError::Task { message });
         }
+    }
+    if paths.is_empty() {
+        return Err(AppError::NoBlobs);
     }
     Ok(paths)
 }

@@ -1,4 +1,6 @@
-//! `status`: `GET /api/status`, the books of every dataset as JSON, or as a page for a browser.
+//! `status`: `GET /api/status`, the books of every dataset as JSON, or as a page for a browser. It answers 200 also when a
+//! dataset's tables cannot be read or its books do not balance: `healthy` is then false, and `error` stands beside that
+//! dataset. 500 is for an app that can tell nothing at all.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -57,6 +59,10 @@ fn page(status: &Status) -> String {
          <th>warehouse rows<th>balanced</tr>",
     );
     for DatasetBooks { name, table, warehouse_rows, balanced, .. } in &status.datasets {
+        let Some(table) = table else {
+            let _ = write!(html, "<tr><td>{name}<td colspan=10>cannot be read<td>NO</tr>");
+            continue;
+        };
         let books = table.books;
         let megabytes = table.bytes / 1_000_000;
         let warehouse = warehouse_rows.map_or_else(|| "–".to_owned(), |rows| rows.to_string());
@@ -76,6 +82,14 @@ fn page(status: &Status) -> String {
         );
     }
     html.push_str("</table>");
+    for DatasetBooks { name, error, .. } in &status.datasets {
+        if let Some(error) = error {
+            let _ = write!(html, "<p>{name}: {}", escaped(error));
+        }
+    }
+    for others in status.datasets.iter().flat_map(|dataset| &dataset.others) {
+        let _ = write!(html, "<p>{}", escaped(&others.to_string()));
+    }
     for DatasetBooks { name, stands_for, .. } in &status.datasets {
         if let Some(stands_for) = stands_for {
             let _ = write!(html, "<p>{name}: {stands_for}");
@@ -85,6 +99,9 @@ fn page(status: &Status) -> String {
     for Progress { source, bytes, written, parts, .. } in in_progress {
         let of = parts.map(|parts| format!(" of {parts}")).unwrap_or_default();
         let _ = write!(html, "<p>{}: {written}{of} parts written, {} MB", escaped(source), bytes / 1_000_000);
+    }
+    if let Some(error) = &status.parked_error {
+        let _ = write!(html, "<p>nothing is known of parked messages: {}", escaped(error));
     }
     if status.parked_count > 0 {
         let _ = write!(html, "<h2>{} messages are parked</h2><table>", status.parked_count);

@@ -75,7 +75,8 @@ impl Ledger {
         let repeated = self.repeated.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut lines = Vec::new();
         for (before, after) in before.into_iter().zip(after) {
-            let books = before.table.books;
+            let (table_before, table_after) = (before.table.unwrap_or_default(), after.table.unwrap_or_default());
+            let books = table_before.books;
             let again = repeated.get(&before.name).copied().unwrap_or_default();
             let (table_rows, positions) = read(app, &before.name, false).await?;
             let (quarantine_rows, quarantined_positions) = read(app, &before.name, true).await?;
@@ -86,8 +87,8 @@ impl Ledger {
                 already_committed: books.already_committed + again,
                 table_rows,
                 distinct_positions: positions.len() as u64,
-                files_before_compaction: before.table.files,
-                files_after_compaction: after.table.files,
+                files_before_compaction: table_before.files,
+                files_after_compaction: table_after.files,
                 warehouse_rows: after.warehouse_rows.unwrap_or_default(),
                 balanced: true,
                 faults: Vec::new(),
@@ -128,7 +129,7 @@ pub(crate) async fn derived(app: &App) -> Result<Vec<String>> {
     let books = books::all(app).await?.into_iter();
     let line = |books: DatasetBooks| {
         let stands_for = books.stands_for?;
-        Some(format!("{}: {} rows, {stands_for}", books.name, books.table.rows))
+        Some(format!("{}: {} rows, {stands_for}", books.name, books.table.unwrap_or_default().rows))
     };
     Ok(books.filter_map(line).collect())
 }

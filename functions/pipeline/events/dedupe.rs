@@ -136,14 +136,19 @@ impl<'a> Remembered<'a> {
     }
 
     /// Takes out of an output every row whose key was there before. Outputs come in the order of the events.
-    pub(super) async fn take_out(&mut self, table: &Table, source: &str, output: &mut Output) -> Result<(), AppError> {
+    pub(super) async fn take_out(
+        &mut self,
+        table: &Table,
+        sources: &[String],
+        output: &mut Output,
+    ) -> Result<(), AppError> {
         let keys = keys_of(&output.clean, &self.key).map_err(frame)?;
         let since_us = self.since_us();
-        let looked_up = match self.catch_up(table, source).await? {
+        let looked_up = match self.catch_up(table, sources).await? {
             true => None,
             false => {
                 let positions = 0..=self.at.after.unwrap_or(-1);
-                let rows = SourceRows { source, positions, since_us: Some(since_us) };
+                let rows = SourceRows { sources, positions, since_us: Some(since_us) };
                 let wanted: HashSet<Key> = keys.iter().copied().flatten().collect();
                 Some(look_up(&self.key, table, rows, &wanted).await?)
             }
@@ -157,7 +162,7 @@ impl<'a> Remembered<'a> {
     }
 
     /// Brings the memory up to what the table has. False when it is more than fits.
-    async fn catch_up(&mut self, table: &Table, source: &str) -> Result<bool, AppError> {
+    async fn catch_up(&mut self, table: &Table, sources: &[String]) -> Result<bool, AppError> {
         let (since_us, most_keys, key) = (self.since_us(), self.memories.most_keys, &self.key);
         let memory = &mut *self.memory;
         let Some(after) = self.at.after else {
@@ -173,7 +178,7 @@ impl<'a> Remembered<'a> {
             return Ok(true);
         }
         let first = memory.until.map_or(0, |until| until + 1);
-        let rows = SourceRows { source, positions: first..=after, since_us: Some(since_us) };
+        let rows = SourceRows { sources, positions: first..=after, since_us: Some(since_us) };
         let ingested = &mut memory.ingested;
         let each = |frame: DataFrame| {
             for (key, at_us) in keys_of(&frame, key)?.into_iter().zip(times(&frame)?) {
@@ -186,7 +191,11 @@ impl<'a> Remembered<'a> {
         };
         table.rows_of(rows, &columns(key), each).await?;
         if memory.ingested.len() > most_keys {
-            tracing::warn!(source, most_keys, "too many keys to remember: each batch is looked up in the table");
+            tracing::warn!(
+                source = sources.first(),
+                most_keys,
+                "too many keys to remember: each batch is looked up in the table"
+            );
             memory.forget();
             return Ok(false);
         }
@@ -215,7 +224,7 @@ impl<'a> Remembered<'a> {
 pub(super) async fn take_out_of_replay(
     rule: &Dedupe,
     table: &Table,
-    source: &str,
+    sources: &[String],
     cover: RangeInclusive<i64>,
     now_us: i64,
     fresh: &mut Fresh,
@@ -226,12 +235,12 @@ pub(super) async fn take_out_of_replay(
         first_us = times(&frame)?.into_iter().flatten().fold(first_us, i64::min);
         Ok(ControlFlow::Continue(()))
     };
-    let own = SourceRows { source, positions: cover.clone(), since_us: None };
+    let own = SourceRows { sources, positions: cover.clone(), since_us: None };
     table.rows_of(own, &columns(&[]), each).await?;
     let keys = keys_of(&output.clean, &rule.key).map_err(frame)?;
     let wanted: HashSet<Key> = keys.iter().copied().flatten().collect();
     let since_us = first_us.saturating_sub(i64::try_from(rule.within.as_micros()).unwrap_or(i64::MAX));
-    let earlier = SourceRows { source, positions: 0..=cover.start() - 1, since_us: Some(since_us) };
+    let earlier = SourceRows { sources, positions: 0..=cover.start() - 1, since_us: Some(since_us) };
     let found = look_up(&rule.key, table, earlier, &wanted).await?;
     leave_out(output, &keys, |key| found.contains(key), fresh)
 }

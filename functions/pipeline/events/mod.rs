@@ -1,6 +1,6 @@
 //! A batch of one Event Hub partition, into its dataset.
 //!
-//! The producer is the partition as this consumer group reads it; its version is the last sequence number committed.
+//! The producer is the partition ([`identity`]); its version is the last sequence number committed.
 //! Events at or below it are dropped before anything is written: the host gives batches again after a crash, after a
 //! failure and when a partition changes its owner. Events that do not follow it are not taken before those in between:
 //! the host may have moved on without them, so they are read from the hub, and what the hub has no more stands in
@@ -8,27 +8,30 @@
 
 mod dedupe;
 mod gap;
+mod identity;
 pub(crate) mod replay;
 pub(crate) mod window;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use azure_functions_custom_handler::{Event, EventBatch};
+use azure_functions_custom_handler::{Event, EventBatch, SystemProperties};
 use sha2::{Digest, Sha256};
 use tokio::sync::SemaphorePermit;
 use weir_contract::{FIRST_OF_SEVERAL, Gap, Source};
 use weir_intake::hub::{HubEvent, HubRange};
-use weir_lake::Producer;
+use weir_lake::{Producer, Table};
 use weir_transform::{Lineage, Output, TransformError};
 
 pub(crate) use dedupe::Memories;
 pub(crate) use gap::GapReport;
 
 use dedupe::{At, Remembered};
+use identity::{Known, Partition, SeveralNamespaces, enqueued_id};
 
 use super::Receipt;
 use super::bodies::{self, Bodies, HubPlace, Placed};
+use super::in_force::Tables;
 use super::sink::{Settled, Sink};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
@@ -38,8 +41,6 @@ use crate::hubs::Hubs;
 const ATTEMPTS: u32 = 5;
 /// Events never change, so every event's source version is the same.
 const EVENT_VERSION: &str = "1";
-/// An event that was committed already comes with the time that it had, give or take what clocks and formats do to it.
-const SAME_TIME_MS: i64 = 60_000;
 
 pub(crate) async fn ingest(app: &App, dataset: &str, batch: EventBatch) -> Result<Receipt, AppError> {
     let runtime = app.runtime().await?;
@@ -49,36 +50,39 @@ pub(crate) async fn ingest(app: &App, dataset: &str, batch: EventBatch) -> Resul
     if batch.events.is_empty() {
         return Ok(Receipt::already(&dataset.contract.name, 0));
     }
-    match Partition::of(&batch) {
-        Some((partition, positions)) => {
+    match Place::of(&batch, &dataset) {
+        Some((place, positions)) => {
             let placed = positions.into_iter().zip(batch.events).collect();
-            Delivery::new(runtime, dataset, partition, placed).ingest().await
+            Delivery::new(runtime, dataset, place, placed).ingest().await
         }
         None => quarantine_unplaced(runtime, &dataset, &batch).await,
     }
 }
 
-/// A partition, as one consumer group reads it.
-struct Partition {
+/// Where a batch is from, as the host spells it.
+struct Place {
     /// Full name.
     namespace: String,
     hub: String,
     id: String,
-    /// `_source` of its records, and the transaction id.
-    source: String,
+    partition: Partition,
+    /// What the release before calls it: it may run beside this one, or again after it.
+    earlier_name: Option<String>,
 }
 
-impl Partition {
+impl Place {
     /// `None` when the host left out what makes an event's place: it can then not be told from others.
-    fn of(batch: &EventBatch) -> Option<(Self, Vec<i64>)> {
+    fn of(batch: &EventBatch, dataset: &Dataset) -> Option<(Self, Vec<i64>)> {
         let EventBatch { namespace, hub, consumer_group, partition, events, .. } = batch;
+        let Source::Events { epoch, consumer_group: own_group, .. } = &dataset.contract.source else { return None };
         let number = |event: &Event| event.sequence_number.filter(|number| (0..FIRST_OF_SEVERAL).contains(number));
         let positions = events.iter().map(number).collect::<Option<_>>()?;
-        let (namespace, hub) = (namespace.clone()?, hub.clone()?);
+        let (namespace, hub, id) = (namespace.clone()?, hub.clone()?, partition.clone()?);
         let short = namespace.split_once('.').map_or(&*namespace, |(name, _)| name);
-        let (group, id) = (consumer_group.as_deref()?, partition.clone()?);
-        let source = format!("eventhub:{short}/{hub}/{group}/{id}");
-        Some((Self { namespace, hub, id, source }, positions))
+        let group = consumer_group.as_ref().unwrap_or(own_group);
+        let earlier_name = (*epoch == 1).then(|| format!("eventhub:{short}/{hub}/{group}/{id}"));
+        let partition = Partition::new(Some(&namespace), &hub, &id, *epoch);
+        Some((Self { namespace, hub, id, partition, earlier_name }, positions))
     }
 }
 
@@ -86,7 +90,7 @@ impl Partition {
 struct Delivery<'a> {
     runtime: &'a Runtime,
     dataset: Arc<Dataset>,
-    partition: Partition,
+    place: Place,
     /// What is left to commit: ascending, each position once.
     placed: Placed,
     /// Events that came and were committed before, not in the books yet.
@@ -107,12 +111,12 @@ struct Passed<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    fn new(runtime: &'a Runtime, dataset: Arc<Dataset>, partition: Partition, mut placed: Placed) -> Self {
+    fn new(runtime: &'a Runtime, dataset: Arc<Dataset>, place: Place, mut placed: Placed) -> Self {
         let came = placed.len();
         placed.sort_by_key(|(position, _)| *position);
         placed.dedup_by_key(|(position, _)| *position);
         let dropped = (came - placed.len()) as u64;
-        Self { runtime, dataset, partition, placed, dropped, healed: 0, lost: 0 }
+        Self { runtime, dataset, place, placed, dropped, healed: 0, lost: 0 }
     }
 
     async fn ingest(mut self) -> Result<Receipt, AppError> {
@@ -120,25 +124,31 @@ impl<'a> Delivery<'a> {
         let mut receipt: Option<Receipt> = None;
         let mut attempts = 0;
         while attempts < ATTEMPTS {
+            let tables = self.runtime.in_force.tables(self.runtime, &dataset).await?;
+            let known = known(&self.place.partition, &dataset, &tables)?;
+            let sources = known.sources();
             let lineage = Lineage {
-                source: self.partition.source.clone(),
+                source: known.source.clone(),
                 source_version: EVENT_VERSION.to_owned(),
                 ingested_at_us: chrono::Utc::now().timestamp_micros(),
             };
-            let mut sink = Sink::open(self.runtime, &dataset, lineage.source.clone(), false, &lineage).await?;
-            self.check_hub_is_the_same(&sink)?;
+            let is_other = |name: &String| *name != known.source && !known.former.contains(name);
+            let also = self.place.earlier_name.clone().filter(is_other);
+            let mut sink = Sink::open(tables, &dataset, &sources, also.into_iter().collect(), false).await?;
+            self.check_hub_is_the_same(&known)?;
             let waiting = self.placed.len();
             self.placed.retain(|(position, _)| sink.after.is_none_or(|after| *position > after));
             self.dropped += (waiting - self.placed.len()) as u64;
             let passed = self.look_for_passed(sink.after).await?;
+            self.check_epoch(&known)?;
             let later = passed
                 .until
                 .map(|until| self.placed.split_off(self.placed.partition_point(|(position, _)| *position <= until)));
             let Some((last, _)) = self.placed.last() else { break };
             let last = *last;
-            let enqueued = self.enqueued();
-            let mut remembered = self.remembered(&sink, &lineage).await;
-            self.placed = self.transform(&lineage, remembered.as_mut(), &mut sink).await?;
+            let enqueued = self.enqueued(&known);
+            let mut remembered = self.remembered(&sink, &sources, &lineage).await;
+            self.placed = self.transform(&lineage, &sources, remembered.as_mut(), &mut sink).await?;
             let duplicates = remembered.as_ref().map_or(0, Remembered::duplicates);
             if !passed.lost.is_empty() {
                 sink.take(lost_records(&dataset, &passed.lost, &lineage)?).await?;
@@ -167,44 +177,59 @@ impl<'a> Delivery<'a> {
             }
         }
         if !self.placed.is_empty() {
-            return Err(AppError::Moved { producer: self.partition.source, attempts: ATTEMPTS });
+            return Err(AppError::Moved { producer: self.place.partition.to_string(), attempts: ATTEMPTS });
         }
         Ok(self.settled(receipt))
     }
 
     /// A hub that was deleted and made again counts from 0, and what it gives would be taken for events that are committed.
     /// Its events are younger than all of those.
-    fn check_hub_is_the_same(&self, sink: &Sink<'_>) -> Result<(), AppError> {
-        let Some((after, latest)) = sink.after.zip(sink.table.committed(&enqueued_id(&self.partition.source))) else {
-            return Ok(());
-        };
-        let known = self.placed.iter().filter(|(position, _)| *position <= after);
-        let younger = |event: &Event| {
-            event.enqueued_time.is_some_and(|time| time.timestamp_millis() > latest.saturating_add(SAME_TIME_MS))
-        };
-        match known.into_iter().find(|(_, event)| younger(event)) {
+    fn check_hub_is_the_same(&self, known: &Known) -> Result<(), AppError> {
+        let is_of_another = |sequence, enqueued| known.is_contradicted_by(sequence, enqueued);
+        match self.sequence_where(is_of_another) {
             None => Ok(()),
-            Some((sequence, _)) => Err(AppError::HubMadeAnew {
-                hub: self.partition.hub.clone(),
-                partition: self.partition.id.clone(),
-                sequence: *sequence,
+            Some(sequence) => Err(AppError::HubMadeAnew {
+                hub: self.place.hub.clone(),
+                partition: self.place.id.clone(),
+                sequence,
+                next_epoch: self.place.partition.epoch.saturating_add(1),
             }),
         }
     }
 
+    /// A contract whose epoch was raised without a reason would have every event twice.
+    fn check_epoch(&self, known: &Known) -> Result<(), AppError> {
+        let is_there = |sequence, enqueued| known.earlier.iter().any(|name| name.has(sequence, enqueued));
+        match self.sequence_where(is_there) {
+            None => Ok(()),
+            Some(sequence) => Err(AppError::SameHub {
+                hub: self.place.hub.clone(),
+                partition: self.place.id.clone(),
+                sequence,
+                epoch: self.place.partition.epoch,
+            }),
+        }
+    }
+
+    /// The first event with a time of which something is so.
+    fn sequence_where(&self, is_it: impl Fn(i64, i64) -> bool) -> Option<i64> {
+        let timed = self.placed.iter().filter_map(|(at, event)| Some((*at, event.enqueued_time?.timestamp_millis())));
+        timed.into_iter().find(|(sequence, enqueued_ms)| is_it(*sequence, *enqueued_ms)).map(|(sequence, _)| sequence)
+    }
+
     /// When the youngest of the events came to the hub, as an id of the table.
-    fn enqueued(&self) -> Option<Producer> {
+    fn enqueued(&self, known: &Known) -> Option<Producer> {
         let latest = self.placed.iter().filter_map(|(_, event)| event.enqueued_time).max()?;
-        let id = enqueued_id(&self.partition.source);
-        Some(Producer { id, version: latest.timestamp_millis(), expires: false })
+        Some(Producer { id: enqueued_id(&known.source), version: latest.timestamp_millis(), expires: false })
     }
 
     /// What the contract's `[dedupe]` leaves out.
-    async fn remembered(&self, sink: &Sink<'_>, lineage: &Lineage) -> Option<Remembered<'a>> {
+    async fn remembered(&self, sink: &Sink<'_>, sources: &[String], lineage: &Lineage) -> Option<Remembered<'a>> {
         let rule = self.dataset.contract.dedupe.as_ref()?;
         let memories = &self.runtime.memories;
         let memory = memories.of(&self.dataset.contract.name, &lineage.source).await;
-        let replays = sink.table.committed(&replay::producer_id(&lineage.source));
+        let replays = sources.iter().filter_map(|source| sink.table.committed(&replay::producer_id(source)));
+        let replays = replays.reduce(i64::saturating_add);
         let at = At { after: sink.after, replays, now_us: lineage.ingested_at_us };
         Some(Remembered::new(memories, memory, rule, at))
     }
@@ -213,16 +238,17 @@ impl<'a> Delivery<'a> {
     async fn transform(
         &mut self,
         lineage: &Lineage,
+        sources: &[String],
         mut remembered: Option<&mut Remembered<'a>>,
         sink: &mut Sink<'_>,
     ) -> Result<Placed, AppError> {
-        let Partition { hub, id, .. } = &self.partition;
+        let Place { hub, id, .. } = &self.place;
         let place = HubPlace { hub: hub.clone(), partition: id.clone() };
         let placed = std::mem::take(&mut self.placed);
         let mut bodies = Bodies::new(Arc::clone(&self.dataset), place, placed, lineage.clone());
         while let Some(mut output) = bodies.next().await? {
             if let Some(remembered) = &mut remembered {
-                remembered.take_out(&sink.table, &lineage.source, &mut output).await?;
+                remembered.take_out(&sink.table, sources, &mut output).await?;
             }
             sink.take(output).await?;
         }
@@ -236,9 +262,9 @@ impl<'a> Delivery<'a> {
             Some(receipt) => receipt.followed_by(Receipt::already(&self.dataset.contract.name, self.dropped)),
             None => Receipt::already(&self.dataset.contract.name, self.dropped),
         };
-        let Self { healed, lost, partition, .. } = self;
+        let Self { healed, lost, place, .. } = self;
         if healed + lost > 0 {
-            tracing::warn!(source = partition.source, healed, lost, "the host went on without some events");
+            tracing::warn!(source = %place.partition, healed, lost, "the host went on without some events");
             receipt.gap = Some(GapReport { missing: healed + lost, healed, lost });
         }
         receipt
@@ -267,7 +293,7 @@ impl<'a> Delivery<'a> {
 
     /// Reads what is missing from the hub, or the first of it. `new`: nothing of the partition was committed yet.
     async fn heal(&mut self, hubs: &'a Hubs, runs: &[RangeInclusive<i64>], new: bool) -> Result<Passed<'a>, AppError> {
-        let Partition { namespace, hub, id, .. } = &self.partition;
+        let Place { namespace, hub, id, .. } = &self.place;
         hubs.check(namespace)?;
         let partition = id.parse().map_err(|_| AppError::PartitionId { hub: hub.clone() })?;
         let range = gap::span(runs);
@@ -291,10 +317,25 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// The id whose version is when the youngest committed event of a partition came to the hub: milliseconds since the Unix
-/// epoch.
-fn enqueued_id(source: &str) -> String {
-    format!("enqueued:{source}")
+/// How the two tables of a dataset know a partition.
+fn known(partition: &Partition, dataset: &Dataset, tables: &Tables) -> Result<Known, AppError> {
+    known_to(partition, dataset, &tables.table, Some(&tables.quarantine))
+}
+
+fn known_to(
+    partition: &Partition,
+    dataset: &Dataset,
+    table: &Table,
+    quarantine: Option<&Arc<Table>>,
+) -> Result<Known, AppError> {
+    let Source::Events { hub, consumer_group, .. } = &dataset.contract.source else {
+        let takes = dataset.contract.source.takes();
+        return Err(AppError::WrongSource { name: dataset.contract.name.clone(), takes, given: "events" });
+    };
+    let quarantine = quarantine.map(|quarantine| quarantine.producers(|id| partition.concerns(id)));
+    let known =
+        partition.known(consumer_group, &table.producers(|id| partition.concerns(id)), &quarantine.unwrap_or_default());
+    known.map_err(|SeveralNamespaces| AppError::SeveralNamespaces { hub: hub.clone() })
 }
 
 /// The event as the host would have given it.
@@ -307,6 +348,7 @@ fn of_hub(event: HubEvent) -> Event {
         enqueued_time: chrono::DateTime::from_timestamp_millis(event.enqueued_ms),
         partition_key: event.partition_key,
         properties: event.properties,
+        system: SystemProperties::new(event.system),
     }
 }
 
@@ -344,14 +386,17 @@ async fn quarantine_unplaced(
         source_version: EVENT_VERSION.to_owned(),
         ingested_at_us: chrono::Utc::now().timestamp_micros(),
     };
-    let mut sink = Sink::open(runtime, dataset, source.clone(), true, &lineage).await?;
+    let tables = runtime.in_force.tables(runtime, dataset).await?;
+    let mut sink = Sink::open(tables, dataset, std::slice::from_ref(&source), Vec::new(), true).await?;
     if sink.after.is_some() {
         return Ok(Receipt::already(&dataset.contract.name, count));
     }
     let reason = || "the host gave no partition or no sequence number, or one that no event has".to_owned();
     let records: Vec<_> =
         (1..).zip(&batch.events).map(|(position, event)| (&*event.body, position, reason())).collect();
-    sink.take(dataset.transform.quarantine_records(&records, &lineage)?).await?;
+    let place = HubPlace { hub: hub.to_owned(), partition: batch.partition.clone().unwrap_or_default() };
+    let metas: Vec<_> = batch.events.iter().map(|event| bodies::meta(&place, event.sequence_number, event)).collect();
+    sink.take(dataset.transform.quarantine_events(&records, &metas, &lineage)?).await?;
     match sink.commit(i64::try_from(count).unwrap_or(i64::MAX), 0, None).await? {
         Settled::Done(receipt) => Ok(receipt),
         Settled::Moved => Err(AppError::Moved { producer: source, attempts: 1 }),

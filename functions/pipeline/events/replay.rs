@@ -1,19 +1,22 @@
 //! Events of one partition, read from the hub again and put in place of what they gave, in both tables.
 //!
 //! It stays at or below what ingestion has committed, so the two never meet. Rows go only where their events are there
-//! again: what has expired in the hub keeps its rows. Replays of one partition go one after the other: each commit is
+//! again: what has expired in the hub keeps its rows, and so does what is of a hub that was there before. Replays of one partition go one after the other: each commit is
 //! made on condition that no other replay has come in since both tables were looked at.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 use weir_contract::Source;
-use weir_lake::{Books, Outcome as Committed, Producer, Replacement, Staged, Table, TableWriter};
+use weir_intake::hub::{HubEvent, HubRange};
+use weir_lake::{Books, Outcome as Committed, Producer, Replacements, Staged, Table, TableWriter};
 use weir_transform::{Lineage, QualityReport};
 
+use super::identity::{Known, Partition};
 use super::window::{Selection, Window};
-use super::{EVENT_VERSION, dedupe, of_hub};
+use super::{EVENT_VERSION, dedupe, known_to, of_hub};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 use crate::hubs::Hubs;
@@ -28,16 +31,28 @@ const MOST_EVENTS: u64 = 500_000;
 /// What the writers of two tables take, beside what is read.
 const FOOTPRINT_BYTES: u64 = 256 * 1024 * 1024;
 
-/// One task a partition: of the one that is asked for, or of all that the hub has.
+/// What a request comes to.
+pub(crate) struct Asked {
+    /// One for each partition that has something of what is asked for. At least one.
+    pub(crate) tasks: Vec<Task>,
+    /// Why there is none for the others.
+    pub(crate) left_out: Vec<String>,
+}
+
+/// Of the partition that is asked for, or of all that the hub has.
+///
+/// # Errors
+/// [`AppError::NothingToReplay`] when no partition has any of it.
 pub(crate) async fn tasks(
     app: &App,
     dataset: &str,
     partition: Option<u32>,
     window: Window,
     request: &str,
-) -> Result<Vec<Task>, AppError> {
+) -> Result<Asked, AppError> {
     let runtime = app.runtime().await?;
-    let contract = &runtime.dataset(dataset)?.contract;
+    let dataset = runtime.dataset(dataset)?;
+    let contract = &dataset.contract;
     let Source::Events { hub, .. } = &contract.source else {
         return Err(AppError::WrongSource {
             name: contract.name.clone(),
@@ -51,17 +66,65 @@ pub(crate) async fn tasks(
     if window.since_ms.is_some() && window.until_ms.is_some_and(|until| Some(until) <= window.since_ms) {
         return Err(AppError::Task { message: "`since` has to be before `until`".to_owned() });
     }
-    let partitions = runtime.hubs.as_ref().ok_or(AppError::NoHub)?.partitions(hub).await?;
-    let wanted = |id: &u32| partition.is_none_or(|partition| partition == *id);
-    let tasks: Vec<Task> = partitions
-        .into_iter()
-        .filter(wanted)
-        .map(|partition| Task::Replay { dataset: dataset.to_owned(), partition, window, request: request.to_owned() })
-        .collect();
-    if tasks.is_empty() {
-        return Err(AppError::Task { message: "the hub has no such partition".to_owned() });
+    let hubs = runtime.hubs.as_ref().ok_or(AppError::NoHub)?;
+    let mut partitions = hubs.partitions(hub).await?;
+    partitions.retain(|id| partition.is_none_or(|partition| partition == *id));
+    if partitions.is_empty() {
+        return Err(AppError::NothingToReplay { why: format!("the hub `{hub}` has no such partition") });
     }
-    Ok(tasks)
+    let Some(table) = runtime.lake.existing(&dataset.table).await? else {
+        return Err(AppError::NothingToReplay { why: format!("`{}` has no table yet", contract.name) });
+    };
+    table.refresh().await?;
+    let mut asked = Asked { tasks: Vec::new(), left_out: Vec::new() };
+    for partition in partitions {
+        match nothing_in(dataset, &table, hubs, (hub, partition), window).await? {
+            Some(why) => asked.left_out.push(format!("partition {partition}: {why}")),
+            None => asked.tasks.push(Task::Replay {
+                dataset: contract.name.clone(),
+                partition,
+                window,
+                request: request.to_owned(),
+            }),
+        }
+    }
+    if asked.tasks.is_empty() {
+        return Err(AppError::NothingToReplay { why: asked.left_out.join("; ") });
+    }
+    Ok(asked)
+}
+
+/// Why there is nothing to do in a partition, if so.
+async fn nothing_in(
+    dataset: &Dataset,
+    table: &Table,
+    hubs: &Hubs,
+    (hub, partition): (&str, u32),
+    window: Window,
+) -> Result<Option<String>, AppError> {
+    let known = known_to(&partition_of(dataset, hubs, partition), dataset, table, None)?;
+    let Some(committed) = known.committed() else {
+        return Ok(Some("no event of it was ever committed".to_owned()));
+    };
+    let to = window.to.unwrap_or(i64::MAX).min(committed);
+    if window.from.is_some_and(|from| from > to) {
+        return Ok(Some(format!(
+            "its events are committed up to {committed}, and later ones are not there to be replaced"
+        )));
+    }
+    let range = match (window.since_ms, window.until_ms) {
+        (None, None) => HubRange::Sequences(window.from.unwrap_or(0).max(0) as u64..=to.max(0) as u64),
+        (since, until) => HubRange::Enqueued(since.unwrap_or(0)..until.unwrap_or(i64::MAX)),
+    };
+    let (begin, end, any) = hubs.probe(hub, partition, range).await?;
+    Ok(match any {
+        _ if begin >= end => Some("the hub has no events of it any more".to_owned()),
+        Some(first) if first as i64 <= to => None,
+        _ => Some(format!(
+            "none of what is asked for is in the hub, which has events {begin} to {}, and is committed (up to {committed})",
+            end - 1
+        )),
+    })
 }
 
 /// Replays some of a partition and hands on the rest. The same request is carried out once.
@@ -110,6 +173,9 @@ pub(crate) async fn replay(
 struct Claim<'a> {
     runtime: &'a Runtime,
     dataset: &'a Arc<Dataset>,
+    known: Known,
+    partition: Partition,
+    /// Of new rows.
     source: String,
     /// The last event that ingestion has committed.
     committed: i64,
@@ -131,11 +197,14 @@ impl<'a> Claim<'a> {
     ) -> Result<Option<Self>, AppError> {
         let table = runtime.lake.table(&dataset.table).await?;
         table.refresh().await?;
-        let Some((source, committed)) = source_of(dataset, &table, hubs, partition)? else { return Ok(None) };
         let quarantine = runtime.lake.existing(&dataset.quarantine).await?;
         if let Some(quarantine) = &quarantine {
             quarantine.refresh().await?;
         }
+        let partition = partition_of(dataset, hubs, partition);
+        let known = known_to(&partition, dataset, &table, quarantine.as_ref())?;
+        let Some(committed) = known.committed() else { return Ok(None) };
+        let source = known.source.clone();
         let id = producer_id(&source);
         Ok(Some(Self {
             table_at: table.committed(&id),
@@ -143,6 +212,8 @@ impl<'a> Claim<'a> {
             request: format!("replay:{request}:{source}"),
             runtime,
             dataset,
+            known,
+            partition,
             source,
             committed,
             table,
@@ -160,7 +231,7 @@ impl<'a> Claim<'a> {
 
     /// `None` when another replay came in between. Quarantine first, the table last, as ingestion does.
     async fn publish(&self, round: Round) -> Result<Option<Receipt>, AppError> {
-        let Round { clean, refused, events, records, duplicates, report, cover, expired, .. } = round;
+        let Round { clean, refused, events, records, duplicates, report, cover, expired, strangers, .. } = round;
         let name = &self.dataset.contract.name;
         let gap = (expired > 0).then_some(GapReport { missing: expired, healed: 0, lost: expired });
         let Some(cover) = cover else {
@@ -168,7 +239,7 @@ impl<'a> Claim<'a> {
             return Ok(Some(Receipt { gap, ..Receipt::nothing(name, Outcome::Nothing) }));
         };
         let (committed, quarantined) = (clean.rows(), refused.rows());
-        if !self.publish_refused(refused, cover.clone()).await? {
+        if !self.publish_refused(refused, cover.clone(), &strangers).await? {
             self.table.discard(clean).await;
             return Ok(None);
         }
@@ -180,8 +251,9 @@ impl<'a> Claim<'a> {
             replaced: 0,
         };
         let request = Producer { id: self.request.clone(), version: *cover.end(), expires: true };
-        let replacement = self.replacement(clean, cover, books, self.table_at);
-        let outcome = self.table.replace_source_after(replacement, self.table_at, vec![request]).await?;
+        let raises = vec![request];
+        let replacements = Replacements { raises, ..self.replacements(clean, cover, books, self.table_at, &strangers) };
+        let outcome = self.table.replace_sources(replacements).await?;
         let Committed::Committed { version } = outcome else { return Ok(None) };
         tracing::info!(source = self.source, events, "replayed");
         let QualityReport { rules, left_out, .. } = report;
@@ -189,7 +261,12 @@ impl<'a> Claim<'a> {
         Ok(Some(Receipt { books, version: Some(version), rules, left_out, duplicates, gap, ..receipt }))
     }
 
-    async fn publish_refused(&self, refused: Staged, cover: RangeInclusive<i64>) -> Result<bool, AppError> {
+    async fn publish_refused(
+        &self,
+        refused: Staged,
+        cover: RangeInclusive<i64>,
+        strangers: &BTreeSet<String>,
+    ) -> Result<bool, AppError> {
         let quarantine = match &self.quarantine {
             Some(quarantine) => Arc::clone(quarantine),
             None if refused.rows() == 0 => return Ok(true),
@@ -202,18 +279,49 @@ impl<'a> Claim<'a> {
         }
         let rows = refused.rows();
         let books = Books { records_in: rows, committed: rows, ..Books::default() };
-        let replacement = self.replacement(refused, cover, books, self.quarantine_at);
-        let outcome = quarantine.replace_source_after(replacement, self.quarantine_at, Vec::new()).await?;
+        let replacements = self.replacements(refused, cover, books, self.quarantine_at, strangers);
+        let outcome = quarantine.replace_sources(replacements).await?;
         Ok(matches!(outcome, Committed::Committed { .. }))
     }
 
-    fn replacement(&self, rows: Staged, cover: RangeInclusive<i64>, books: Books, at: Option<i64>) -> Replacement {
+    /// In place of the rows of all names but those of strangers.
+    fn replacements(
+        &self,
+        rows: Staged,
+        cover: RangeInclusive<i64>,
+        books: Books,
+        after: Option<i64>,
+        strangers: &BTreeSet<String>,
+    ) -> Replacements {
         let producer = Producer {
             id: producer_id(&self.source),
-            version: at.map_or(1, |at| at.saturating_add(1)),
+            version: after.map_or(1, |at| at.saturating_add(1)),
             expires: false,
         };
-        Replacement { source: self.source.clone(), positions: Some(cover), producer, rows, books }
+        let mut sources = self.known.sources();
+        sources.retain(|source| !strangers.contains(source));
+        Replacements { sources, positions: Some(cover), producer, after, raises: Vec::new(), rows, books }
+    }
+
+    /// Names under which the table has events of a hub that was there before, as the times of these tell. The events
+    /// cannot be those that the table goes on with: then nothing may be replaced.
+    fn strangers(&self, events: &[HubEvent], found: &mut BTreeSet<String>) -> Result<(), AppError> {
+        for event in events {
+            let sequence = event.sequence as i64;
+            let names = self.known.names.iter();
+            let contradicted = names.filter(|name| name.is_contradicted_by(sequence, event.enqueued_ms));
+            found.extend(contradicted.map(|name| name.source.clone()));
+            if found.contains(&self.source) {
+                let Source::Events { hub, epoch, .. } = &self.dataset.contract.source else { continue };
+                return Err(AppError::HubMadeAnew {
+                    hub: hub.clone(),
+                    partition: self.partition.id.clone(),
+                    sequence,
+                    next_epoch: epoch.saturating_add(1),
+                });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -222,21 +330,13 @@ pub(super) fn producer_id(source: &str) -> String {
     format!("replay:{source}")
 }
 
-/// `_source` of the partition's rows, and how far it is committed. It is among the table's ids, because a local service
-/// does not say what its namespace is called.
-fn source_of(dataset: &Dataset, table: &Table, hubs: &Hubs, partition: u32) -> Result<Option<(String, i64)>, AppError> {
-    let Source::Events { hub, consumer_group, .. } = &dataset.contract.source else { return Ok(None) };
-    let end = format!("/{hub}/{consumer_group}/{partition}");
-    let own = hubs.namespace().map(|namespace| format!("eventhub:{namespace}{end}"));
-    let is_it = |id: &str| match &own {
-        Some(own) => id == own,
-        None => id.starts_with("eventhub:") && id.ends_with(&end),
+/// A local service does not say what its namespace is called.
+fn partition_of(dataset: &Dataset, hubs: &Hubs, partition: u32) -> Partition {
+    let (hub, epoch) = match &dataset.contract.source {
+        Source::Events { hub, epoch, .. } => (hub.as_str(), *epoch),
+        _ => ("", 1),
     };
-    let mut found = table.producers(is_it);
-    match (found.pop(), found.pop()) {
-        (found, None) => Ok(found),
-        _ => Err(AppError::SeveralNamespaces { hub: hub.clone() }),
-    }
+    Partition::new(hubs.namespace(), hub, &partition.to_string(), epoch)
 }
 
 /// What one commit will hold.
@@ -252,6 +352,8 @@ struct Round {
     /// Where the next one begins.
     rest: Option<i64>,
     expired: u64,
+    /// Names whose rows stay: they are of another hub.
+    strangers: BTreeSet<String>,
 }
 
 impl Round {
@@ -270,7 +372,7 @@ impl Round {
         let mut writer = Writers { claim, clean: claim.table.write(), refused: None };
         let mut selection = Selection::new(window);
         let (mut events, mut records, mut duplicates, mut expired) = (0, 0, 0, 0);
-        let mut report = QualityReport::default();
+        let (mut report, mut strangers) = (QualityReport::default(), BTreeSet::new());
         while let Some(range) = selection.range() {
             let (read, _turn) = hubs.read(hub, partition, range).await?;
             // Without a first number nobody asked for what is older than the hub.
@@ -279,6 +381,7 @@ impl Round {
             }
             let taken = selection.take(read.events, read.next);
             events += taken.len() as u64;
+            claim.strangers(&taken, &mut strangers)?;
             let placed: Vec<_> = taken.into_iter().map(|event| (event.sequence as i64, of_hub(event))).collect();
             let place = HubPlace { hub: hub.to_owned(), partition: partition.to_string() };
             let rule = claim.dataset.contract.dedupe.as_ref().zip(selection.cover());
@@ -286,9 +389,9 @@ impl Round {
             let mut bodies = Bodies::new(Arc::clone(claim.dataset), place, placed, lineage.clone());
             while let Some(mut output) = bodies.next().await? {
                 if let Some((rule, cover)) = &rule {
-                    let (table, source, at) = (&claim.table, &claim.source, lineage.ingested_at_us);
+                    let (table, sources, at) = (&claim.table, claim.known.sources(), lineage.ingested_at_us);
                     let cover = cover.clone();
-                    dedupe::take_out_of_replay(rule, table, source, cover, at, &mut fresh, &mut output).await?;
+                    dedupe::take_out_of_replay(rule, table, &sources, cover, at, &mut fresh, &mut output).await?;
                 }
                 records += output.records;
                 report.merge(output.report);
@@ -316,6 +419,7 @@ impl Round {
             cover,
             rest,
             expired,
+            strangers,
         })
     }
 }

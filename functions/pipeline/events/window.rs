@@ -107,6 +107,7 @@ mod tests {
             enqueued_ms: sequence as i64 * 10,
             partition_key: None,
             properties: serde_json::Map::new(),
+            system: serde_json::Map::new(),
             body: None,
         }
     }

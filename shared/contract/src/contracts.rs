@@ -68,6 +68,28 @@ impl Contracts {
         Ok(Self { entries: entries.collect() })
     }
 
+    /// What [`Contracts::parse_all`] gives, and where one contract is unsound the largest set without it: those that
+    /// remain when every file with an error is left out, and then what names one of these.
+    pub fn parse_sound(files: Vec<(String, String)>) -> (Self, Option<ContractErrors>) {
+        let (mut files, mut all) = (files, None::<ContractErrors>);
+        loop {
+            let errors = match Self::parse_all(files.clone()) {
+                Ok(contracts) => return (contracts, all),
+                Err(errors) => errors,
+            };
+            let before = files.len();
+            files.retain(|(file, _)| errors.iter().all(|error| error.file != *file));
+            match &mut all {
+                Some(all) => all.append(errors),
+                none => *none = Some(errors),
+            }
+            // More errors than are kept may not name every file.
+            if files.len() == before {
+                return (Self::default(), all);
+            }
+        }
+    }
+
     /// The contract that claims the blob. There is at most one: overlapping paths are refused by `parse_all`.
     pub fn for_blob(&self, container: &str, path: &str) -> Option<&Contract> {
         let claims = |entry: &&Entry| match &entry.contract.source {

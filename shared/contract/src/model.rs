@@ -31,8 +31,9 @@ pub struct Contract {
 pub enum Source {
     /// Files that land in a container. `paths` are globs: `*` within a folder, `**` across folders.
     Blob { container: String, paths: Vec<String>, on_overwrite: OnOverwrite, on_delete: OnDelete },
-    /// Events of one hub, read through one consumer group.
-    Events { hub: String, consumer_group: String, gap: Gap },
+    /// Events of one hub, read through one consumer group. `epoch` is 1 for the first hub of that name, and one more each
+    /// time that it was made anew: it is part of the identity of an event, and the group is not.
+    Events { hub: String, consumer_group: String, gap: Gap, epoch: u32 },
     /// Other tables of the lake.
     Derived(Derived),
 }
@@ -427,6 +428,8 @@ pub const LABELS: &str = "_labels";
 pub const REASONS: &str = "_reasons";
 /// Quarantine only: the record as it came.
 pub const RAW: &str = "_raw";
+/// Quarantine, of events: what stood around the body (sequence number, times, key, properties), as a JSON object.
+pub const EVENT: &str = "_event";
 
 fn lineage() -> Vec<TableColumn> {
     let column = |name: &str, data_type| TableColumn { name: name.to_owned(), data_type, nullable: false };
@@ -463,8 +466,15 @@ impl Contract {
         self.rules.iter().any(|rule| rule.action == RuleAction::Label)
     }
 
-    /// Columns of every quarantine table.
-    pub fn quarantine_columns() -> Vec<TableColumn> {
+    /// Columns of the dataset's quarantine table: those of every one, and of events what stood around the body.
+    pub fn quarantine_columns(&self) -> Vec<TableColumn> {
+        let event = TableColumn { name: EVENT.to_owned(), data_type: DataType::String, nullable: true };
+        let is_of_events = matches!(self.source, Source::Events { .. });
+        Self::refused_columns().into_iter().chain(is_of_events.then_some(event)).collect()
+    }
+
+    /// Columns that every table of refused records has.
+    pub fn refused_columns() -> Vec<TableColumn> {
         let column = |name: &str, data_type| TableColumn { name: name.to_owned(), data_type, nullable: false };
         lineage().into_iter().chain([column(REASONS, DataType::String), column(RAW, DataType::Binary)]).collect()
     }

@@ -184,7 +184,7 @@ fn a_minimal_contract_has_the_documented_defaults() {
     let contract = Contract::parse(&events, "c.toml").expect("sound");
     assert_eq!(
         contract.source,
-        Source::Events { hub: "h".to_owned(), consumer_group: "$Default".to_owned(), gap: Gap::Heal }
+        Source::Events { hub: "h".to_owned(), consumer_group: "$Default".to_owned(), gap: Gap::Heal, epoch: 1 }
     );
     assert_eq!(contract.format.kind, FormatKind::Auto);
 }

@@ -413,6 +413,7 @@ impl<'a> Round<'a> {
             .table
             .replace_sources(Replacements {
                 sources: sources.collect(),
+                positions: None,
                 producer: notes::commit(self.commit),
                 after: self.commit,
                 raises,

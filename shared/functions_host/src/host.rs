@@ -56,6 +56,8 @@ pub struct HostConfig {
     /// Where the hubs that functions read are served to Event Hubs clients, in plain text and on loopback only. Port 0
     /// takes a free one.
     pub amqp: Option<SocketAddr>,
+    /// The app setting that gets the connection string of [`HostConfig::amqp`]: the handler can then read the hubs itself.
+    pub amqp_setting: Option<String>,
     /// The Event Hubs namespace that functions are told.
     pub namespace: String,
     /// Of each hub. A hub that has more already keeps them.
@@ -83,6 +85,7 @@ impl HostConfig {
             blob_queue: "blob-events".to_owned(),
             http_addr: (Ipv4Addr::LOCALHOST, 0).into(),
             amqp: None,
+            amqp_setting: None,
             namespace: "local.servicebus.windows.net".to_owned(),
             partitions: 4,
             queue_visibility: Duration::from_secs(600),
@@ -146,7 +149,7 @@ impl Host {
     ///
     /// Fails if the app's configuration is not understood, another host uses the data directory, or the handler does
     /// not get ready.
-    pub async fn start(config: HostConfig) -> Result<Self, HostError> {
+    pub async fn start(mut config: HostConfig) -> Result<Self, HostError> {
         let app_dir = std::path::absolute(&config.app_dir).map_err(HostError::io("find", &config.app_dir))?;
         let host_json = HostJson::read(&app_dir)?;
         let settings = config.env.iter().cloned().collect();
@@ -158,6 +161,10 @@ impl Host {
         let listener = listener.map_err(listen)?;
         let http_address = listener.local_addr().map_err(listen)?;
         let amqp = serve_hubs(config.amqp, &state.hubs).await?;
+        if let (Some(service), Some(setting)) = (&amqp, &config.amqp_setting) {
+            config.env.retain(|(name, _)| name != setting);
+            config.env.push((setting.clone(), service.connection_string()));
+        }
 
         let client = reqwest::Client::builder().no_proxy().build();
         let client = client.map_err(|error| HostError::Handler { reason: format!("no http client: {error}") })?;

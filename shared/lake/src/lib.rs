@@ -20,6 +20,7 @@ mod changes;
 mod commit;
 mod data;
 mod error;
+mod foreign;
 mod interval;
 mod lake;
 mod lease;
@@ -40,6 +41,7 @@ pub use changes::{Change, WholeRange};
 pub use commit::{Append, Books, Condition, Outcome, Producer};
 pub use data::writer::{FileList, Staged, TableWriter};
 pub use error::{ErrorKind, LakeError};
+pub use foreign::{ForeignCommit, ForeignCommits};
 pub use lake::{Lake, LakeOptions};
 pub use lease::Lease;
 pub use maintain::{

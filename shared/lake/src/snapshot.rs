@@ -55,10 +55,10 @@ pub struct FileEntry {
     pub stats: Option<String>,
 }
 
-/// Rows of one source.
+/// Rows of one source, which may have several names.
 #[derive(Debug, Clone)]
 pub struct SourceRows<'a> {
-    pub source: &'a str,
+    pub sources: &'a [String],
     /// Sequence numbers, for a partition: all records of these events.
     pub positions: RangeInclusive<i64>,
     /// Ingested at or after; microseconds since 1970.
@@ -136,12 +136,12 @@ impl Table {
     /// ingested before. Ends early when `each` breaks. Files that hold none, as their statistics say, are not read.
     pub async fn rows_of(
         &self,
-        SourceRows { source, positions, since_us }: SourceRows<'_>,
+        SourceRows { sources, positions, since_us }: SourceRows<'_>,
         columns: &[&str],
         mut each: impl FnMut(DataFrame) -> PolarsResult<ControlFlow<()>>,
     ) -> Result<(), LakeError> {
         let failed = |source| LakeError::Frame { table: self.at.name.clone(), action: "read rows of a source", source };
-        let keys = df!(SOURCE => [source]).and_then(|keys| Keys::of(&keys)).map_err(failed)?;
+        let keys = df!(SOURCE => sources).and_then(|keys| Keys::of(&keys)).map_err(failed)?;
         let state = self.load_state(Read::Files).await?;
         let needed = [SOURCE, SOURCE_POSITION, INGESTED_AT];
         let wanted = |column: &&TableColumn| columns.contains(&&*column.name) || needed.contains(&&*column.name);
@@ -154,7 +154,7 @@ impl Table {
             }
             let frame = self.read_some(file, read.clone()).await?;
             let found =
-                select(&frame, source, &positions, since_us).and_then(|rows| rows.select(columns.iter().copied()));
+                select(&frame, sources, &positions, since_us).and_then(|rows| rows.select(columns.iter().copied()));
             let rows = found.map_err(failed)?;
             if rows.height() > 0 && each(rows).map_err(failed)?.is_break() {
                 break;
@@ -223,18 +223,29 @@ impl Table {
 
 fn select(
     frame: &DataFrame,
-    source: &str,
+    sources: &[String],
     positions: &RangeInclusive<i64>,
     since_us: Option<i64>,
 ) -> PolarsResult<DataFrame> {
     let position = frame.column(SOURCE_POSITION)?.i64()?;
-    let mut wanted = frame.column(SOURCE)?.str()?.equal(source);
-    wanted = &wanted & &of_events(position, positions);
+    let source = frame.column(SOURCE)?.str()?;
+    let mut wanted = of_events(position, positions);
+    wanted = &wanted & &is_one_of(source, sources);
     if let Some(since) = since_us {
         let ingested = frame.column(INGESTED_AT)?.cast(&DataType::Int64)?;
         wanted = &wanted & &ingested.i64()?.gt_eq(since);
     }
     frame.filter(&wanted)
+}
+
+fn is_one_of(source: &StringChunked, sources: &[String]) -> BooleanChunked {
+    match sources {
+        [only] => source.equal(only.as_str()),
+        _ => source
+            .iter()
+            .map(|source| Some(source.is_some_and(|source| sources.iter().any(|own| own == source))))
+            .collect(),
+    }
 }
 
 /// Whether a file may hold rows that were ingested at or after a time.

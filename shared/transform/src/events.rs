@@ -5,15 +5,21 @@ use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{DateTime, SecondsFormat};
-use polars::prelude::Series;
+use polars::prelude::{Column, IdxCa, IdxSize, IntoColumn, IntoSeries, NewChunkedArray, Series, StringChunked};
 use serde_json::{Map, Value};
-use weir_contract::{DataType, EventField};
+use weir_contract::{DataType, EVENT, EventField};
 
 use crate::columns::{Builder, Decoded, Target};
 use crate::error::Result;
 use crate::faults::{Fault, Reason};
+use crate::looks::Looks;
 use crate::plan::Plan;
 use crate::text::Mismatch;
+
+/// System properties that are said by themselves.
+const OWN: [&str; 5] = ["SequenceNumber", "Offset", "OffsetString", "PartitionKey", "EnqueuedTimeUtc"];
+/// Bytes of `_event`. An event has at most a megabyte of properties, and its quarantined record is to be read by people.
+const MAX_EVENT_BYTES: usize = 64 * 1024;
 
 /// An event without its body. What is not known is `None`.
 #[derive(Clone, Copy, Default)]
@@ -27,6 +33,8 @@ pub struct EventMeta<'e> {
     pub partition: Option<&'e str>,
     /// What the sender gave it.
     pub properties: Option<&'e Map<String, Value>>,
+    /// What the broker, and those before it, have written on it; read when it is asked for.
+    pub system: Option<&'e (dyn AsRef<Map<String, Value>> + Sync)>,
 }
 
 impl fmt::Debug for EventMeta<'_> {
@@ -50,6 +58,111 @@ impl fmt::Debug for EventRecord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventRecord").field("position", &self.position).field("bytes", &self.body.len()).finish()
     }
+}
+
+/// What stands around the records of a chunk.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'e> {
+    pub(crate) events: &'e [EventMeta<'e>],
+    /// The event of each record, by row.
+    pub(crate) of: &'e dyn Fn(usize) -> usize,
+}
+
+impl<'e> Around<'e> {
+    pub(crate) fn of(&self, row: usize) -> (usize, EventMeta<'e>) {
+        let event = (self.of)(row);
+        (event, self.events.get(event).copied().unwrap_or_default())
+    }
+}
+
+/// `_event` of quarantine: each event's text once, however many of its records are refused.
+#[derive(Default)]
+pub(crate) struct EventTexts {
+    texts: Vec<String>,
+    /// The text of each row.
+    rows: Vec<Option<IdxSize>>,
+    /// The event that the last text is of.
+    last: Option<usize>,
+}
+
+impl EventTexts {
+    pub(crate) fn push(&mut self, event: Option<(usize, EventMeta<'_>)>) {
+        let text = event.map(|(event, meta)| {
+            if self.last != Some(event) {
+                self.last = Some(event);
+                self.texts.push(meta.json());
+            }
+            (self.texts.len() - 1) as IdxSize
+        });
+        self.rows.push(text);
+    }
+
+    pub(crate) fn finish(self) -> Result<Column> {
+        let texts = StringChunked::from_iter_values(EVENT.into(), self.texts.iter().map(String::as_str));
+        // The rows share the bytes of the texts.
+        let rows = IdxCa::from_iter_options(EVENT.into(), self.rows.into_iter());
+        Ok(texts.into_series().take(&rows)?.into_column())
+    }
+}
+
+impl<'e> EventMeta<'e> {
+    pub(crate) fn content_type(&self) -> Option<&'e str> {
+        let name =
+            |name: &&String| name.eq_ignore_ascii_case("content-type") || name.eq_ignore_ascii_case("ContentType");
+        let system = self.system?.as_ref();
+        system.keys().find(name).and_then(|name| system.get(name)).and_then(Value::as_str)
+    }
+
+    /// As a JSON object of at most [`MAX_EVENT_BYTES`]: what is larger loses its largest members, and says so.
+    fn json(&self) -> String {
+        let mut members: Vec<(&str, Option<&str>, String)> = Vec::new();
+        let mut own = |name, value: Option<Value>| {
+            members.extend(value.map(|value| (name, None, value.to_string())));
+        };
+        own("sequence_number", self.sequence.map(Value::from));
+        own("enqueued_time", self.enqueued_us.and_then(instant).map(Value::from));
+        own("offset", self.offset.map(Value::from));
+        own("partition_key", self.partition_key.map(Value::from));
+        let system = self.system.map(AsRef::as_ref);
+        for (section, given) in [("properties", self.properties), ("system_properties", system)] {
+            let given = given.into_iter().flatten();
+            let given = given.filter(|(name, _)| section == "properties" || !OWN.contains(&name.as_str()));
+            members.extend(given.map(|(name, value)| (section, Some(name.as_str()), value.to_string())));
+        }
+        let left_out = bound(&mut members);
+        let mut object = Map::new();
+        for (name, inner, json) in members {
+            // What was written a moment ago is sound.
+            let value = serde_json::from_str(&json).unwrap_or(Value::Null);
+            match inner {
+                None => drop(object.insert(name.to_owned(), value)),
+                Some(inner) => {
+                    let section = object.entry(name).or_insert_with(|| Value::Object(Map::new()));
+                    if let Value::Object(section) = section {
+                        section.insert(inner.to_owned(), value);
+                    }
+                }
+            }
+        }
+        if left_out > 0 {
+            object.insert("left_out".to_owned(), Value::from(left_out));
+        }
+        Value::Object(object).to_string()
+    }
+}
+
+/// Takes the largest members out until the rest fits; how many those are.
+fn bound(members: &mut Vec<(&str, Option<&str>, String)>) -> usize {
+    // A name may double when it is quoted, and has quotes, a colon and a comma around it.
+    let weight =
+        |(name, inner, json): &(&str, Option<&str>, String)| json.len() + 6 * inner.map_or(name.len(), str::len) + 8;
+    let mut total: usize = members.iter().map(weight).sum();
+    let before = members.len();
+    while total > MAX_EVENT_BYTES {
+        let Some(largest) = (0..members.len()).max_by_key(|index| weight(&members[*index])) else { break };
+        total -= weight(&members.remove(largest));
+    }
+    before - members.len()
 }
 
 /// Adds the columns that take something of the event, by row. `lengths`: the Arrow chunks of the others.
@@ -152,6 +265,16 @@ fn property<'e>(plan: &Plan, name: &str, target: &Target, meta: &EventMeta<'e>) 
         Some(Value::String(text)) => Found::Text(Cow::Borrowed(text)),
         Some(Value::Object(_) | Value::Array(_)) if target.data_type != DataType::String => Found::Nested,
         Some(other) => Found::Text(Cow::Owned(other.to_string())),
+    }
+}
+
+/// What a content type says of a body that is not one JSON object: more than its bytes do.
+pub(crate) fn say_content_types<'e>(faults: &mut [Fault], meta: impl Fn(usize) -> EventMeta<'e>) {
+    for Fault { row, reasons } in faults {
+        let Some(Reason::Looks(looks)) = reasons.first_mut() else { continue };
+        if let Some(better) = meta(*row).content_type().and_then(Looks::by_content_type) {
+            *looks = better;
+        }
     }
 }
 

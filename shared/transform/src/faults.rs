@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use crate::looks::Looks;
 use crate::plan::Plan;
 use crate::text::Mismatch;
 
@@ -21,6 +22,10 @@ pub(crate) enum Reason {
     GivenTwice(usize),
     EmptyPartition(usize),
     Rule(usize),
+    /// The rule cannot be evaluated on the record.
+    Unevaluated(usize),
+    /// It is not one JSON object, and what it is instead.
+    Looks(Looks),
     Text(Arc<str>),
 }
 
@@ -47,6 +52,8 @@ impl Reason {
                 format!("column `{}`: an empty text, which a partition column cannot hold", plan.targets[*column].name)
             }
             Self::Rule(rule) => format!("rule `{}`", plan.rules[*rule].name),
+            Self::Unevaluated(rule) => format!("rule `{}`: cannot be evaluated", plan.rules[*rule].name),
+            Self::Looks(looks) => looks.to_string(),
             Self::Text(text) => text.as_ref().to_owned(),
         }
     }

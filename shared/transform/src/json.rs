@@ -18,6 +18,7 @@ use crate::columns::{Batch, Decoded, Target};
 use crate::error::Result;
 use crate::faults::{Reason, UnknownNames};
 use crate::fields::Fields;
+use crate::looks::Looks;
 use crate::parallel::{line_estimate, part_count, parts};
 use crate::paths::Place;
 use crate::text::Mismatch;
@@ -156,20 +157,19 @@ impl<'a, 'd> Decoder<'a, 'd> {
         self.next = 0;
         self.rescued.clear();
         self.unknown.take();
-        let problem = match text.or_else(|| simdutf8::basic::from_utf8(record).ok()) {
-            None => Some("not UTF-8"),
-            Some(text) => {
-                let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-                self.object(text).err().map(|Malformed| "not one JSON object")
-            }
-        };
+        let is_object = text.or_else(|| simdutf8::basic::from_utf8(record).ok()).is_some_and(|text| {
+            let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+            self.object(text).is_ok()
+        });
+        let problem = if is_object { None } else { Some(Reason::Looks(Looks::like(record))) };
         for column in 0..self.seen.len() {
             if self.seen[column] {
                 continue;
             }
             if problem.is_some() { self.batch.pad(column..column + 1) } else { self.missing(column) }
         }
-        if let (None, Some(unknown)) = (problem, self.unknown.take()) {
+        let unknown = self.unknown.take().filter(|_| problem.is_none());
+        if let Some(unknown) = unknown {
             self.batch.fault(unknown);
         }
         match problem {

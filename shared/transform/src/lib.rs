@@ -49,6 +49,7 @@ mod events;
 mod faults;
 mod fields;
 mod json;
+mod looks;
 mod output;
 mod parallel;
 mod parquet;
@@ -82,6 +83,7 @@ pub use crate::sql::{check_condition, check_query, function_names};
 
 use crate::columns::Decoded;
 use crate::error::Result;
+use crate::events::Around;
 use crate::output::{Positions, Quarantine, Records, finish};
 use crate::plan::Plan;
 
@@ -121,6 +123,11 @@ impl fmt::Debug for Output {
             .field("held_back", &self.held_back)
             .finish()
     }
+}
+
+/// What an event's body looks like that is not what its contract's format says; `None`: like nothing that has a name.
+pub fn looks_like(body: &[u8], event: &EventMeta<'_>) -> Option<Cow<'static, str>> {
+    looks::named(body, event.content_type())
 }
 
 /// A contract made ready. Cheap to clone, and to share between threads.
@@ -163,7 +170,7 @@ impl Transform {
         let Plan { dialect, fields, max_record_bytes, .. } = &*self.plan;
         let targets = self.plan.given();
         let decoded = csv::decode(dialect, layout, targets, fields, *max_record_bytes, chunk, first_position <= 1)?;
-        self.finish(decoded, Positions::From(first_position), lineage)
+        self.finish(decoded, Positions::From(first_position), None, lineage)
     }
 
     /// Transforms the beginning of a CSV file whose first line is no header ([`CsvLayout::refusal`]): that line is refused
@@ -190,7 +197,7 @@ impl Transform {
     pub fn ndjson(&self, chunk: &[u8], first_position: i64, lineage: &Lineage) -> Result<Output> {
         let Plan { fields, max_record_bytes, .. } = &*self.plan;
         let decoded = json::decode_lines(self.plan.given(), fields, *max_record_bytes, chunk)?;
-        self.finish(decoded, Positions::From(first_position), lineage)
+        self.finish(decoded, Positions::From(first_position), None, lineage)
     }
 
     /// Transforms whole lines of JSON, whose records are where the contract says (`records`, `payload`): each line may hold
@@ -214,7 +221,7 @@ impl Transform {
         let bodies: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
         let mut decoded = json::decode_bodies(self.plan.given(), fields, *max_record_bytes, &bodies)?;
         decoded.refuse(refused);
-        self.finish(decoded, Positions::From(first_position), lineage)
+        self.finish(decoded, Positions::From(first_position), None, lineage)
     }
 
     /// Whether the records of a JSON line or body are to be looked for within it ([`unfold`](Transform::unfold)).
@@ -284,7 +291,9 @@ impl Transform {
             };
             events::fill(plan, &mut decoded, &lengths, |row| events[records[row].event])?;
         }
-        self.finish(decoded, Positions::Each(&positions), lineage)
+        events::say_content_types(&mut decoded.faults, |row| events[records[row].event]);
+        let around = Around { events, of: &|row| records[row].event };
+        self.finish(decoded, Positions::Each(&positions), Some(around), lineage)
     }
 
     /// Transforms a frame as read from Parquet, with the source's field names. In quarantine a row is a JSON object.
@@ -298,6 +307,7 @@ impl Transform {
             added: conformed.added,
             positions: Positions::From(first_position),
             raw: &|row| rows::row_json(frame, row),
+            around: None,
         };
         finish(&self.plan, self.hold_back.as_deref(), records, lineage)
     }
@@ -305,9 +315,35 @@ impl Transform {
     /// Quarantines records that the caller itself refuses (too long, undecodable): bytes, position and reason. The
     /// reason must name no value.
     pub fn quarantine_records(&self, records: &[(&[u8], i64, String)], lineage: &Lineage) -> Result<Output> {
-        let mut quarantine = Quarantine::new(self.plan.max_record_bytes, records.len());
-        for (raw, position, reason) in records {
-            quarantine.push(*position, &serde_json::Value::from(vec![reason.as_str()]).to_string(), raw);
+        self.quarantine(records, |_| None, lineage)
+    }
+
+    /// [`Transform::quarantine_records`] of events, with what stands around each.
+    ///
+    /// # Errors
+    /// When there are not as many events as records.
+    pub fn quarantine_events(
+        &self,
+        records: &[(&[u8], i64, String)],
+        events: &[EventMeta<'_>],
+        lineage: &Lineage,
+    ) -> Result<Output> {
+        if records.len() != events.len() {
+            return Err(TransformError::Argument("every record needs its event"));
+        }
+        self.quarantine(records, |row| Some((row, events[row])), lineage)
+    }
+
+    fn quarantine<'e>(
+        &self,
+        records: &[(&[u8], i64, String)],
+        event: impl Fn(usize) -> Option<(usize, EventMeta<'e>)>,
+        lineage: &Lineage,
+    ) -> Result<Output> {
+        let mut quarantine = Quarantine::new(&self.plan, records.len());
+        for (row, (raw, position, reason)) in records.iter().enumerate() {
+            let reasons = serde_json::Value::from(vec![reason.as_str()]).to_string();
+            quarantine.push(*position, &reasons, raw, event(row));
         }
         let Output { mut report, clean, .. } = self.ndjson(&[], 0, lineage)?;
         let count = records.len() as u64;
@@ -321,13 +357,19 @@ impl Transform {
     /// The one record that stands in quarantine for a blob that is held back whole, at position 0 and without bytes. The
     /// output has it as its only record; its report is empty, because it is none of the blob's records.
     pub fn held_back_record(&self, held_back: &HeldBack, lineage: &Lineage) -> Result<Output> {
-        let mut quarantine = Quarantine::new(self.plan.max_record_bytes, 1);
-        quarantine.push(0, &serde_json::Value::from(held_back.report.clone()).to_string(), &[]);
+        let mut quarantine = Quarantine::new(&self.plan, 1);
+        quarantine.push(0, &serde_json::Value::from(held_back.report.clone()).to_string(), &[], None);
         let nothing = self.ndjson(&[], 0, lineage)?;
         Ok(Output { quarantined: quarantine.finish(lineage)?, records: 1, ..nothing })
     }
 
-    fn finish(&self, decoded: Decoded<'_>, positions: Positions<'_>, lineage: &Lineage) -> Result<Output> {
+    fn finish(
+        &self,
+        decoded: Decoded<'_>,
+        positions: Positions<'_>,
+        around: Option<Around<'_>>,
+        lineage: &Lineage,
+    ) -> Result<Output> {
         let Decoded { columns, raw, faults, rescued, added } = decoded;
         let records = Records {
             columns: columns.into_iter().map(IntoColumn::into_column).collect::<Vec<Column>>(),
@@ -337,6 +379,7 @@ impl Transform {
             added,
             positions,
             raw: &|row| Cow::Borrowed(raw[row]),
+            around,
         };
         finish(&self.plan, self.hold_back.as_deref(), records, lineage)
     }

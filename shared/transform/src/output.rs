@@ -19,11 +19,12 @@ use crate::added::{Added, sparse};
 use crate::columns::dtype;
 use crate::days;
 use crate::error::Result;
+use crate::events::{Around, EventMeta, EventTexts};
 use crate::faults::{Fault, Reason};
 use crate::partition::without_empty_texts;
 use crate::plan::Plan;
 use crate::quality::QualityReport;
-use crate::rules::{self, Violations};
+use crate::rules::{self, Verdict};
 use crate::{Lineage, Output};
 
 /// Of a record that is too long quarantine keeps this much.
@@ -39,6 +40,8 @@ pub(crate) struct Records<'r> {
     pub(crate) positions: Positions<'r>,
     /// The record as it came, by row.
     pub(crate) raw: &'r dyn Fn(usize) -> Cow<'r, [u8]>,
+    /// What stood around it, by row; for records of events.
+    pub(crate) around: Option<Around<'r>>,
 }
 
 /// Where each record stood in its source.
@@ -59,7 +62,7 @@ impl Positions<'_> {
 
 /// Decides every record's fate. `hold_back` names the rule that keeps the whole source out of the table.
 pub(crate) fn finish(plan: &Plan, hold_back: Option<&str>, records: Records<'_>, lineage: &Lineage) -> Result<Output> {
-    let Records { mut columns, count, mut faults, mut rescued, added, positions, raw } = records;
+    let Records { mut columns, count, mut faults, mut rescued, added, positions, raw, around } = records;
     without_empty_texts(plan, &mut columns, &mut faults)?;
     days::add(plan, &mut columns, &mut faults)?;
     let mut frame = DataFrame::new(count, columns)?;
@@ -95,12 +98,12 @@ pub(crate) fn finish(plan: &Plan, hold_back: Option<&str>, records: Records<'_>,
     })?;
     frame.with_column(position_chunks)?;
 
-    let mut quarantine = Quarantine::new(plan.max_record_bytes, faults.len());
+    let mut quarantine = Quarantine::new(plan, faults.len());
     if !faults.is_empty() {
         report.faulty = faults.len() as u64;
         let mut texts = Texts { plan, shown: HashMap::new() };
         for Fault { row, reasons } in &faults {
-            quarantine.push(positions.at(*row), texts.of(reasons), &raw(*row));
+            quarantine.push(positions.at(*row), texts.of(reasons), &raw(*row), around.map(|around| around.of(*row)));
         }
         texts.count(&faults, &mut report);
         frame = filtered(frame, &sound(&lengths, &faults)?)?;
@@ -159,13 +162,9 @@ fn judge(plan: &Plan, frame: &DataFrame, faults: &mut Vec<Fault>, report: &mut Q
     let mut judged = Judged { labels: Vec::new(), violated: None };
     let (mut refused, mut labelled) = (Vec::new(), Vec::new());
     for (index, (rule, violations)) in plan.rules.iter().zip(rules::evaluate(&plan.rules, frame)).enumerate() {
-        let mut rows: Vec<usize> = match violations {
-            Violations::None => continue,
-            Violations::Rows(rows) => rows,
-            Violations::All => (0..frame.height()).collect(),
-        };
+        let mut rows = violations.rows;
         let mut faulty = faults.iter().map(|fault| fault.row).peekable();
-        rows.retain(|row| {
+        rows.retain(|(row, _)| {
             while faulty.next_if(|faulty| faulty < row).is_some() {}
             faulty.peek() != Some(row)
         });
@@ -178,14 +177,20 @@ fn judge(plan: &Plan, frame: &DataFrame, faults: &mut Vec<Fault>, report: &mut Q
         }
         match rule.action {
             RuleAction::Warn => {}
-            RuleAction::Label => labelled.extend(rows.iter().map(|row| (*row, index))),
-            RuleAction::Quarantine | RuleAction::Fail => refused.extend(rows.iter().map(|row| (*row, index))),
+            RuleAction::Label => labelled.extend(rows.iter().map(|(row, _)| (*row, index))),
+            RuleAction::Quarantine | RuleAction::Fail => {
+                refused.extend(rows.iter().map(|(row, verdict)| (*row, index, *verdict)));
+            }
         }
     }
     // Rules by row, each row's in the contract's order.
     refused.sort_unstable();
     for rows in refused.chunk_by(|left, right| left.0 == right.0) {
-        let reasons = rows.iter().map(|(_, rule)| Reason::Rule(*rule)).collect();
+        let reason = |(_, rule, verdict): &(usize, usize, Verdict)| match verdict {
+            Verdict::Violated => Reason::Rule(*rule),
+            Verdict::Unknown => Reason::Unevaluated(*rule),
+        };
+        let reasons = rows.iter().map(reason).collect();
         faults.push(Fault { row: rows[0].0, reasons });
     }
     faults.sort_by_key(|fault| fault.row);
@@ -272,20 +277,26 @@ pub(crate) struct Quarantine {
     positions: Vec<i64>,
     reasons: StringChunkedBuilder,
     raw: BinaryChunkedBuilder,
+    /// Of a dataset that takes events.
+    events: Option<EventTexts>,
 }
 
 impl Quarantine {
-    pub(crate) fn new(max_record_bytes: usize, capacity: usize) -> Self {
+    pub(crate) fn new(plan: &Plan, capacity: usize) -> Self {
         Self {
-            max_record_bytes,
+            max_record_bytes: plan.max_record_bytes,
+            events: plan.is_of_events.then(EventTexts::default),
             positions: Vec::with_capacity(capacity),
             reasons: StringChunkedBuilder::new(REASONS.into(), capacity),
             raw: BinaryChunkedBuilder::new(RAW.into(), capacity),
         }
     }
 
-    /// `reasons` is a JSON array of texts.
-    pub(crate) fn push(&mut self, position: i64, reasons: &str, raw: &[u8]) {
+    /// `reasons` is a JSON array of texts, `event` what stood around the record, with its event's place.
+    pub(crate) fn push(&mut self, position: i64, reasons: &str, raw: &[u8], event: Option<(usize, EventMeta<'_>)>) {
+        if let Some(events) = &mut self.events {
+            events.push(event);
+        }
         self.positions.push(position);
         self.reasons.append_value(reasons);
         let kept = if raw.len() > self.max_record_bytes { raw.len().min(HEAD_BYTES) } else { raw.len() };
@@ -299,6 +310,7 @@ impl Quarantine {
         columns.push(ingested_at(&lengths, lineage)?);
         columns.push(self.reasons.finish().into_column());
         columns.push(self.raw.finish().into_column());
+        columns.extend(self.events.map(EventTexts::finish).transpose()?);
         Ok(DataFrame::new(lengths[0], columns)?)
     }
 }

@@ -1,7 +1,7 @@
 //! A contract made ready: columns, rules and protections checked and compiled once, used for every chunk.
 
 use polars::prelude::{Field, Schema};
-use weir_contract::{Contract, DataType, EventField, Origin, Treatment};
+use weir_contract::{Contract, DataType, EventField, Origin, Source, Treatment};
 
 use crate::columns::{Target, dtype};
 use crate::csv::Dialect;
@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) shape: Shape,
     /// The field of an Avro record that holds the record.
     pub(crate) payload: Option<String>,
+    /// Quarantine then says what stood around a record's event.
+    pub(crate) is_of_events: bool,
 }
 
 impl Plan {
@@ -102,6 +104,7 @@ impl Plan {
             has_labels: contract.has_labels(),
             partition_texts,
             payload: contract.format.payload.clone(),
+            is_of_events: matches!(contract.source, Source::Events { .. }),
             targets,
             of_body,
             event_fields,

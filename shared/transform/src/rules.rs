@@ -2,8 +2,10 @@
 //!
 //! A verdict on a record depends on that record alone. So whatever looks at other rows (aggregates, windows, subqueries)
 //! or at chance is refused when the contract is compiled, not when data arrives. A cast that fails gives null, and null
-//! passes, as in an SQL CHECK. A rule that cannot be evaluated at all counts as violated by every record of the chunk:
-//! the data is kept, in quarantine, and nothing loops.
+//! passes, as in an SQL CHECK. A rule that cannot be evaluated on a record counts as violated by that one: the data is kept,
+//! in quarantine, and nothing loops.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use polars::chunked_array::cast::CastOptions;
 use polars::lazy::dsl::{BooleanFunction, Expr, FunctionExpr, StringFunction};
@@ -130,26 +132,59 @@ fn allowed(function: &FunctionExpr) -> bool {
     }
 }
 
-/// The rows that violate a rule.
-#[derive(Debug)]
-pub(crate) enum Violations {
-    None,
-    Rows(Vec<usize>),
-    All,
+/// Records of a chunk that are looked at one by one because a rule fails on them; where it fails on more, it counts as not
+/// evaluated on all that were not looked at.
+const MOST_ALONE: usize = 20_000;
+
+/// Why a row violates a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    Violated,
+    /// The rule cannot be evaluated on the row.
+    Unknown,
 }
 
-/// Evaluates every rule on every row, in one pass of the engine.
+/// The rows that violate a rule, ascending.
+#[derive(Debug, Default)]
+pub(crate) struct Violations {
+    pub(crate) rows: Vec<(usize, Verdict)>,
+}
+
+/// Evaluates every rule on every row: in one pass of the engine, where nothing fails.
 pub(crate) fn evaluate(rules: &[CompiledRule], frame: &DataFrame) -> Vec<Violations> {
     if rules.is_empty() || frame.height() == 0 {
-        return rules.iter().map(|_| Violations::None).collect();
+        return rules.iter().map(|_| Violations::default()).collect();
     }
     evaluate_all(rules, frame).unwrap_or_else(|| {
         let one = |rule: &CompiledRule| {
-            let alone = evaluate_all(std::slice::from_ref(rule), frame);
-            alone.and_then(|mut verdicts| verdicts.pop()).unwrap_or(Violations::All)
+            let (mut violations, alone) = (Violations::default(), AtomicUsize::new(0));
+            violations.rows = one_by_one(std::slice::from_ref(rule), frame, 0, &alone);
+            violations
         };
         rules.iter().map(one).collect()
     })
+}
+
+/// The engine fails a whole frame for one row: so it is asked of halves, until those that fail are alone.
+fn one_by_one(rule: &[CompiledRule], frame: &DataFrame, first: usize, alone: &AtomicUsize) -> Vec<(usize, Verdict)> {
+    let height = frame.height();
+    if let Some(mut judged) = evaluate_all(rule, frame) {
+        let rows = judged.pop().unwrap_or_default().rows;
+        return rows.into_iter().map(|(row, verdict)| (first + row, verdict)).collect();
+    }
+    if height == 1 {
+        alone.fetch_add(1, Ordering::Relaxed);
+    }
+    if height == 1 || alone.load(Ordering::Relaxed) >= MOST_ALONE {
+        return (first..first + height).map(|row| (row, Verdict::Unknown)).collect();
+    }
+    let half = height / 2;
+    let (left, right) = (frame.slice(0, half), frame.slice(half as i64, height - half));
+    let halves =
+        rayon::join(|| one_by_one(rule, &left, first, alone), || one_by_one(rule, &right, first + half, alone));
+    let (mut rows, more) = halves;
+    rows.extend(more);
+    rows
 }
 
 fn evaluate_all(rules: &[CompiledRule], frame: &DataFrame) -> Option<Vec<Violations>> {
@@ -162,8 +197,8 @@ fn evaluate_all(rules: &[CompiledRule], frame: &DataFrame) -> Option<Vec<Violati
 
 fn violations(verdicts: &BooleanChunked) -> Violations {
     if verdicts.all() {
-        return Violations::None;
+        return Violations::default();
     }
     let rows = verdicts.iter().enumerate().filter(|(_, verdict)| *verdict == Some(false));
-    Violations::Rows(rows.map(|(row, _)| row).collect())
+    Violations { rows: rows.map(|(row, _)| (row, Verdict::Violated)).collect() }
 }

@@ -333,7 +333,7 @@ async fn upload(site: &Site, number: usize, input: &Input) -> Vec<u8> {
 /// Events without a place get a source made of what they are; the last one made is this batch's.
 async fn events_source(site: &Site, envelope: &Value) -> String {
     match envelope["Metadata"]["PartitionContext"]["PartitionId"].as_str() {
-        Some(partition) if partition != "0" => format!("eventhub:ns/clicks/weir/{partition}"),
+        Some(partition) if partition != "0" => format!("eventhub:ns/clicks/{partition}"),
         _ => {
             let mut rows = site.rows("clicks__quarantine", &["_ingested_at", "_source"]).await;
             rows.retain(|row| row.contains("eventhub:unplaced/"));

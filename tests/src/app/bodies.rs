@@ -14,7 +14,7 @@ use super::gaps::{Hub, deliver};
 use super::handler::{Batch, Handler, books};
 use super::site::{CLICKS, Site};
 
-const SOURCE: &str = "eventhub:ns/clicks/weir/0";
+const SOURCE: &str = "eventhub:ns/clicks/0";
 
 /// Takes bodies of every kind; quarantines what is negative.
 fn any_body() -> String {
@@ -119,7 +119,7 @@ async fn every_kind_of_body_gives_its_records() {
         (12, "rule `n_is_not_negative`", b"{\"n\":-80}"),
         (at(1, 1), "rule `n_is_not_negative`", b"{\"n\":-11}"),
         (at(1, 2), "column `n`: not a long", b"{\"n\":\"x\"}"),
-        (at(2, 2), "not one JSON object", b"oops"),
+        (at(2, 2), "not one JSON object: text", b"oops"),
         (at(5, 1), "rule `n_is_not_negative`", b"{\"n\":-41}"),
     ];
     for (record, (position, reason, raw)) in quarantined.iter().zip(expected) {

@@ -92,7 +92,7 @@ async fn a_new_table_begins_with_the_oldest_event_of_the_hub() {
     // What the hub has no more was never there for this table.
     assert_eq!((books(&first), gap(&first)), ([60, 60, 0, 0], [50, 50, 0]));
     assert_eq!(positions(&site).await, (40..100).collect::<Vec<_>>());
-    assert!(site.quarantined("clicks", "eventhub:ns/clicks/weir/0").await.is_empty());
+    assert!(site.quarantined("clicks", "eventhub:ns/clicks/0").await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,7 +110,7 @@ async fn what_has_expired_is_in_quarantine_as_lost() {
         assert_eq!(gap(&receipt), expected);
     }
     assert_eq!(positions(&site).await, (0..10).chain(30..50).collect::<Vec<_>>());
-    let lost = site.quarantined("clicks", "eventhub:ns/clicks/weir/0").await;
+    let lost = site.quarantined("clicks", "eventhub:ns/clicks/0").await;
     assert_eq!((lost.len(), lost[0].position, lost[0].raw.len()), (1, 10, 0));
     assert!(lost[0].reasons.contains("events 10 to 29"), "{}", lost[0].reasons);
     assert_eq!(site.each_place_once("clicks").await, 31);
@@ -133,7 +133,7 @@ async fn a_gap_that_is_not_healed_is_reported_or_ignored() {
         assert_eq!(gap(&receipt), [lost, 0, lost], "{contract}");
         // Its place is accounted for, or was never asked about.
         assert_eq!(books(&deliver(&handler, 10..=12).await), [3, 0, 0, 3]);
-        let quarantined = site.quarantined("clicks", "eventhub:ns/clicks/weir/0").await;
+        let quarantined = site.quarantined("clicks", "eventhub:ns/clicks/0").await;
         assert_eq!(
             quarantined.iter().map(|record| record.position).collect::<Vec<_>>(),
             &[10][..usize::from(lost > 0)]
@@ -152,7 +152,7 @@ async fn a_long_gap_is_healed_in_several_commits() {
     let receipt = deliver(&handler, 24_004..=24_004).await;
     assert_eq!((books(&receipt), gap(&receipt)), ([24_005, 24_001, 4, 0], [24_004, 24_004, 0]));
     assert!(site.log("clicks").len() >= 4, "{:?}", site.log("clicks"));
-    let quarantined = site.quarantined("clicks", "eventhub:ns/clicks/weir/0").await;
+    let quarantined = site.quarantined("clicks", "eventhub:ns/clicks/0").await;
     let raw: Vec<_> = quarantined.iter().map(|record| (record.position, &*record.raw)).collect();
     assert_eq!(raw, [(24_000, &b"{\"n\": 24000"[..]), (24_001, b"[1]"), (24_002, b""), (24_003, b"{\"n\":-1}")]);
     assert_eq!(site.each_place_once("clicks").await, 24_005);
@@ -222,9 +222,40 @@ async fn events_of_a_hub_that_was_made_anew_are_not_taken_for_old_ones() {
     for _ in 0..2 {
         let anew = deliver(2..=3, "2026-01-05T11:00:00").await;
         assert_eq!(anew.status, 500, "{}", anew.text);
-        assert!(anew.text.contains("event 2") && anew.text.contains("`consumer_group`"), "{}", anew.text);
+        assert!(anew.text.contains("event 2") && anew.text.contains("`epoch = 2`"), "{}", anew.text);
     }
     assert_eq!(positions(&site).await, (0..=6).collect::<Vec<_>>());
     // The old hub's own go on.
     assert_eq!(books(&deliver(7..=8, "2026-01-05T11:00:00").await.receipt()), [2, 2, 0, 0]);
+}
+
+/// The way out: a contract that says which of the hubs of that name it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_epoch_tells_the_events_of_a_new_hub_from_the_old_ones() {
+    let site = Site::new();
+    site.contract("clicks", CLICKS);
+    let handler = Handler::start(&site).await;
+    let timed = |numbers: RangeInclusive<i64>, time: &str| {
+        let mut envelope = Batch::counting(0, numbers.clone()).envelope();
+        let times: Vec<_> = numbers.map(|_| time).collect();
+        envelope["Metadata"]["EnqueuedTimeUtcArray"] = Value::String(json!(times).to_string());
+        envelope.to_string()
+    };
+    let old = timed(0..=9, "2026-01-05T10:00:00");
+    assert_eq!(books(&handler.post("ingest_clicks", old.clone()).await.receipt()), [10, 10, 0, 0]);
+    handler.kill();
+    site.contract("clicks", &CLICKS.replace("hub = \"clicks\"", "hub = \"clicks\"\nepoch = 2"));
+    let handler = Handler::start(&site).await;
+    // Raised without a reason it would bring every event twice.
+    let same = handler.post("ingest_clicks", timed(5..=9, "2026-01-05T09:58:00")).await;
+    assert!(same.status == 500 && same.text.contains("`epoch = 2`"), "{}", same.text);
+    let new = timed(0..=4, "2026-01-05T11:00:00");
+    for expected in [[5, 5, 0, 0], [5, 0, 0, 5]] {
+        assert_eq!(books(&handler.post("ingest_clicks", new.clone()).await.receipt()), expected);
+    }
+    let third = handler.post("ingest_clicks", timed(3..=3, "2026-01-05T12:00:00")).await;
+    assert!(third.status == 500 && third.text.contains("`epoch = 3`"), "{}", third.text);
+    assert_eq!(site.rows("clicks", &["_source"]).await.iter().filter(|source| source.contains("clicks@2")).count(), 5);
+    assert_eq!(site.each_place_once("clicks").await, 15);
+    assert_eq!(handler.status().await["balanced"], true);
 }

@@ -203,7 +203,17 @@ impl Batch {
 
     /// `_source` of these events.
     pub(super) fn source(&self) -> String {
-        format!("eventhub:ns/clicks/weir/{}", self.partition)
+        format!("eventhub:ns/clicks/{}", self.partition)
+    }
+
+    /// As a host with another consumer group, or settings that spell names otherwise, writes it.
+    pub(super) fn spelled(&self, namespace: &str, hub: &str, group: &str) -> Value {
+        let mut envelope = self.envelope();
+        let context = &mut envelope["Metadata"]["PartitionContext"];
+        context["FullyQualifiedNamespace"] = namespace.into();
+        context["EventHubName"] = hub.into();
+        context["ConsumerGroup"] = group.into();
+        envelope
     }
 
     /// As the host writes it: every array is a string that holds JSON.

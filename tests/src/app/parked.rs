@@ -127,7 +127,7 @@ async fn full(site: &Site, count: usize) {
     let lake = Lake::new(store, Path::default(), LakeOptions::new(|| 1_780_000_000_000));
     let definition = TableDefinition {
         name: "weir__parked".to_owned(),
-        columns: Contract::quarantine_columns(),
+        columns: Contract::refused_columns(),
         partition_by: Vec::new(),
         cluster_by: Vec::new(),
         properties: Vec::new(),

@@ -11,7 +11,7 @@ use object_store::{ObjectStoreExt, path::Path as ObjectPath};
 use polars::prelude::{DataFrame, ParquetReader, SerReader};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use weir_contract::{Contract, Contracts};
+use weir_contract::Contracts;
 use weir_lake::{Lake, LakeOptions, Table, TableDefinition};
 
 /// CSV blobs; rules of two kinds.
@@ -222,7 +222,7 @@ impl Site {
     pub(super) async fn table(&self, table: &str) -> Option<Arc<Table>> {
         let dataset = table.strip_suffix("__quarantine").unwrap_or(table);
         let contract = self.contracts().get(dataset).unwrap().clone();
-        let columns = if dataset == table { contract.table_columns() } else { Contract::quarantine_columns() };
+        let columns = if dataset == table { contract.table_columns() } else { contract.quarantine_columns() };
         let partition_by = if dataset == table { contract.table.partition_by.clone() } else { Vec::new() };
         let definition = TableDefinition {
             name: table.to_owned(),

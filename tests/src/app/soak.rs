@@ -294,7 +294,7 @@ async fn check(world: &World, store: &Arc<dyn ObjectStore>) {
     for partition in 0..PARTITIONS {
         let bodies = world.bodies[partition as usize].lock().unwrap();
         for (n, body) in bodies.iter().enumerate() {
-            let place = (format!("eventhub:ns/clicks/weir/{partition}"), n as i64);
+            let place = (format!("eventhub:ns/clicks/{partition}"), n as i64);
             let expected = if is_sound(body) { (Some(1), None) } else { (None, Some(1)) };
             assert_eq!((rows.remove(&place), quarantined.remove(&place)), expected, "{place:?}: {body:.60}");
         }

@@ -38,6 +38,8 @@ struct Dev {
     /// `key=value` of what it printed at its start.
     connection: String,
     status: String,
+    /// What it printed until it was ready.
+    printed: Vec<String>,
 }
 
 impl Dev {
@@ -51,8 +53,9 @@ impl Dev {
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (mut connection, mut status) = (String::new(), String::new());
+        let (mut connection, mut status, mut printed) = (String::new(), String::new(), Vec::new());
         for line in lines.by_ref().map(Result::unwrap) {
+            printed.push(line.clone());
             if let Some(rest) = line.strip_prefix("events   amqp://") {
                 let (address, rest) = rest.split_once(" (connection string: ").unwrap();
                 assert_eq!(address, format!("127.0.0.1:{amqp}"));
@@ -68,7 +71,7 @@ impl Dev {
             }
         }
         std::thread::spawn(move || lines.for_each(drop));
-        Self { folder, child, connection, status }
+        Self { folder, child, connection, status, printed }
     }
 
     fn send(&self, arguments: &[&str], stdin: &str) -> Output {
@@ -185,6 +188,45 @@ async fn events_and_their_properties_survive_the_end_of_the_process() {
         total += properties.last_enqueued_sequence_number + 1;
     }
     assert_eq!(total, 100);
+}
+
+/// The app reads the hubs that `weir dev` offers: what its host passed over is there all the same, and events come again.
+/// A contract that is wrong keeps nobody from that.
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_are_healed_and_events_replayed_on_a_laptop() {
+    weir_platform::install_crypto_provider();
+    let folder = tempfile::tempdir().unwrap();
+    // As if the host had gone on without the first events of each partition.
+    let checkpoints = folder.path().join("work/host/checkpoints/readings/weir");
+    fs::create_dir_all(&checkpoints).unwrap();
+    (0..4).for_each(|partition| fs::write(checkpoints.join(partition.to_string()), "2").unwrap());
+    fs::create_dir_all(folder.path().join("datasets")).unwrap();
+    fs::write(folder.path().join("datasets/wrong.toml"), "name = \"wrong\"\nnonsense = 1\n").unwrap();
+    let rule = "[[rules]]\nname = \"r\"\nexpr = \"nothing > 1\"\naction = \"warn\"\n";
+    let contract = CONTRACT.replace("\"readings\"", "\"other\"");
+    fs::write(folder.path().join("datasets/other.toml"), format!("{contract}{rule}")).unwrap();
+    let dev = Dev::start(folder);
+    for (file, what) in [("wrong.toml", "nonsense"), ("other.toml", "nothing")] {
+        let is_it = |line: &&String| line.starts_with(&format!("left out {file}")) && line.contains(what);
+        assert!(dev.printed.iter().any(|line| is_it(&line)), "{:?}", dev.printed);
+    }
+    summary(&dev.send(&["-", "--key", "device"], &lines(0..2_000)));
+    dev.committed(2_000).await;
+    let client = reqwest::Client::new();
+    let answer =
+        client.post(dev.status.replace("/api/status", "/api/reprocess")).json(&json!({ "dataset": "readings" }));
+    let answer = answer.send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 202, "{}", answer.text().await.unwrap());
+    let began = Instant::now();
+    loop {
+        let books = dev.books().await;
+        if books["table"]["books"]["replaced"] == json!(2_000) {
+            assert_eq!((&books["table"]["rows"], &books["balanced"]), (&json!(2_000), &json!(true)));
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{books}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 #[test]

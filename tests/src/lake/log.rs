@@ -202,7 +202,7 @@ async fn a_snapshot_counts_what_is_there() {
 
 async fn positions_of(table: &Table, source: &str, positions: std::ops::RangeInclusive<i64>) -> BTreeSet<i64> {
     let mut found = BTreeSet::new();
-    let rows = SourceRows { source, positions, since_us: None };
+    let rows = SourceRows { sources: &[source.to_owned()], positions, since_us: None };
     let each = |frame: DataFrame| {
         found.extend(frame.column("_source_position")?.i64()?.iter().flatten());
         Ok(ControlFlow::Continue(()))

@@ -127,9 +127,10 @@ fn event_hubs_capture() {
     assert_eq!(found[0], format!("1: /1|1|1|100|{properties}"));
     assert_eq!(found[4], format!("8: /8|~|8|own|{properties}"));
     assert_eq!(found[26], format!("30: /30|30|30|3000|{properties}"));
-    let not = "not one JSON object".to_owned();
-    let expected = [(5, "not json"), (6, "null"), (7, "[1]")];
-    let expected: Vec<_> = expected.map(|(at, raw)| (at, vec![not.clone()], raw.as_bytes().to_vec())).to_vec();
+    let array = "a JSON array; set `[format] type` to \"auto\" or \"json\", or send its elements";
+    let expected = [(5, "text", "not json"), (6, "a JSON null", "null"), (7, array, "[1]")];
+    let not = |what: &str| vec![format!("not one JSON object: {what}")];
+    let expected: Vec<_> = expected.map(|(at, what, raw)| (at, not(what), raw.as_bytes().to_vec())).to_vec();
     assert_eq!(quarantined(&output), expected);
 
     // Without payload the envelope is the record.
@@ -244,7 +245,10 @@ fn values_that_no_column_holds() {
     let (header, mut contract) = (record(json!("bytes")).to_string(), contract(vec![column("id", DataType::String)]));
     let layout = transform(&contract).avro_layout(&header, "null").unwrap();
     let Some(AvroChunk::Lines(lines)) = layout.block(1, &[2, 0xff]).next(1) else { panic!() };
-    assert_eq!(refused(&run_ndjson(&contract, &lines)), ["1: not UTF-8"]);
+    assert_eq!(
+        refused(&run_ndjson(&contract, &lines)),
+        ["1: not UTF-8, not one JSON object: text that is not UTF-8 (Latin-1 or Windows-1252, perhaps)"]
+    );
     // A record beyond the limit is not kept whole.
     contract.format.max_record_bytes = 20;
     let layout = transform(&contract).avro_layout(&header, "null").unwrap();

@@ -127,7 +127,7 @@ fn refused_fields_are_named_and_bounded() {
             "2: unknown field `a`".to_owned(),
             "3: column `price`: not a decimal(9,2); unknown fields `x`, `y\\n`".to_owned(),
             format!("4: unknown fields `a`, `b`, `c`, `d`, `{}…` and 2 more", "l".repeat(64)),
-            "5: not one JSON object".to_owned(),
+            "5: not one JSON object: a JSON object that ends too early".to_owned(),
         ]
     );
     assert_eq!(clean(&output), ["1: 1|~|~|~", "6: 6|~|~|~"]);

@@ -13,7 +13,7 @@ fn from(spec: &str, data_type: DataType, from: &str) -> Column {
 }
 
 fn events(columns: Vec<Column>) -> Contract {
-    let source = Source::Events { hub: "h".to_owned(), consumer_group: "g".to_owned(), gap: Gap::Heal };
+    let source = Source::Events { hub: "h".to_owned(), consumer_group: "g".to_owned(), gap: Gap::Heal, epoch: 1 };
     Contract { source, ..contract(columns) }
 }
 
@@ -45,6 +45,7 @@ fn meta(properties: &Map<String, Value>) -> EventMeta<'_> {
         hub: Some("clicks"),
         partition: Some("3"),
         properties: Some(properties),
+        system: None,
     }
 }
 
@@ -72,7 +73,7 @@ fn each_part_is_typed_and_in_the_contracts_place() {
     assert_eq!(clean(&output), [around(1, "a") + "|{\"event:offset\":7}", around(2, "b")]);
     // Nothing at all is known.
     let output = run(&everything(), &["{\"n\":1}", "oops"], &[(1, EventMeta::default()), (1, EventMeta::default())]);
-    assert_eq!(refused(&output), ["1: column `at`: null", "2: not one JSON object; column `at`: null"]);
+    assert_eq!(refused(&output), ["1: column `at`: null", "2: not one JSON object: text; column `at`: null"]);
     assert_eq!(run(&everything(), &[], &[]).records, 0);
 }
 

@@ -59,17 +59,17 @@ const CASES: &[Case] = &[
         bytes: b"[1]\n1\nnull\n{\"id\":1\n{\"id\":1}}\n{\"id\":1,}\n{'id':1}\n{\"id\":01}\n{\"id\":NaN}\nid\n{\"id\":1}{\"id\":2}\n{\"id\":7}\n",
         clean: &["12: 7|~|~|~"],
         refused: &[
-            "1: not one JSON object",
-            "2: not one JSON object",
-            "3: not one JSON object",
-            "4: not one JSON object",
-            "5: not one JSON object",
-            "6: not one JSON object",
-            "7: not one JSON object",
+            "1: not one JSON object: a JSON array; set `[format] type` to \"auto\" or \"json\", or send its elements",
+            "2: not one JSON object: a JSON number",
+            "3: not one JSON object: a JSON null",
+            "4: not one JSON object: a JSON object that ends too early",
+            "5: not one JSON object: a JSON object and something behind it",
+            "6: not one JSON object: it has a comma before a closing bracket",
+            "7: not one JSON object: it has single quotes, as Python prints a dict",
             "8: not one JSON object",
-            "9: not one JSON object",
-            "10: not one JSON object",
-            "11: not one JSON object",
+            "9: not one JSON object: it has NaN or Infinity, which JSON has not",
+            "10: not one JSON object: text",
+            "11: not one JSON object: several JSON objects without a line break between them",
         ],
     },
     Case {
@@ -79,7 +79,7 @@ const CASES: &[Case] = &[
         refused: &[
             "1: column `name`: NUL character",
             "2: column `name`: not a sound JSON string",
-            "3: not UTF-8",
+            "3: not UTF-8, not one JSON object: text that is not UTF-8 (Latin-1 or Windows-1252, perhaps)",
             "4: not one JSON object",
         ],
     },
@@ -134,8 +134,8 @@ fn each_event_body_is_one_record_with_its_own_position() {
     assert_eq!(
         refused(&output),
         [
-            "12: not one JSON object",
-            "13: not UTF-8",
+            "12: not one JSON object: empty (a tombstone)",
+            "13: not one JSON object: UTF-16 text; send UTF-8",
             "20: column `at`: not a timestamp",
             "21: column `value`: not a double",
         ]
@@ -256,6 +256,6 @@ fn names_in_their_order_are_held_to_the_grammar() {
     ];
     for text in malformed {
         let output = run_ndjson(&orders(), text.as_bytes());
-        assert_eq!(quarantined(&output)[0].1, ["not one JSON object"], "{text}");
+        assert!(quarantined(&output)[0].1[0].starts_with("not one JSON object"), "{text}");
     }
 }

@@ -9,6 +9,7 @@ mod dialect;
 mod drift;
 mod events;
 mod json;
+mod looks;
 mod parquet;
 mod privacy;
 mod properties;
@@ -146,7 +147,7 @@ fn checked(contract: &Contract, output: Output) -> Output {
     let names: HashSet<String> = columns.iter().map(|column| column.name.to_lowercase()).collect();
     assert_eq!(names.len(), columns.len(), "names that differ by case alone");
     assert_shape(&output.clean, &columns);
-    assert_shape(&output.quarantined, &Contract::quarantine_columns());
+    assert_shape(&output.quarantined, &contract.quarantine_columns());
     output
 }
 

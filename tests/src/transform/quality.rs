@@ -89,7 +89,7 @@ fn a_blob_that_is_held_back_leaves_one_record_that_says_why() {
           3 records: rule `dated`; 2 records: column `day`: not a date; 1 record: rule `cheap`"]
     );
     let columns: Vec<String> = record.quarantined.columns().iter().map(|column| column.name().to_string()).collect();
-    let wanted: Vec<String> = Contract::quarantine_columns().into_iter().map(|column| column.name).collect();
+    let wanted: Vec<String> = contract.quarantine_columns().into_iter().map(|column| column.name).collect();
     assert_eq!(columns, wanted);
     contract.rules.clear();
     contract.quality.min_records = 9;

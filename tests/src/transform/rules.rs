@@ -1,9 +1,10 @@
 //! Quality rules: what they decide, and which are refused when the contract is compiled.
 
 use weir_contract::RuleAction::{Fail, Label, Quarantine, Warn};
+use weir_contract::{DataType, FormatKind};
 use weir_transform::{ErrorKind, RuleCount, Transform};
 
-use super::{clean, column, lineage, orders, quarantined, refused, rule, run_csv, transform};
+use super::{clean, column, contract, lineage, orders, quarantined, refused, rule, run_csv, transform};
 
 #[test]
 fn null_passes_warnings_count_and_quarantine_moves() {
@@ -147,5 +148,59 @@ fn what_is_no_condition_on_one_record_is_refused_with_line_and_remedy() {
         let text = error.to_string();
         assert_eq!(error.kind(), ErrorKind::Contract, "{text}");
         assert!(text.starts_with("rule `odd` (line 7): ") && text.contains(part), "{expr}: {text}");
+    }
+}
+
+/// The engine fails a whole chunk for one record; the others are judged all the same.
+#[test]
+fn only_the_records_on_which_a_rule_cannot_be_evaluated_are_refused_for_it() {
+    let decimal = DataType::Decimal { precision: 38, scale: 2 };
+    let mut contract = contract(vec![
+        column("id", DataType::Long),
+        column("a", decimal),
+        column("b", decimal),
+        column("n", DataType::Long),
+    ]);
+    contract.format.kind = FormatKind::Csv;
+    let huge = "99999999999999999999999999999999999.99";
+    let text: String = (1..=1000)
+        .map(|id| match id {
+            1 | 500 | 501 | 1000 => format!("{id},1,0,0\n"),
+            8 => format!("{id},0.5,1,1\n"),
+            77 => format!("{id},{huge},{huge},1\n"),
+            _ => format!("{id},{id},1,1\n"),
+        })
+        .collect();
+    let text = format!("id,a,b,n\n{text}");
+    let unknown = |rows: &[u32]| rows.iter().map(|row| (*row, "rule `r`: cannot be evaluated")).collect::<Vec<_>>();
+    let violated = (8, "rule `r`");
+    let with = |rows: &[u32]| {
+        let mut all = unknown(rows);
+        all.push(violated);
+        all.sort_unstable();
+        all
+    };
+    for (expr, expected) in [
+        ("a / b >= 1", with(&[1, 500, 501, 1000])),
+        ("(a / b) * 2 >= 2", with(&[1, 500, 501, 1000])),
+        ("a * a * a >= 1", with(&[77])),
+        // Where a condition says when it is asked.
+        ("CASE WHEN a < 1 THEN FALSE ELSE TRUE END", vec![violated]),
+    ] {
+        for action in [Quarantine, Fail] {
+            contract.rules = vec![rule("r", expr, action)];
+            let output = run_csv(&contract, text.as_bytes());
+            let told = expected.iter().map(|(row, reason)| format!("{row}: {reason}")).collect::<Vec<_>>();
+            assert_eq!(refused(&output), told, "{expr}");
+            assert_eq!(output.report.rules["r"].violations, expected.len() as u64, "{expr}");
+            assert_eq!(output.held_back.is_some(), action == Fail, "{expr}");
+        }
+        contract.rules = vec![rule("r", expr, Warn), rule("sound", "id > 0", Quarantine)];
+        let output = run_csv(&contract, text.as_bytes());
+        assert_eq!(
+            (output.clean.height(), output.report.rules["r"].violations),
+            (1000, expected.len() as u64),
+            "{expr}"
+        );
     }
 }

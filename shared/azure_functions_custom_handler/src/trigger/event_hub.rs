@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::system_properties::SystemProperties;
 use super::{BodyLength, Trigger};
 use crate::envelope::{Binding, Body, DataType, Envelope, append_base64, lenient_text};
 use crate::error::Error;
@@ -49,6 +50,8 @@ pub struct Event {
     pub partition_key: Option<String>,
     /// The sender's properties.
     pub properties: Map<String, Value>,
+    /// What the broker, and those before it, have written on it.
+    pub system: SystemProperties,
 }
 
 impl Trigger for EventBatch {
@@ -150,6 +153,10 @@ fn batch(envelope: &Envelope<'_>, bodies: Bodies) -> EventBatch {
     let mut batch = EventBatch { events: bodies.into_events(), ..EventBatch::default() };
     read_partition(envelope.metadata_members(), &mut batch);
     Columns::read(envelope.metadata_members(), count, &mut batch.ignored_metadata).fill(&mut batch.events);
+    if let Some(array) = envelope.metadata_members().get("SystemPropertiesArray") {
+        let each = batch.events.iter_mut().zip(SystemProperties::of_batch(array, count));
+        each.for_each(|(event, system)| event.system = system);
+    }
     batch
 }
 
@@ -176,6 +183,7 @@ fn single(envelope: &mut Envelope<'_>, binding: &Binding<'_>, text: &str, data_t
         fill_from(&mut event, system);
     }
     event.properties = metadata.read("Properties").unwrap_or_default();
+    event.system = metadata.read("SystemProperties").map(SystemProperties::new).unwrap_or_default();
 
     let mut batch = EventBatch { events: vec![event], ..EventBatch::default() };
     read_partition(metadata, &mut batch);

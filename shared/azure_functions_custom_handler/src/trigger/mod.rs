@@ -5,6 +5,7 @@ mod event_grid;
 mod event_hub;
 mod http_request;
 mod queue;
+mod system_properties;
 mod timer;
 
 use std::fmt;
@@ -19,6 +20,7 @@ pub use event_grid::{EventGridEvent, EventSchema};
 pub use event_hub::{Event, EventBatch, MAX_EVENTS};
 pub use http_request::{AbsentBody, Claim, Identities, Identity, NO_BODY, RouteParams, request_body};
 pub use queue::QueueMessage;
+pub use system_properties::SystemProperties;
 pub use timer::{ScheduleStatus, TimerInfo};
 
 /// A type that a handler can take. Implement it for triggers that this crate does not know (Service Bus, Cosmos DB)

@@ -8,6 +8,7 @@ use crate::reader::{At, Place, Report, Table, quoted};
 
 const MAX_PATHS: usize = 32;
 const DEFAULT_CONSUMER_GROUP: &str = "$Default";
+const MAX_EPOCH: u64 = 1_000_000;
 
 pub(super) struct SourceAt {
     pub(super) value: Source,
@@ -23,7 +24,7 @@ impl Source {
 
 pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
     let nothing = || SourceAt {
-        value: Source::Events { hub: String::new(), consumer_group: String::new(), gap: Gap::default() },
+        value: Source::Events { hub: String::new(), consumer_group: String::new(), gap: Gap::default(), epoch: 1 },
         claims: Vec::new(),
     };
     let Some(table) = top.table("source", &keys::SOURCE, report) else {
@@ -40,7 +41,7 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
 }
 
 fn read_blob(table: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
-    refuse(table, &["hub", "consumer_group", "gap"], "belongs to `kind = \"events\"`", report);
+    refuse(table, &["hub", "consumer_group", "gap", "epoch"], "belongs to `kind = \"events\"`", report);
     let container = table.required_text("container", report);
     if let Some(container) = container.as_ref().filter(|container| !is_container(container.value)) {
         let message = format!(
@@ -99,11 +100,17 @@ fn read_events(table: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
     }
     let gaps = [("heal", Gap::Heal), ("report", Gap::Report), ("ignore", Gap::Ignore)];
     let gap = table.choice("gap", "choice", &gaps, report);
+    let epoch = table.count("epoch", report);
+    if let Some(epoch) = epoch.as_ref().filter(|epoch| !(1..=MAX_EPOCH).contains(&epoch.value)) {
+        let message = format!("is {}: it must be 1 to {MAX_EPOCH}; 1 is the first hub of that name", epoch.value);
+        report.add(ErrorKind::InvalidValue, &epoch.place, message);
+    }
     SourceAt {
         value: Source::Events {
             hub: hub.as_ref().map(|hub| hub.value.to_owned()).unwrap_or_default(),
             consumer_group: group.map_or(DEFAULT_CONSUMER_GROUP, |group| group.value).to_owned(),
             gap: gap.map(|at| at.value).unwrap_or_default(),
+            epoch: epoch.and_then(|epoch| u32::try_from(epoch.value).ok()).unwrap_or(1),
         },
         claims: hub.into_iter().map(|hub| hub.place).collect(),
     }

@@ -62,6 +62,8 @@ pub struct HubEvent {
     pub partition_key: Option<String>,
     /// What the sender gave it, as the Functions host writes it.
     pub properties: Map<String, Value>,
+    /// What the broker, and those before it, have written on it, likewise; without what stands in the other fields.
+    pub system: Map<String, Value>,
     /// None: the message's body is a sequence or a value that is no text.
     pub body: Option<Bytes>,
 }
@@ -267,7 +269,8 @@ impl Reading {
         let body = body_of(event);
         let given = event.raw_amqp_message().application_properties.as_ref();
         let properties = given.map(|given| properties::properties(&given.0)).unwrap_or_default();
-        let size = body.as_ref().map_or(0, Bytes::len) + properties::weight(&properties);
+        let system = properties::system(event.raw_amqp_message());
+        let size = body.as_ref().map_or(0, Bytes::len) + properties::weight(&properties) + properties::weight(&system);
         let full = self.found.events.len() >= self.limits.events || self.bytes + size > self.limits.bytes;
         if full && !self.found.events.is_empty() {
             self.found.next = Some(sequence);
@@ -281,6 +284,7 @@ impl Reading {
             enqueued_ms,
             partition_key: event.partition_key().clone(),
             properties,
+            system,
             body,
         });
         Ok(sequence >= last)

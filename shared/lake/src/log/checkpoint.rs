@@ -62,17 +62,17 @@ async fn read_hint(at: &Location) -> Result<Option<(Checkpoint, DateTime<Utc>)>,
 
 /// The versions in `_delta_log`. A listing costs more the older the log: only where there is no hint.
 #[derive(Default)]
-pub(super) struct LogListing {
+pub(crate) struct LogListing {
     /// The newest checkpoint of one file.
     pub(super) checkpoint: Option<i64>,
     /// The oldest commit.
-    pub(super) first: Option<i64>,
+    pub(crate) first: Option<i64>,
     /// The newest commit.
     pub(super) last: Option<i64>,
 }
 
 impl LogListing {
-    pub(super) async fn read(at: &Location) -> Result<Self, LakeError> {
+    pub(crate) async fn read(at: &Location) -> Result<Self, LakeError> {
         let log = log_folder(&at.root);
         let mut listing = Self::default();
         let mut objects = at.store.list(Some(&log));

@@ -32,11 +32,13 @@ pub struct Replacement {
     pub books: Books,
 }
 
-/// What several sources give, to be put in place of all that they gave, in one commit.
+/// What several sources give, or one that has several names, to be put in place of what they gave, in one commit.
 #[derive(Debug)]
 pub struct Replacements {
     /// Rows with one of these as their `_source` go.
     pub sources: Vec<String>,
+    /// As of a [`Replacement`].
+    pub positions: Option<RangeInclusive<i64>>,
     /// Moves on with each commit; it has to be where it was when the rows were made.
     pub producer: Producer,
     pub after: Option<i64>,
@@ -151,9 +153,9 @@ impl Table {
     /// [`Table::replace_source_after`] for several sources at once.
     pub async fn replace_sources(
         self: &Arc<Self>,
-        Replacements { sources, producer, after, raises, rows, books }: Replacements,
+        Replacements { sources, positions, producer, after, raises, rows, books }: Replacements,
     ) -> Result<Outcome, LakeError> {
-        let one = Replacement { source: String::new(), positions: None, producer, rows, books };
+        let one = Replacement { source: String::new(), positions, producer, rows, books };
         self.replace_all(sources, one, Some(after), raises).await
     }
 

@@ -1,0 +1,110 @@
+//! What others did to a table's rows, as its log tells: an erasure by another tool, a restore, a merge. The books count
+//! what Weir did; what is missing beside them is told here.
+
+use std::collections::HashMap;
+
+use futures::{StreamExt, TryStreamExt};
+use serde::Serialize;
+
+use crate::error::LakeError;
+use crate::log::actions::{CommitInfo, Line};
+use crate::log::checkpoint::LogListing;
+use crate::table::Table;
+
+const READ_AHEAD: usize = 32;
+
+/// A commit of another writer that rows came or went with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForeignCommit {
+    pub version: i64,
+    /// As its writer says: milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+    /// Such as `DELETE`; empty where its writer does not say.
+    pub operation: String,
+    /// Who and what made it, as far as its writer says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Rows of the files that it removed, and of those that it added. A row that was moved to another file is in both.
+    /// `None` where statistics do not say.
+    pub rows_removed: Option<u64>,
+    pub rows_added: Option<u64>,
+}
+
+impl ForeignCommit {
+    /// How many rows the table had more after it; negative where rows went. `None` where statistics do not say.
+    pub fn rows_gained(&self) -> Option<i64> {
+        let (added, removed) = (self.rows_added?, self.rows_removed?);
+        Some(i64::try_from(added).ok()? - i64::try_from(removed).ok()?)
+    }
+}
+
+/// What the log tells of others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForeignCommits {
+    /// The first commit that the log still has. Nothing is known of what came before; 0 means that nothing did.
+    pub from: i64,
+    /// The newest one.
+    pub to: i64,
+    /// Oldest first.
+    pub commits: Vec<ForeignCommit>,
+}
+
+/// Path → rows, of the files that are known.
+type Rows = HashMap<String, Option<u64>>;
+
+impl Table {
+    /// The commits of other writers that rows came or went with, as far back as the log goes. Reads the whole log: for when
+    /// the books do not balance.
+    pub async fn foreign_commits(&self) -> Result<ForeignCommits, LakeError> {
+        let newest = self.refresh().await?;
+        let from = LogListing::read(&self.at).await?.first.unwrap_or(newest + 1);
+        let reads = futures::stream::iter(from..=newest)
+            .map(|version| async move { self.at.read_commit(version).await.map(|bytes| (version, bytes)) });
+        let mut reads = std::pin::pin!(reads.buffered(READ_AHEAD));
+        let (mut files, mut commits) = (Rows::new(), Vec::new());
+        while let Some((version, bytes)) = reads.try_next().await? {
+            let Some(bytes) = bytes else { break };
+            let lines = self.at.decode(version, &bytes)?;
+            commits.extend(foreign(&files, version, &lines));
+            for remove in lines.iter().filter_map(|line| line.remove.as_ref()) {
+                files.remove(&remove.path);
+            }
+            let adds = lines.iter().filter_map(|line| line.add.as_ref());
+            files.extend(adds.map(|add| (add.path.clone(), rows(add.stats.as_deref()))));
+        }
+        Ok(ForeignCommits { from, to: newest, commits })
+    }
+}
+
+/// `None` for a commit of Weir's, and for one that leaves all rows what they are.
+fn foreign(before: &Rows, version: i64, lines: &[Line]) -> Option<ForeignCommit> {
+    let info = lines.iter().find_map(|line| line.commit_info.as_ref());
+    let is_ours = |info: &CommitInfo| {
+        info.weir.is_some() || info.engine_info.as_deref().is_some_and(|engine| engine.starts_with("weir/"))
+    };
+    if info.is_some_and(is_ours) {
+        return None;
+    }
+    let adds = || lines.iter().filter_map(|line| line.add.as_ref());
+    let removes = || lines.iter().filter_map(|line| line.remove.as_ref());
+    if !adds().any(|add| add.data_change) && !removes().any(|remove| remove.data_change) {
+        return None;
+    }
+    // A file that is added and was there changes nothing.
+    let is_new = |path: &String| !before.contains_key(path) || removes().any(|remove| remove.path == *path);
+    Some(ForeignCommit {
+        version,
+        timestamp_ms: info.map_or(0, |info| info.timestamp),
+        operation: info.map(|info| info.operation.clone()).unwrap_or_default(),
+        by: info.and_then(|info| info.engine_info.clone()),
+        rows_removed: removes().map(|remove| before.get(&remove.path).copied().flatten()).sum(),
+        rows_added: adds().filter(|add| is_new(&add.path)).map(|add| rows(add.stats.as_deref())).sum(),
+    })
+}
+
+fn rows(stats: Option<&str>) -> Option<u64> {
+    let stats: serde_json::Value = serde_json::from_str(stats?).ok()?;
+    stats.get("numRecords")?.as_u64()
+}
