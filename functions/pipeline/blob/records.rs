@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use weir_contract::FormatKind;
+use weir_contract::{Format, FormatKind};
 use weir_intake::{AvroOptions, AvroPiece, AvroReader, Blob, ChunkOptions, Framing, Magic, Piece};
 use weir_transform::{
     AvroBlock, AvroChunk, AvroLayout, CsvLayout, Lineage, Output, ParquetPart, ParquetRows, parquet_parts,
@@ -20,9 +20,6 @@ use crate::pipeline::compute;
 pub(super) const RANGE_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes transformed at a time.
 pub(super) const CHUNK_BYTES: usize = 16 * 1024 * 1024;
-/// Rows of a Parquet file taken at a time.
-const PARQUET_ROWS: usize = 65_536;
-
 /// Which records of a blob are read.
 #[derive(Debug, Clone)]
 pub(super) enum Extent {
@@ -99,7 +96,7 @@ impl Records {
                 };
                 Form::Csv { framing: options.framing, chunks: blob.chunks(options), layout }
             }
-            Ok(FormatKind::Parquet) => open_parquet(&blob, &extent, contract.format.split_bytes).await?,
+            Ok(FormatKind::Parquet) => open_parquet(&blob, &extent, &contract.format).await?,
             Ok(FormatKind::Avro) => {
                 let part = match &extent {
                     Extent::Part(_, bytes, _) => Some(bytes.clone()),
@@ -232,10 +229,9 @@ impl Records {
     async fn parquet(&mut self, mut rows: ParquetRows) -> Result<Option<Output>, AppError> {
         let (transform, lineage, first) = (Arc::clone(&self.transform), Arc::clone(&self.lineage), self.position);
         let (rows, output) = compute(move || {
-            let output = match rows.next(PARQUET_ROWS) {
-                Ok(Some(frame)) => transform.rows(&frame, first, &lineage).map(Some),
+            let output = match rows.next() {
+                Ok(Some(step)) => transform.rows(&step, first, &lineage).map(Some),
                 Ok(None) => Ok(None),
-                // A page that cannot be read ends the file: what was read stays, the rest is one refused record.
                 Err(reason) => transform.quarantine_records(&[(&[], first, reason)], &lineage).map(Some),
             };
             (rows, output)
@@ -323,18 +319,19 @@ async fn avro(
 }
 
 /// Parquet needs random access: what is read of the blob goes through a temporary file, which is deleted while it is open.
-async fn open_parquet(blob: &Blob, extent: &Extent, split_bytes: u64) -> Result<Form, AppError> {
+async fn open_parquet(blob: &Blob, extent: &Extent, format: &Format) -> Result<Form, AppError> {
+    let most = format.max_record_bytes;
     if let Some(reason) = blob.refusal(Magic::Parquet).await? {
         return Ok(Form::Refused(Some(reason)));
     }
     let opened = match extent {
-        Extent::Part(index, ..) => match parquet_plan(blob, split_bytes).await? {
+        Extent::Part(index, ..) => match parquet_plan(blob, format.split_bytes).await? {
             Ok((mut file, footer, parts)) => {
                 let Some(part) = parts.into_iter().nth(*index) else {
                     return Err(AppError::Task { message: "the blob has no such part".to_owned() });
                 };
                 blob.spill_ranges(&mut file, &[footer, part.bytes.clone()], RANGE_BYTES).await?;
-                compute(move || ParquetRows::open_part(file, &part)).await?
+                compute(move || ParquetRows::open_part(file, &part, most)).await?
             }
             Err(reason) => Err(reason),
         },
@@ -342,10 +339,10 @@ async fn open_parquet(blob: &Blob, extent: &Extent, split_bytes: u64) -> Result<
             let mut file = tempfile::tempfile().map_err(AppError::TemporaryFile)?;
             blob.spill(&mut file, RANGE_BYTES).await?;
             let skip = match extent {
-                Extent::From(resume) => usize::try_from(resume.position.saturating_sub(1)).unwrap_or(usize::MAX),
+                Extent::From(resume) => u64::try_from(resume.position.saturating_sub(1)).unwrap_or(0),
                 _ => 0,
             };
-            compute(move || ParquetRows::open_after(file, skip)).await?
+            compute(move || ParquetRows::open_after(file, skip, most)).await?
         }
     };
     Ok(match opened {

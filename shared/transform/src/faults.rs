@@ -96,7 +96,7 @@ impl UnknownNames {
 }
 
 /// In back-ticks, one line, of bounded length.
-fn shown(name: &str) -> String {
+pub(crate) fn shown(name: &str) -> String {
     let mut text = String::from("`");
     for character in name.chars().take(FIELD_CHARS) {
         if character.is_control() { text.extend(character.escape_default()) } else { text.push(character) }

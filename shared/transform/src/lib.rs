@@ -41,6 +41,7 @@
 mod added;
 mod avro;
 mod columns;
+mod convert;
 mod csv;
 mod days;
 mod derive;
@@ -63,6 +64,7 @@ mod rules;
 mod sql;
 mod text;
 mod times;
+mod values;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -76,7 +78,7 @@ pub use crate::csv::CsvLayout;
 pub use crate::derive::Derivation;
 pub use crate::error::{ErrorKind, TransformError};
 pub use crate::events::{EventMeta, EventRecord};
-pub use crate::parquet::{ParquetPart, ParquetRows, parquet_parts};
+pub use crate::parquet::{ParquetPart, ParquetRows, ParquetStep, parquet_parts};
 pub use crate::privacy::PseudonymKey;
 pub use crate::quality::{HeldBack, QualityReport, RuleCount};
 pub use crate::sql::{check_condition, check_query, function_names};
@@ -296,17 +298,24 @@ impl Transform {
         self.finish(decoded, Positions::Each(&positions), Some(around), lineage)
     }
 
-    /// Transforms a frame as read from Parquet, with the source's field names. In quarantine a row is a JSON object.
-    pub fn rows(&self, frame: &DataFrame, first_position: i64, lineage: &Lineage) -> Result<Output> {
-        let conformed = rows::conform(self.plan.given(), &self.plan.fields, frame)?;
+    /// What a Parquet file is to be opened with.
+    pub fn max_record_bytes(&self) -> usize {
+        self.plan.max_record_bytes
+    }
+
+    /// Transforms rows as read from Parquet, with the source's field names. In quarantine a row is a JSON object.
+    pub fn rows(&self, step: &ParquetStep, first_position: i64, lineage: &Lineage) -> Result<Output> {
+        let Plan { fields, max_record_bytes, .. } = &*self.plan;
+        let conformed = rows::conform(self.plan.given(), fields, *max_record_bytes, step)?;
+        let raw = rows::Raw::new(step, fields, *max_record_bytes);
         let records = Records {
             columns: conformed.columns,
-            count: frame.height(),
+            count: step.rows,
             faults: conformed.faults,
             rescued: conformed.rescued,
             added: conformed.added,
             positions: Positions::From(first_position),
-            raw: &|row| rows::row_json(frame, row),
+            raw: &|row| raw.of(row),
             around: None,
         };
         finish(&self.plan, self.hold_back.as_deref(), records, lineage)

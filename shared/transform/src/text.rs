@@ -182,7 +182,7 @@ const POWERS: [i128; 39] = {
 
 /// 10 to the `exponent`; `None` beyond 38 digits.
 #[inline]
-fn power_of_ten(exponent: u32) -> Option<i128> {
+pub(crate) fn power_of_ten(exponent: u32) -> Option<i128> {
     POWERS.get(exponent as usize).copied()
 }
 
