@@ -6,8 +6,8 @@
 use arrow_buffer::{ArrowNativeType, i256};
 use arrow_schema::TimeUnit;
 use polars::prelude::{
-    BinaryChunkedBuilder, BooleanChunked, ChunkedArray, DataType as Dtype, Float32Type, Float64Type,
-    Int8Type, Int16Type, Int32Type, Int64Type, Int128Type, IntoSeries, PolarsNumericType, Series, StringChunkedBuilder,
+    BinaryChunkedBuilder, BooleanChunked, ChunkedArray, DataType as Dtype, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, Int128Type, IntoSeries, PolarsNumericType, Series, StringChunkedBuilder,
     TimeUnit as Unit, TimeZone,
 };
 use polars_arrow::bitmap::{Bitmap, MutableBitmap};

@@ -22,9 +22,9 @@
 //! | string | any UTF-8 without NUL | a string; any other value as its JSON text | strings; other values as text |
 //! | `long` to `byte` | `[+-]?[0-9]+` | the same, as a number or in a string | whole numbers in range |
 //! | `double`, `float` | `[+-]?` digits, with a point and an exponent or without; finite | the same | finite numbers |
-//! | `decimal` | digits that fit the scale exactly, with an exponent too | the same | the same |
+//! | `decimal` | digits that fit the scale exactly, with an exponent too | the same | the same, and decimals of any width |
 //! | `boolean` | `true`, `false`, in any case | the same | booleans |
-//! | `date` | `YYYY-MM-DD` or the column's `format` | the same | dates, or such text |
+//! | `date` | `YYYY-MM-DD` or the column's `format` | the same | dates, midnights, or such text |
 //! | `timestamp` | RFC 3339 and its kin ([`times`]), a missing zone is UTC; or the column's `format`, which may be an epoch's | the same | any timestamp, or such text |
 //! | `binary` | base64 | base64 | bytes, or base64 text |
 //!

@@ -16,8 +16,7 @@ use crate::error::Result;
 use crate::faults::{Fault, Reason, UnknownNames};
 use crate::fields::Fields;
 use crate::json::quoted;
-use crate::output::HEAD_BYTES;
-use crate::parquet::{Given, ParquetStep};
+use crate::parquet::{Given, HEAD_BYTES, ParquetStep};
 use crate::values::Values;
 
 pub(crate) struct Conformed {
@@ -127,8 +126,12 @@ fn read(target: &Target, given: &Given, passed: &[bool]) -> Read {
 }
 
 fn no_type(given: &Given) -> Arc<str> {
-    format!("field {} ({}) is not a type that can be read", crate::faults::shown(&given.root.name), given.root.type_name)
-        .into()
+    format!(
+        "field {} ({}) is not a type that can be read",
+        crate::faults::shown(&given.root.name),
+        given.root.type_name
+    )
+    .into()
 }
 
 /// Why nothing at all is known of the rows, which are counted only by the footer then.

@@ -51,10 +51,24 @@ pub(crate) enum Kind<'a> {
     TimeMillis(&'a [i32]),
     Time(&'a [i64], TimeUnit),
     /// Local ones have no zone.
-    Timestamp { values: &'a [i64], unit: TimeUnit, is_utc: bool },
-    List { offsets: &'a [i32], items: Box<Values<'a>> },
-    Struct { names: &'a [(String, Shape)], fields: Vec<Values<'a>> },
-    Map { offsets: &'a [i32], keys: Box<Values<'a>>, values: Box<Values<'a>> },
+    Timestamp {
+        values: &'a [i64],
+        unit: TimeUnit,
+        is_utc: bool,
+    },
+    List {
+        offsets: &'a [i32],
+        items: Box<Values<'a>>,
+    },
+    Struct {
+        names: &'a [(String, Shape)],
+        fields: Vec<Values<'a>>,
+    },
+    Map {
+        offsets: &'a [i32],
+        keys: Box<Values<'a>>,
+        values: Box<Values<'a>>,
+    },
 }
 
 impl<'a> Values<'a> {
@@ -345,11 +359,7 @@ fn push_utf8(bytes: &[u8], out: &mut String) -> bool {
     std::str::from_utf8(bytes).map(|text| out.push_str(text)).is_ok()
 }
 
-fn list(
-    items: std::ops::Range<usize>,
-    out: &mut String,
-    mut write: impl FnMut(usize, &mut String) -> bool,
-) -> bool {
+fn list(items: std::ops::Range<usize>, out: &mut String, mut write: impl FnMut(usize, &mut String) -> bool) -> bool {
     let (mut sound, first) = (true, items.start);
     out.push('[');
     for item in items {
@@ -481,7 +491,8 @@ fn time(value: i64, nanos: i64, out: &mut String) -> Form {
     const SECOND: i64 = 1_000_000_000;
     let all = value.checked_mul(nanos).filter(|all| (0..86_400 * SECOND).contains(all));
     let split = |all: i64| Some((u32::try_from(all / SECOND).ok()?, u32::try_from(all % SECOND).ok()?));
-    let time = all.and_then(split).and_then(|(second, nano)| NaiveTime::from_num_seconds_from_midnight_opt(second, nano));
+    let time =
+        all.and_then(split).and_then(|(second, nano)| NaiveTime::from_num_seconds_from_midnight_opt(second, nano));
     let Some(time) = time else {
         let _ = write!(out, "{value}");
         return Form::Bare;

@@ -13,6 +13,7 @@ mod exactly_once;
 mod gaps;
 mod handler;
 mod host;
+mod hostile_parquet;
 mod identity;
 mod keys;
 mod lambda;

@@ -116,15 +116,15 @@ async fn parquet(blob: &Blob, found: &mut Found) {
     }
     let mut file = tempfile::tempfile().unwrap();
     blob.spill(&mut file, RANGE_BYTES).await.unwrap();
-    let mut rows = match ParquetRows::open(file) {
+    let mut rows = match ParquetRows::open(file, found.transform.max_record_bytes()) {
         Ok(rows) => rows,
         Err(reason) => return found.refuse(&[], reason),
     };
     loop {
-        match rows.next(1_000) {
+        match rows.next() {
             Ok(None) => return,
-            Ok(Some(frame)) => {
-                let output = found.transform.rows(&frame, found.position, &lineage()).unwrap();
+            Ok(Some(step)) => {
+                let output = found.transform.rows(&step, found.position, &lineage()).unwrap();
                 found.take(&output);
             }
             Err(reason) => found.refuse(&[], reason),

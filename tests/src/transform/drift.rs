@@ -16,7 +16,7 @@ fn policy(unknown_fields: UnknownFields) -> Contract {
 }
 
 fn run_rows(contract: &Contract, frame: &DataFrame) -> Output {
-    checked(contract, transform(contract).rows(frame, 1, &lineage()).unwrap())
+    super::parquet::read_frame(contract, frame)
 }
 
 /// The added columns, in order.

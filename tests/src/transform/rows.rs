@@ -1,17 +1,10 @@
 //! Frames as read from Parquet.
 
-use polars::prelude::{Column, DataFrame, DataType as Dtype, IntoColumn, NamedFrom, ParquetWriter, Series, TimeUnit, TimeZone, df};
-use weir_contract::{Contract, DataType};
+use polars::prelude::{Column, DataFrame, DataType as Dtype, IntoColumn, NamedFrom, Series, TimeUnit, TimeZone, df};
+use weir_contract::DataType;
 
-use super::parquet::read;
+use super::parquet::read_frame as run;
 use super::{clean, column, contract, orders, quarantined, refused};
-
-/// As Polars writes the frame.
-fn run(contract: &Contract, frame: &DataFrame) -> weir_transform::Output {
-    let mut bytes = Vec::new();
-    ParquetWriter::new(&mut bytes).finish(&mut frame.clone()).unwrap();
-    read(contract, &bytes)
-}
 
 #[test]
 fn columns_by_name_unknown_ones_rescued_and_the_row_kept_as_json() {

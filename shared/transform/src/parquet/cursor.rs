@@ -64,7 +64,11 @@ struct Watch {
 
 impl std::fmt::Debug for Cursor {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Cursor").field("type", &self.root.type_name).field("at", &self.at).finish_non_exhaustive()
+        formatter
+            .debug_struct("Cursor")
+            .field("type", &self.root.type_name)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
     }
 }
 
@@ -108,7 +112,8 @@ impl Cursor {
             let pages = Pages::scan(&self.source, chunk, form.repeats);
             let (rows, values, claimed) = (self.rows, pages.values, chunk.num_values());
             let contradicts = i64::try_from(values) != Ok(claimed);
-            let count = |what: &str| format!("{what} {claimed} values, its pages hold {values}, its row group has {rows} rows");
+            let count =
+                |what: &str| format!("{what} {claimed} values, its pages hold {values}, its row group has {rows} rows");
             if form.repeats {
                 // Where rows end in it is not known, so what is missing may be part of any.
                 if let Some(damage) = &pages.damage {
@@ -232,8 +237,7 @@ impl Cursor {
             }
         };
         let open = |levels: &FieldLevels| {
-            let reader =
-                ParquetRecordBatchReader::try_new_with_row_groups(levels, &chunks, count, selection.clone());
+            let reader = ParquetRecordBatchReader::try_new_with_row_groups(levels, &chunks, count, selection.clone());
             reader.map_err(|_| DAMAGED.to_owned())
         };
         let (micros, millis) = (open(&form.levels)?, form.millis.as_ref().map(open).transpose()?);
@@ -289,11 +293,7 @@ fn in_years(micros: &ArrayRef, millis: &ArrayRef) -> Result<ArrayRef, String> {
     })
 }
 
-fn structs(
-    fields: &arrow_schema::Fields,
-    micros: &StructArray,
-    millis: &StructArray,
-) -> Result<StructArray, String> {
+fn structs(fields: &arrow_schema::Fields, micros: &StructArray, millis: &StructArray) -> Result<StructArray, String> {
     let pairs = micros.columns().iter().zip(millis.columns());
     let columns = pairs.map(|(micros, millis)| in_years(micros, millis)).collect::<Result<Vec<_>, _>>()?;
     StructArray::try_new(fields.clone(), columns, micros.nulls().cloned()).map_err(|_| DAMAGED.to_owned())

@@ -98,7 +98,8 @@ fn bounded(bytes: &[u8]) -> Result<Option<String>, Malformed> {
                 for _ in 0..count {
                     chunks += columns_of_group(&mut thrift)?;
                     if chunks > MAX_CHUNKS {
-                        let most = format!("a Parquet file of more than {MAX_CHUNKS} column chunks (row groups × columns)");
+                        let most =
+                            format!("a Parquet file of more than {MAX_CHUNKS} column chunks (row groups × columns)");
                         return Ok(Some(most));
                     }
                 }
@@ -167,7 +168,10 @@ fn rows(metadata: &ParquetMetaData, bytes: u64) -> Result<Vec<Range<u64>>, Strin
     for (index, group) in metadata.row_groups().iter().enumerate() {
         let next = of_group(group).and_then(|rows| row.checked_add(rows));
         let Some(next) = next else {
-            return Err(format!("the Parquet file's footer is damaged: row group {index} has {} rows", group.num_rows()));
+            return Err(format!(
+                "the Parquet file's footer is damaged: row group {index} has {} rows",
+                group.num_rows()
+            ));
         };
         groups.push(row..next);
         row = next;

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::cursor::Cursor;
 use super::footer::Footer;
 use super::source::Source;
-use super::{Given, ParquetStep, STEP_ROWS};
+use super::{Given, HEAD_BYTES, ParquetStep, STEP_ROWS};
 use crate::values::Values;
 
 /// What the values of a step take, decoded and as text.
@@ -23,8 +23,6 @@ const LARGE_BYTES: usize = 8 * 1024 * 1024;
 const HELD_BYTES: usize = 192 * 1024 * 1024;
 /// What a name and a number take as text.
 const MEMBER_BYTES: usize = 14;
-/// Of a row that is too long only so much is kept.
-const HEAD_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Group {
@@ -96,24 +94,23 @@ impl Group {
         for column in large {
             column.refill(batch);
             let Some(front) = &mut column.front else { continue };
-            held += front.values.as_ref().map_or(0, |values| values.get_buffer_memory_size());
-            if held > HELD_BYTES {
+            let bytes = front.values.as_ref().map_or(0, |values| values.get_buffer_memory_size());
+            if held + bytes <= HELD_BYTES {
+                held += bytes;
+            } else {
                 let name = crate::faults::shown(&column.root.name);
-                let rows = front.rows;
                 front.values = Err(format!(
                     "field {name} ({}): its pages are too large to be held beside those of the other columns",
                     column.root.type_name
                 )
                 .into());
-                held = 0;
-                front.rows = rows;
             }
         }
     }
 }
 
 fn pages_of(column: &Cursor) -> usize {
-    column.pages().iter().map(|pages| pages.open_bytes()).sum()
+    column.pages().iter().map(|pages| pages.open_bytes).sum()
 }
 
 /// How many rows of all columns may be decoded at a time.

@@ -32,6 +32,8 @@ use group::Group;
 pub(crate) use shape::{Leaf, Root, Shape};
 use source::Source;
 
+/// Of a row that is too long quarantine keeps so much. Less than of text: rows that are long may take no bytes of the file.
+pub(crate) const HEAD_BYTES: usize = 4 * 1024;
 /// Rows of one step.
 const STEP_ROWS: usize = 65_536;
 
@@ -104,8 +106,7 @@ impl ParquetRows {
         let source = Source::new(file)?;
         let footer = Arc::new(Footer::read(&source)?);
         let (end, stop) = (footer.rows(), Arc::new(AtomicBool::new(false)));
-        let state =
-            Decoder { source, footer, next: 0, end, max_record_bytes, group: None, stop: Arc::clone(&stop) };
+        let state = Decoder { source, footer, next: 0, end, max_record_bytes, group: None, stop: Arc::clone(&stop) };
         Ok(Self { state: Some(state), ahead: None, stop })
     }
 
@@ -141,7 +142,7 @@ impl ParquetRows {
     /// Further rows: as many as fit a step; `None` at the end.
     ///
     /// # Errors
-    /// When decoding itself came to a stop. What a file holds is no error: rows or columns that cannot be read are in the
+    /// When decoding itself came to a stop; the rows are then at their end. What a file holds is no error: rows or columns that cannot be read are in the
     /// step, with the reason.
     #[allow(clippy::should_implement_trait)] // It fails, and it borrows.
     pub fn next(&mut self) -> Result<Option<ParquetStep>, String> {
@@ -149,7 +150,7 @@ impl ParquetRows {
         let (decoder, step) = match self.ahead.take() {
             Some(decoding) => decoding.join().map_err(|_| stopped())?,
             None => {
-                let mut decoder = self.state.take().ok_or_else(stopped)?;
+                let Some(mut decoder) = self.state.take() else { return Ok(None) };
                 let step = decoder.step();
                 (decoder, step)
             }
@@ -203,7 +204,8 @@ pub fn parquet_parts(file: &File, split_bytes: u64) -> Result<Vec<ParquetPart>, 
     for (group, rows) in footer.metadata.row_groups().iter().zip(&footer.groups) {
         let mut bytes: Option<Range<u64>> = None;
         for chunk in group.columns() {
-            let start = chunk.dictionary_page_offset().map_or(chunk.data_page_offset(), |at| at.min(chunk.data_page_offset()));
+            let start =
+                chunk.dictionary_page_offset().map_or(chunk.data_page_offset(), |at| at.min(chunk.data_page_offset()));
             let (Ok(start), Ok(length)) = (u64::try_from(start), u64::try_from(chunk.compressed_size())) else {
                 return Err("the Parquet file's footer is damaged: a column has a negative place or size".to_owned());
             };

@@ -55,6 +55,8 @@ pub(super) struct Pages {
     pub(super) headers: Vec<Header>,
     /// Values of its data pages.
     pub(super) values: usize,
+    /// What the largest page and the dictionary take, unpacked.
+    pub(super) open_bytes: usize,
     /// Why no further ones were found.
     pub(super) damage: Option<String>,
     compression: Compression,
@@ -63,9 +65,20 @@ pub(super) struct Pages {
 
 impl Pages {
     pub(super) fn scan(source: &Source, chunk: &ColumnChunkMetaData, repeats: bool) -> Self {
-        let mut pages =
-            Self { headers: Vec::new(), values: 0, damage: None, compression: chunk.compression(), repeats };
+        let mut pages = Self {
+            headers: Vec::new(),
+            values: 0,
+            open_bytes: 0,
+            damage: None,
+            compression: chunk.compression(),
+            repeats,
+        };
         pages.damage = pages.find(source, chunk).err();
+        let largest = |dictionary: bool| {
+            let of_kind = pages.headers.iter().filter(|header| (header.kind == Kind::Dictionary) == dictionary);
+            of_kind.map(|header| header.unpacked).max().unwrap_or(0)
+        };
+        pages.open_bytes = largest(true) + largest(false);
         pages
     }
 
@@ -75,28 +88,28 @@ impl Pages {
         let (mut at, length) = (place(start)?, place(chunk.compressed_size())?);
         let claimed = usize::try_from(chunk.num_values()).map_err(|_| "its number of values is negative".to_owned())?;
         let end = at.saturating_add(length);
-        while at < end || (self.values < claimed && at < end.saturating_add(SLACK)) {
+        while at < end {
             if self.headers.len() == MAX_PAGES {
                 return Err(format!("it has more than {MAX_PAGES} pages"));
             }
-            let limit = if at < end { end } else { end + SLACK };
-            let header = match read_header(source, at, limit.saturating_add(SLACK)) {
-                Ok(header) => header,
+            let header = match read_header(source, at, end.saturating_add(2 * SLACK))? {
+                Some((Some(header), next)) => {
+                    at = next;
+                    header
+                }
                 // What stands behind the last value is padding.
-                Err(_) if self.values == claimed => break,
-                Err(problem) => return Err(problem),
+                _ if self.values == claimed => break,
+                Some((None, next)) => {
+                    at = next;
+                    continue;
+                }
+                None => return Err("the header of a page is damaged".to_owned()),
             };
-            let Some(header) = header else {
-                return Err("the header of a page is damaged".to_owned());
-            };
-            let (header, next) = header;
-            at = next;
-            let Some(header) = header else { continue };
             if header.unpacked > MAX_PAGE_BYTES {
                 return Err(format!("a page of {} bytes is larger than {MAX_PAGE_BYTES}", header.unpacked));
             }
-            if header.at + header.packed as u64 > source.length {
-                return Err("a page ends behind the end of the file".to_owned());
+            if header.at + header.packed as u64 > source.length.min(end.saturating_add(SLACK)) {
+                return Err("a page ends behind the end of its column".to_owned());
             }
             if header.kind != Kind::Dictionary {
                 if self.repeats && header.values > MAX_REPEATED {
@@ -107,15 +120,6 @@ impl Pages {
             self.headers.push(header);
         }
         Ok(())
-    }
-
-    /// What the largest page and the dictionary take, unpacked.
-    pub(super) fn open_bytes(&self) -> usize {
-        let largest = |dictionary: bool| {
-            let of_kind = self.headers.iter().filter(|header| (header.kind == Kind::Dictionary) == dictionary);
-            of_kind.map(|header| header.unpacked).max().unwrap_or(0)
-        };
-        largest(true) + largest(false)
     }
 
     /// The bytes of pages that any `count` rows in a row can lie in, where a row has one value.
@@ -151,7 +155,10 @@ impl Pages {
 
     /// Whether the page of that number is the dictionary, without which no page can be read.
     pub(super) fn is_dictionary(&self, delivered: usize) -> bool {
-        delivered.checked_sub(1).and_then(|index| self.headers.get(index)).is_some_and(|header| header.kind == Kind::Dictionary)
+        delivered
+            .checked_sub(1)
+            .and_then(|index| self.headers.get(index))
+            .is_some_and(|header| header.kind == Kind::Dictionary)
     }
 
     /// Of its data pages, unpacked.

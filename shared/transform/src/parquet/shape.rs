@@ -5,9 +5,7 @@ use std::slice;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Fields, TimeUnit};
-use parquet::arrow::{
-    FieldLevels, ProjectionMask, parquet_to_arrow_field_levels, parquet_to_arrow_schema,
-};
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels, parquet_to_arrow_schema};
 use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 
@@ -185,9 +183,9 @@ impl Shape {
         Some(match data_type {
             DataType::List(item) => Self::List(Box::new(Self::of(item.data_type(), columns)?)),
             DataType::Struct(fields) => {
-                let fields = fields.iter().map(|field| {
-                    Some((quoted(field.name()) + ":", Self::of(field.data_type(), columns)?))
-                });
+                let fields = fields
+                    .iter()
+                    .map(|field| Some((quoted(field.name()) + ":", Self::of(field.data_type(), columns)?)));
                 Self::Struct(fields.collect::<Option<_>>()?)
             }
             DataType::Map(entries, _) => match entries.data_type() {
@@ -222,9 +220,7 @@ fn hinted(field: &Field, columns: &mut Columns<'_>, unit: TimeUnit) -> Field {
 fn hinted_type(data_type: &DataType, columns: &mut Columns<'_>, unit: TimeUnit) -> DataType {
     match data_type {
         DataType::List(item) => DataType::List(Arc::new(hinted(item, columns, unit))),
-        DataType::Struct(fields) => {
-            DataType::Struct(fields.iter().map(|field| hinted(field, columns, unit)).collect())
-        }
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| hinted(field, columns, unit)).collect()),
         DataType::Map(entries, sorted) => DataType::Map(Arc::new(hinted(entries, columns, unit)), *sorted),
         leaf => {
             let is_int96 = columns.next().is_some_and(|column| column.physical_type() == Physical::INT96);

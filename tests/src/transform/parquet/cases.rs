@@ -75,7 +75,10 @@ fn rows_behind_a_broken_page_are_counted_and_judged() {
     let lost = output.quarantined.height();
     assert_eq!(lost, 20_000, "one row group of five");
     let reason = output.report.reasons.keys().next().unwrap();
-    assert!(reason.starts_with("field `id` (INT64): rows ") && reason.contains("of the file cannot be read"), "{reason}");
+    assert!(
+        reason.starts_with("field `id` (INT64): rows ") && reason.contains("of the file cannot be read"),
+        "{reason}"
+    );
     let held_back = output.report.verdict(&contract).unwrap();
     assert!(held_back.report[0].contains("20000 of 100000 records are faulty"), "{:?}", held_back.report);
     // Every row is itself, sound or not.

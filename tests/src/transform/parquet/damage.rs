@@ -38,7 +38,8 @@ fn a_broken_page_takes_its_rows_and_no_others() {
     let at = place(&file, 55_550); // row 5,555 of column v
     file[at] ^= 1;
     let output = read(&of_columns(&[("id", "long"), ("v", "long")]), &file);
-    let reason = "field `v` (INT64): rows 5001 to 6000 of the file cannot be read: a page is damaged: its checksum is another";
+    let reason =
+        "field `v` (INT64): rows 5001 to 6000 of the file cannot be read: a page is damaged: its checksum is another";
     assert_eq!(output.records, 10_000);
     assert_eq!(refused(&output), (5_001..=6_000).map(|row| format!("{row}: {reason}")).collect::<Vec<_>>());
     let rows = clean(&output);
@@ -56,7 +57,7 @@ fn a_broken_page_takes_its_rows_and_no_others() {
 fn a_file_that_breaks_off_in_its_middle_counts_all_rows() {
     // As a copy that lost a block: zeros from a page on.
     let mut file = paged();
-    let (from, to) = (place(&file, 5_500), place(&file, 7_999)); // of id
+    let (from, to) = (place(&file, 5_501), place(&file, 7_999)); // of id
     file[from..to].fill(0);
     let output = read(&of_columns(&[("id", "long"), ("v", "long")]), &file);
     assert_eq!(output.records, 10_000);
@@ -96,7 +97,8 @@ fn recounted(file: &[u8], from: u64, to: u64) -> Vec<u8> {
 #[test]
 fn counts_that_pages_do_not_hold() {
     let contract = of_columns(&[("id", "long")]);
-    let file = written("required int64 id;", |group| put::<Int64Type>(group, &(0..1_234).collect::<Vec<_>>(), &[], &[]));
+    let file =
+        written("required int64 id;", |group| put::<Int64Type>(group, &(0..1_234).collect::<Vec<_>>(), &[], &[]));
     assert_eq!(read(&contract, &file).clean.height(), 1_234);
     // More rows than there are: those that are there are read, the others counted.
     let output = read(&contract, &recounted(&file, 1_234, 2_000));

@@ -11,12 +11,20 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use polars::prelude::{DataFrame, ParquetWriter};
 use serde_json::Value;
 use weir_contract::Contract;
 use weir_transform::{Output, ParquetRows};
 
 use super::{checked, lineage, transform};
 use crate::support::repository;
+
+/// As Polars writes the frame.
+pub(super) fn read_frame(contract: &Contract, frame: &DataFrame) -> Output {
+    let mut bytes = Vec::new();
+    ParquetWriter::new(&mut bytes).finish(&mut frame.clone()).unwrap();
+    read(contract, &bytes)
+}
 
 /// The whole file, as one output; a file that is refused is one record.
 pub(super) fn read(contract: &Contract, bytes: &[u8]) -> Output {
@@ -31,16 +39,22 @@ fn read_file(contract: &Contract, file: File) -> Output {
         Ok(rows) => rows,
         Err(reason) => return transform.quarantine_records(&[(&[], 1, reason)], &lineage()).unwrap(),
     };
-    let mut whole = transform.ndjson(b"", 1, &lineage()).unwrap();
+    let mut whole: Option<Output> = None;
     while let Some(step) = rows.next().unwrap() {
-        assert_eq!(step.first, whole.records);
-        let output = transform.rows(&step, whole.records as i64 + 1, &lineage()).unwrap();
+        let before = whole.as_ref().map_or(0, |whole| whole.records);
+        assert_eq!(step.first, before);
+        let output = transform.rows(&step, before as i64 + 1, &lineage()).unwrap();
         let output = checked(contract, output);
+        let Some(whole) = &mut whole else {
+            whole = Some(output);
+            continue;
+        };
         whole.clean.vstack_mut_owned(output.clean).unwrap();
         whole.quarantined.vstack_mut_owned(output.quarantined).unwrap();
         whole.records += output.records;
         whole.report.merge(output.report);
     }
+    let mut whole = whole.unwrap_or_else(|| transform.ndjson(b"", 1, &lineage()).unwrap());
     whole.clean.rechunk_mut();
     whole.quarantined.rechunk_mut();
     whole
@@ -48,7 +62,8 @@ fn read_file(contract: &Contract, file: File) -> Output {
 
 /// `name type` lines as a contract for Parquet.
 fn of_columns(columns: &[(&str, &str)]) -> Contract {
-    let mut text = "name = \"t\"\n[source]\nkind = \"blob\"\ncontainer = \"landing\"\npath = \"*.parquet\"\n".to_owned();
+    let mut text =
+        "name = \"t\"\n[source]\nkind = \"blob\"\ncontainer = \"landing\"\npath = \"*.parquet\"\n".to_owned();
     for (name, data_type) in columns {
         text += &format!("[[columns]]\nname = \"{name}\"\ntype = \"{data_type}\"\n");
     }

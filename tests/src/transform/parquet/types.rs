@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use parquet::data_type::{
-    ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int32Type, Int64Type, Int96,
-    Int96Type,
+    ByteArray, ByteArrayType, DataType, DoubleType, FixedLenByteArray, FixedLenByteArrayType, Int32Type, Int64Type,
+    Int96, Int96Type,
 };
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
@@ -77,10 +77,11 @@ fn lists_of_every_age() {
         assert_eq!(clean(&read(&contract, &file)), expected, "{list}");
     }
     // One field that is called `array` is no wrapper.
-    let file = written("required int64 id; required group v (LIST) { repeated group array { required int32 x; } }", |group| {
-        ids(group, 3);
-        put::<Int32Type>(group, &[7, 8, 9], &definitions, &repetitions);
-    });
+    let file =
+        written("required int64 id; required group v (LIST) { repeated group array { required int32 x; } }", |group| {
+            ids(group, 3);
+            put::<Int32Type>(group, &[7, 8, 9], &definitions, &repetitions);
+        });
     assert_eq!(clean(&read(&contract, &file)), ["1: 1|[{\"x\":7},{\"x\":8}]", "2: 2|[]", "3: 3|[{\"x\":9}]"]);
     // A list in a list, neither of them annotated.
     let file = written("required int64 id; repeated group v { repeated int32 b; }", |group| {
@@ -236,7 +237,8 @@ fn types_that_nobody_knows_refuse_who_asks_for_them() {
     let output = read(&of_columns(&[("id", "long")]), &unknown);
     assert_eq!(rescued(&output), vec![json!({"_unreadable": ["v"]}); 2]);
     let output = read(&of_columns(&[("id", "long"), ("v", "binary")]), &unknown);
-    let reason = "field `v` (FIXED_LEN_BYTE_ARRAY(2) unknown logical type 40) has a logical type that Weir does not know";
+    let reason =
+        "field `v` (FIXED_LEN_BYTE_ARRAY(2) unknown logical type 40) has a logical type that Weir does not know";
     assert_eq!(refused(&output), [format!("1: {reason}"), format!("2: {reason}")]);
     assert_eq!(quarantined(&output)[1].2, b"{\"id\":2,\"_unreadable\":[\"v\"]}");
 
@@ -253,6 +255,21 @@ fn types_that_nobody_knows_refuse_who_asks_for_them() {
     assert_eq!(clean(&read(&of_columns(&[("id", "long")]), &variant)), ["1: 1|{\"_unreadable\":[\"v\"]}"]);
 }
 
+#[test]
+fn doubles_as_text_are_the_same_doubles_again() {
+    let mut values: Vec<f64> =
+        (0..2_000).map(|_| f64::from_bits(rand::random())).filter(|value| value.is_finite()).collect();
+    values.extend([0.0, -0.0, 1e15, 1e16, 1e-5, 9.999e-6, f64::MAX, f64::MIN_POSITIVE, 5e-324, 0.1]);
+    let file = written("required double v;", |group| put::<DoubleType>(group, &values, &[], &[]));
+    let output = read(&of_columns(&[("v", "string")]), &file);
+    let texts = output.clean.column("v").unwrap().str().unwrap().clone();
+    for (text, value) in texts.iter().flatten().zip(&values) {
+        assert_eq!(text.parse::<f64>().unwrap().to_bits(), value.to_bits(), "{text}");
+        assert!(serde_json::from_str::<serde_json::Value>(text).unwrap().is_number(), "{text}");
+    }
+    assert_eq!(texts.len(), values.len());
+}
+
 /// What one type holds and another does not.
 #[test]
 fn pairs_of_types() {
@@ -260,8 +277,9 @@ fn pairs_of_types() {
         "required int64 id; required double d; required binary n (DECIMAL(45,3)); required int64 t (TIMESTAMP(MICROS,false));",
         |group| {
             ids(group, 4);
-            put::<parquet::data_type::DoubleType>(group, &[3.0, 2.5, 1e300, f64::NAN], &[], &[]);
-            let digits = [1_000_i64, -2_000, 1_001, i64::MAX].map(|digits| ByteArray::from(digits.to_be_bytes().to_vec()));
+            put::<DoubleType>(group, &[3.0, 2.5, 1e300, f64::NAN], &[], &[]);
+            let digits =
+                [1_000_i64, -2_000, 1_001, i64::MAX].map(|digits| ByteArray::from(digits.to_be_bytes().to_vec()));
             put::<ByteArrayType>(group, &digits, &[], &[]);
             let day = 86_400_000_000;
             put::<Int64Type>(group, &[day, -day, day + 1, 0], &[], &[]);
@@ -274,11 +292,10 @@ fn pairs_of_types() {
     };
     let (rows, refused) = refusals(&[("d", "long")]);
     assert_eq!(rows, ["1: 3"]);
-    assert_eq!(refused, [
-        "2: column `d`: not a long",
-        "3: column `d`: out of range for a long",
-        "4: column `d`: not a long"
-    ]);
+    assert_eq!(
+        refused,
+        ["2: column `d`: not a long", "3: column `d`: out of range for a long", "4: column `d`: not a long"]
+    );
     let (rows, refused) = refusals(&[("n", "short")]);
     assert_eq!(rows, ["1: 1", "2: -2"]);
     assert_eq!(refused, ["3: column `n`: not a short", "4: column `n`: not a short"]);
@@ -290,10 +307,13 @@ fn pairs_of_types() {
     assert_eq!(rows, ["1: 1970-01-02", "2: 1969-12-31", "4: 1970-01-01"]);
     assert_eq!(refused, ["3: column `t`: not a date"]);
     let (rows, _) = refusals(&[("t", "string"), ("d", "string")]);
-    assert_eq!(rows, [
-        "1: 1970-01-02T00:00:00|3",
-        "2: 1969-12-31T00:00:00|2.5",
-        "3: 1970-01-02T00:00:00.000001|1e300",
-        "4: 1970-01-01T00:00:00|NaN"
-    ]);
+    assert_eq!(
+        rows,
+        [
+            "1: 1970-01-02T00:00:00|3",
+            "2: 1969-12-31T00:00:00|2.5",
+            "3: 1970-01-02T00:00:00.000001|1e300",
+            "4: 1970-01-01T00:00:00|NaN"
+        ]
+    );
 }

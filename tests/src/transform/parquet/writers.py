@@ -168,7 +168,14 @@ def cut(text):
 def expectation(array, t):
     name, typed = column_type(t)
     shown = values(array)
-    return name, [[v, None if v is None else typed(v)] for v in shown]
+    rows = [[v, None if v is None else typed(v)] for v in shown]
+    if name == "double":
+        # To the last bit, which JSON's readers do not all keep.
+        exact = array.dictionary_decode() if pa.types.is_dictionary(t) else array
+        for row, value in zip(rows, exact.to_pylist()):
+            if row[1] is not None and row[1] != REFUSED:
+                row[1] = str(struct.unpack("<q", struct.pack("<d", value))[0])
+    return name, rows
 
 
 def duck(value, t):
