@@ -325,13 +325,11 @@ def write(folder, index, array, options, lines):
     t = back.type
     kind = array.type
     if options.get("use_deprecated_int96_timestamps") and has(kind, pa.types.is_timestamp):
-        # INT96 has no zone, and nanoseconds that pyarrow's 64 bits do not hold: what was written counts.
-        if pa.types.is_timestamp(kind):
-            back, t = array.cast(pa.timestamp(kind.unit)), pa.timestamp(kind.unit)
-            if kind.unit in ("s", "ms", "us"):
-                back, t = plain_micros(array), pa.timestamp("us")
-        else:
+        # INT96 has no zone, is read in microseconds, and has years that pyarrow's nanoseconds have not: what was written
+        # counts.
+        if not pa.types.is_timestamp(kind):
             return None
+        back, t = plain_micros(array), pa.timestamp("us")
     if pa.types.is_duration(kind):
         back, t = array.cast(pa.int64()), pa.int64()
     name, rows = expectation(back, t)
@@ -343,9 +341,9 @@ def write(folder, index, array, options, lines):
 
 
 def plain_micros(array):
-    factor = 10**6 // PER_SECOND[array.type.unit]
+    per = PER_SECOND[array.type.unit]
     raw = array.cast(pa.int64()).to_pylist()
-    return pa.array([None if v is None else v * factor for v in raw], pa.int64()).cast(pa.timestamp("us"))
+    return pa.array([None if v is None else v * 10**6 // per for v in raw], pa.int64()).cast(pa.timestamp("us"))
 
 
 def array_of(t, items):
