@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::AppError;
-use crate::pipeline::blob::PartRef;
+use crate::pipeline::blob::{PartRef, id_of};
 use crate::pipeline::events::window::Window;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,16 +11,30 @@ use crate::pipeline::events::window::Window;
 pub(crate) enum Task {
     /// Compact, checkpoint and load one dataset.
     Maintain { dataset: String },
-    /// Look for blobs that landed and are not in the table. `after`: the last name looked at; `since_ms`: older blobs
-    /// are left out; `asked`: somebody wants it now, and not only when it is due.
+    /// Look for blobs that landed and are not in the table. `marker`: where the listing goes on; `prefix`: only names
+    /// that begin with it; `since_ms`: older blobs are left out; `asked`: somebody wants it now, and not only when it is
+    /// due.
     Sweep {
         dataset: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        marker: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prefix: Option<String>,
+        /// Releases before `marker` went on after a name. Such a sweep begins anew; nothing is ingested twice.
+        #[serde(default, skip_serializing)]
         after: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         since_ms: Option<i64>,
         #[serde(default)]
         asked: bool,
+    },
+    /// Read again, for a request, the blobs whose names begin with `prefix`. `marker` as with a sweep.
+    Reprocess {
+        dataset: String,
+        prefix: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        marker: Option<String>,
+        request: String,
     },
     /// Ingest one blob. `etag`: this version or none. `request`: although its rows are there, because a person asked;
     /// the id of the HTTP request, so that a repeat is recognised.
@@ -43,6 +57,15 @@ pub(crate) enum Task {
         request: Option<String>,
         part: PartRef,
     },
+    /// Take out the rows of a blob that is gone, if the contract says so.
+    RemoveBlob { dataset: String, container: String, path: String },
+    /// Look for rows of blobs that may be gone: those whose names begin with `prefix`. `after`: the last id looked at.
+    Vanished {
+        dataset: String,
+        prefix: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
+    },
     /// Read events of a partition again and put them in place of what they gave. `request` as with a blob.
     Replay { dataset: String, partition: u32, window: Window, request: String },
     /// Try a parked message once more. `handed_on`: it was, and what it handed on is in the queue; it is parked no
@@ -55,6 +78,11 @@ pub(crate) enum Task {
 }
 
 impl Task {
+    /// A sweep of a whole dataset, from its beginning.
+    pub(crate) fn sweep(dataset: &str, since_ms: Option<i64>, asked: bool) -> Self {
+        Self::Sweep { dataset: dataset.to_owned(), marker: None, prefix: None, after: None, since_ms, asked }
+    }
+
     pub(crate) fn encode(&self) -> Result<String, AppError> {
         serde_json::to_string(self).map_err(|error| AppError::Task { message: error.to_string() })
     }
@@ -70,11 +98,15 @@ impl Task {
     /// The blob that it is about: its source and the version, for those who look.
     pub(crate) fn blob(&self) -> Option<(String, Option<String>)> {
         match self {
-            Self::IngestBlob { container, path, etag, .. } => Some((format!("blob:{container}/{path}"), etag.clone())),
-            Self::IngestPart { container, path, etag, .. } => {
-                Some((format!("blob:{container}/{path}"), Some(etag.clone())))
-            }
-            Self::Maintain { .. } | Self::Sweep { .. } | Self::Replay { .. } | Self::Retry { .. } => None,
+            Self::IngestBlob { container, path, etag, .. } => Some((id_of(container, path), etag.clone())),
+            Self::RemoveBlob { container, path, .. } => Some((id_of(container, path), None)),
+            Self::IngestPart { container, path, etag, .. } => Some((id_of(container, path), Some(etag.clone()))),
+            Self::Maintain { .. }
+            | Self::Sweep { .. }
+            | Self::Reprocess { .. }
+            | Self::Vanished { .. }
+            | Self::Replay { .. }
+            | Self::Retry { .. } => None,
         }
     }
 }

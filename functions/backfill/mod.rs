@@ -36,7 +36,7 @@ pub(crate) async fn run(app: Arc<App>, request: Request<Bytes>) -> Result<HttpRe
         return refuse(&format!("dataset `{}` takes {}, not blobs", body.dataset, contract.source.takes()));
     }
     let since_ms = body.since.map(|since| since.timestamp_millis());
-    let task = Task::Sweep { dataset: body.dataset.clone(), after: None, since_ms, asked: true };
+    let task = Task::sweep(&body.dataset, since_ms, true);
     let answer = json!({ "dataset": body.dataset, "sinceMs": since_ms });
-    Ok(HttpReply::json(StatusCode::ACCEPTED, &answer).output("tasks", vec![task.encode()?]))
+    Ok(HttpReply::json(StatusCode::ACCEPTED, &answer).output("tasks", app.seal(&[task])?))
 }

@@ -36,21 +36,20 @@ pub(crate) async fn run(arguments: &Arguments, settings: Settings) -> Result<Exi
     let table = runtime.lake.table(&dataset.table).await?;
     let since_ms = arguments.since.map(|since| since.timestamp_millis());
     let show = local::Show::of(arguments.json);
-    let (mut after, mut names, mut missing, mut parked) = (None, 0, 0, 0);
+    let (mut marker, mut names, mut missing, mut parked): (Option<String>, _, _, _) = (None, 0, 0, 0);
     let mut ran = local::Ran::default();
     loop {
-        let window = Window { after: after.as_deref(), since_ms, young: Duration::ZERO };
-        let (report, blobs) =
-            sweep::look(runtime, dataset, &table, window).await.context("list the landing container")?;
-        names += report.names;
-        missing += report.missing;
-        parked += report.parked;
+        let window = Window { marker: marker.as_deref(), prefix: "", since_ms, young: Duration::ZERO };
+        let found = sweep::look(runtime, dataset, &table, window).await.context("list the landing container")?;
+        names += found.names;
+        missing += found.tasks.len();
+        parked += found.parked + found.unusable;
         if !arguments.dry_run {
-            let tasks = blobs.into_iter().map(|at| sweep::ingest(&report.dataset, at)).collect();
-            ran.add(local::carry_out(&app, tasks, show).await);
+            found.park(runtime).await.context("park what cannot be ingested")?;
+            ran.add(local::carry_out(&app, found.tasks, show).await);
         }
-        after = report.after;
-        if after.is_none() {
+        marker = found.next;
+        if marker.is_none() {
             break;
         }
     }

@@ -14,9 +14,7 @@ pub(crate) async fn run(app: Arc<App>) -> Result<Reply, HandlerError> {
         app.contracts.iter().map(|contract| Task::Maintain { dataset: contract.name.clone() }).collect();
     if app.settings.landing_url.is_some() {
         let blobs = app.contracts.iter().filter(|contract| matches!(contract.source, Source::Blob { .. }));
-        let sweep = |dataset| Task::Sweep { dataset, after: None, since_ms: None, asked: false };
-        tasks.extend(blobs.map(|contract| sweep(contract.name.clone())));
+        tasks.extend(blobs.map(|contract| Task::sweep(&contract.name, None, false)));
     }
-    let tasks = tasks.iter().map(Task::encode).collect::<Result<Vec<_>, _>>()?;
-    Ok(Reply::ok().output("tasks", tasks))
+    Ok(Reply::ok().output("tasks", app.seal(&tasks)?))
 }

@@ -4,12 +4,16 @@
 pub(crate) mod blob;
 mod bodies;
 pub(crate) mod books;
+mod checked;
 pub(crate) mod derived;
 pub(crate) mod events;
+pub(crate) mod folders;
 pub(crate) mod in_force;
 pub(crate) mod maintain;
 pub(crate) mod others;
+pub(crate) mod pages;
 pub(crate) mod parked;
+pub(crate) mod reread;
 mod sink;
 pub(crate) mod sweep;
 pub(crate) mod warehouse;
@@ -22,6 +26,7 @@ use serde::Serialize;
 use weir_lake::Books;
 use weir_transform::RuleCount;
 
+use crate::app::App;
 use crate::error::AppError;
 use crate::tasks::Task;
 use events::GapReport;
@@ -157,18 +162,24 @@ impl Done {
         Self { value: serde_json::Value::Null, line: line.to_owned(), tasks: Vec::new() }
     }
 
+    /// Two things that one message asked for, as one. The first one's answer stands, unless it has none.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let value = if self.value.is_null() { other.value } else { self.value };
+        let tasks = self.tasks.into_iter().chain(other.tasks).collect();
+        Self { value, line: format!("{}; {}", self.line, other.line), tasks }
+    }
+
     pub(crate) fn with(self, tasks: Vec<Task>) -> Self {
         Self { tasks, ..self }
     }
 
     /// The value for machines, the line for people, what is handed on for the queue `tasks`.
-    pub(crate) fn reply(self) -> Result<Reply, HandlerError> {
+    pub(crate) fn reply(self, app: &App) -> Result<Reply, HandlerError> {
         let Self { value, line, tasks } = self;
         tracing::info!("{line}");
         let mut reply = Reply::ok().return_value(value).log(line);
         if !tasks.is_empty() {
-            let tasks = tasks.iter().map(Task::encode).collect::<Result<Vec<_>, _>>()?;
-            reply = reply.output("tasks", tasks);
+            reply = reply.output("tasks", app.seal(&tasks)?);
         }
         Ok(reply)
     }

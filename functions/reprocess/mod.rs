@@ -1,13 +1,12 @@
 //! `reprocess`: `POST /api/reprocess` with `{"dataset": …}` and which of it: `path` or `prefix` of blobs, `partition`,
 //! `from`, `to`, `since`, `until` of events. It answers 202 at once; the work goes to the queue `tasks`, one message a
-//! blob or a partition.
+//! blob or a partition. Of many blobs the first few hundred are handed out, and a task that goes on with the others.
 
 use std::sync::Arc;
 
 use azure_functions_custom_handler::{HandlerError, HttpReply};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::TryStreamExt;
 use http::{Request, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
@@ -18,10 +17,8 @@ use crate::app::App;
 use crate::error::{AppError, ErrorKind};
 use crate::pipeline::events::replay::{self, Asked};
 use crate::pipeline::events::window::Window;
+use crate::pipeline::reread;
 use crate::tasks::Task;
-
-/// Blobs of one request; more of them are asked for prefix by prefix.
-const MAX_BLOBS: usize = 10_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,7 +82,7 @@ async fn tasks(app: &App, body: &Body, request_id: &str) -> Result<(Vec<String>,
             return Err(AppError::Task { message });
         }
     };
-    Ok((tasks.iter().map(Task::encode).collect::<Result<_, _>>()?, left_out))
+    Ok((app.seal(&tasks)?, left_out))
 }
 
 async fn blobs(
@@ -99,22 +96,22 @@ async fn blobs(
     if partition.is_some() || from.or(*to).is_some() || since.or(*until).is_some() {
         return Err(AppError::WrongSource { name: dataset.clone(), takes: "blobs", given: "events" });
     }
-    let paths = match (path, prefix) {
-        (Some(path), None) if source.matches(container, path) => vec![path.clone()],
-        (Some(_), None) => {
-            return Err(AppError::Task { message: "the contract's paths do not match this path".to_owned() });
+    match (path, prefix) {
+        (Some(path), None) if source.matches(container, path) => Ok(vec![Task::IngestBlob {
+            dataset: dataset.clone(),
+            container: container.to_owned(),
+            path: path.clone(),
+            etag: None,
+            request: Some(request_id.to_owned()),
+        }]),
+        (Some(_), None) => Err(AppError::Task { message: "the contract's paths do not match this path".to_owned() }),
+        (None, Some(prefix)) => {
+            let (dataset, prefix, request) = (dataset.clone(), prefix.clone(), request_id.to_owned());
+            let tasks = reread::tasks(app, reread::Order { dataset, prefix, marker: None, request }).await?;
+            if tasks.is_empty() { Err(AppError::NoBlobs) } else { Ok(tasks) }
         }
-        (None, Some(prefix)) => list(app, container, prefix, source).await?,
-        _ => return Err(AppError::Task { message: "give either `path` or `prefix`".to_owned() }),
-    };
-    let task = |path| Task::IngestBlob {
-        dataset: dataset.clone(),
-        container: container.to_owned(),
-        path,
-        etag: None,
-        request: Some(request_id.to_owned()),
-    };
-    Ok(paths.into_iter().map(task).collect())
+        _ => Err(AppError::Task { message: "give either `path` or `prefix`".to_owned() }),
+    }
 }
 
 async fn events(app: &App, body: &Body, request_id: &str) -> Result<Asked, AppError> {
@@ -129,26 +126,4 @@ async fn events(app: &App, body: &Body, request_id: &str) -> Result<Asked, AppEr
         until_ms: until.map(|at| at.timestamp_millis()),
     };
     replay::tasks(app, dataset, *partition, window, request_id).await
-}
-
-async fn list(app: &App, container: &str, prefix: &str, source: &Source) -> Result<Vec<String>, AppError> {
-    let store = app.runtime().await?.landing()?.container(container)?;
-    // The store lists whole folders; the rest of the prefix is compared here.
-    let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let mut blobs = store.list(Some(&object_store::path::Path::from(folder)));
-    let mut paths = Vec::new();
-    while let Some(blob) = blobs.try_next().await? {
-        let path = blob.location.to_string();
-        if path.starts_with(prefix) && source.matches(container, &path) {
-            paths.push(path);
-        }
-        if paths.len() > MAX_BLOBS {
-            let message = format!("more than {MAX_BLOBS} blobs match; use a longer prefix");
-            return Err(AppError::Task { message });
-        }
-    }
-    if paths.is_empty() {
-        return Err(AppError::NoBlobs);
-    }
-    Ok(paths)
 }

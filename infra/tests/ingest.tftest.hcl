@@ -32,8 +32,9 @@ run "blob_events" {
   }
 
   assert {
-    condition     = output.blob_event_route.event_types == tolist(["Microsoft.Storage.BlobCreated"])
-    error_message = "Only created blobs are work."
+    condition = (toset(output.blob_event_route.event_types)
+    == toset(["Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed", "Microsoft.Storage.DirectoryRenamed"]))
+    error_message = "Blobs that were created or moved are work."
   }
 
   assert {
@@ -43,8 +44,8 @@ run "blob_events" {
 
   assert {
     condition = (output.blob_event_route.filter.key == "data.api"
-    && toset(output.blob_event_route.filter.values) == toset(["PutBlob", "PutBlockList", "FlushWithClose"]))
-    error_message = "Only calls that leave a complete blob: CreateFile and CopyBlob announce unfinished ones."
+    && toset(output.blob_event_route.filter.values) == toset(["PutBlob", "PutBlockList", "FlushWithClose", "RenameFile", "RenameDirectory"]))
+    error_message = "Only calls that leave a complete blob: CreateFile and CopyBlob announce unfinished ones, and a rename leaves one where it was not."
   }
 
   assert {

@@ -43,10 +43,10 @@ const OPTIONS: [&str; 7] = [
 /// For its start, which takes half a second on an idle machine, and for its end.
 pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-const ACCOUNT: &str = "devstoreaccount1";
+pub(crate) const ACCOUNT: &str = "devstoreaccount1";
 
 /// No secret: every Azurite has this key, and Microsoft's documentation prints it.
-const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+pub(crate) const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// A running Azurite.
 #[derive(Debug)]

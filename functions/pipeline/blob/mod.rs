@@ -23,6 +23,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_intake::{Blob, ErrorKind};
 use weir_lake::stamp;
+use weir_platform::BlobName;
 use weir_transform::Lineage;
 
 use self::collect::Collector;
@@ -46,8 +47,28 @@ const ATTEMPTS: u32 = 5;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BlobRef {
     pub(crate) container: String,
-    pub(crate) path: String,
+    pub(crate) path: BlobName,
     pub(crate) etag: Option<String>,
+}
+
+impl BlobRef {
+    /// # Errors
+    /// For a name that no request can carry.
+    pub(crate) fn new(container: &str, path: &str, etag: Option<&str>) -> Result<Self, AppError> {
+        let named = BlobName::new(path);
+        let path = named.map_err(|why| AppError::Name { blob: id_of(container, path), why })?;
+        Ok(Self { container: container.to_owned(), path, etag: etag.map(str::to_owned) })
+    }
+
+    /// What it is called in `_source`, in transaction ids and to people.
+    pub(crate) fn id(&self) -> String {
+        id_of(&self.container, &self.path)
+    }
+}
+
+/// [`BlobRef::id`] of a name that may be none.
+pub(crate) fn id_of(container: &str, path: &str) -> String {
+    format!("blob:{container}/{path}")
 }
 
 /// Why a blob is to be read.
@@ -132,13 +153,12 @@ impl<'a> Job<'a> {
         for _ in 0..ATTEMPTS {
             match attempt().await {
                 Ok(Some(done)) => return Ok(done),
-                Ok(None) => tracing::info!(path = self.at.path, "another delivery of this blob got in between"),
+                Ok(None) => tracing::info!(path = %self.at.path, "another delivery of this blob got in between"),
                 Err(AppError::Intake(error)) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Gone) => {}
                 Err(error) => return Err(error),
             }
         }
-        let BlobRef { container, path, .. } = self.at;
-        Err(AppError::Moved { producer: format!("blob:{container}/{path}"), attempts: ATTEMPTS })
+        Err(AppError::Moved { producer: self.at.id(), attempts: ATTEMPTS })
     }
 
     async fn ingest(&self) -> Result<Option<Done>, AppError> {
@@ -186,6 +206,9 @@ impl<'a> Job<'a> {
         }
         let dead = match self.open().await {
             Ok(blob) if claim.is_settled(blob.etag()) => return Ok(Err(Outcome::AlreadyCommitted)),
+            Ok(blob) if blob.is_folder() || blob.size() == 0 && self.at.path.ends_with('/') => {
+                return Ok(Err(Outcome::Nothing));
+            }
             Ok(blob) => return Ok(Ok(Opened { claim, blob })),
             Err(AppError::Intake(error)) if error.kind() == ErrorKind::Gone => Outcome::Gone,
             Err(AppError::Intake(error)) if error.kind() == ErrorKind::Changed => Outcome::Overwritten,
@@ -199,9 +222,7 @@ impl<'a> Job<'a> {
 
     async fn open(&self) -> Result<Blob, AppError> {
         let store = self.runtime.landing()?.container(&self.at.container)?;
-        let path = object_store::path::Path::parse(&self.at.path)
-            .map_err(|_| AppError::BlobEvent { message: "the blob's name is not a path".to_owned() })?;
-        Ok(Blob::open(store, path, self.at.etag.as_deref()).await?)
+        Ok(Blob::open(store, self.at.path.key(), self.at.etag.as_deref()).await?)
     }
 
     /// `None` when a table moved meanwhile.

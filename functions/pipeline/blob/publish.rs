@@ -154,9 +154,8 @@ impl<'a> Claim<'a> {
 
 /// `_source` of a blob's rows: of all its versions, or of each its own.
 pub(super) fn source_of(dataset: &Dataset, at: &BlobRef, etag: &str) -> String {
-    let BlobRef { container, path, .. } = at;
     match dataset.contract.replaces_versions() {
-        true => format!("blob:{container}/{path}"),
-        false => format!("blob:{container}/{path}@{etag}"),
+        true => at.id(),
+        false => format!("{}@{etag}", at.id()),
     }
 }

@@ -1,9 +1,10 @@
-# Blobs: BlobCreated in the landing container -> storage queue -> queueTrigger. The queue is buffer, back-pressure and
+# Blobs: BlobCreated (and renames) in the landing container -> storage queue -> queueTrigger. The queue is buffer, back-pressure and
 # replay; what Event Grid cannot deliver in a day goes to the dead-letter container.
 locals {
   # On a hierarchical account a blob written through the DFS endpoint exists empty from CreateFile on, and a CopyBlob is
-  # announced when the copy starts. These three mean "complete"; copies are found by the sweep of `maintain`.
-  complete_writes = ["PutBlob", "PutBlockList", "FlushWithClose"]
+  # announced when the copy starts. These mean "complete"; copies are found by the sweep of `maintain`.
+  # Renames come from a hierarchical account only: a blob that was moved has no BlobCreated event of its own.
+  complete_writes = ["PutBlob", "PutBlockList", "FlushWithClose", "RenameFile", "RenameDirectory"]
 
   topic_roles = {
     queue        = { role = "Storage Queue Data Message Sender", scope = var.blob_event_queue.id }
@@ -39,7 +40,7 @@ resource "azurerm_eventgrid_system_topic_event_subscription" "blob_created" {
   system_topic          = azurerm_eventgrid_system_topic.lake.name
   resource_group_name   = var.resource_group_name
   event_delivery_schema = "CloudEventSchemaV1_0"
-  included_event_types  = ["Microsoft.Storage.BlobCreated"]
+  included_event_types  = ["Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed", "Microsoft.Storage.DirectoryRenamed"]
 
   subject_filter {
     subject_begins_with = "/blobServices/default/containers/${var.landing_container}/"

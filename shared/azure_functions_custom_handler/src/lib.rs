@@ -75,8 +75,9 @@ pub use error::{Error, ErrorKind, HandlerError};
 pub use invocation::{Invocation, RetryContext};
 pub use reply::{Answer, HttpReply, Reply};
 pub use trigger::{
-    AbsentBody, BlobEvent, BlobEventKind, Claim, Event, EventBatch, EventGridEvent, EventSchema, Identities, Identity,
-    MAX_EVENTS, NO_BODY, QueueMessage, RouteParams, ScheduleStatus, SystemProperties, TimerInfo, Trigger, request_body,
+    AbsentBody, BlobEvent, BlobEventKind, BlobPlace, Claim, Event, EventBatch, EventGridEvent, EventSchema, Identities,
+    Identity, MAX_EVENTS, NO_BODY, QueueMessage, RouteParams, ScheduleStatus, SystemProperties, TimerInfo, Trigger,
+    request_body,
 };
 
 /// The environment variable in which the host gives the port to listen on.

@@ -2,7 +2,7 @@
 //! warehouse table belong to one contract only.
 
 use crate::error::{ContractError, ContractErrors, ErrorKind};
-use crate::glob::Glob;
+use crate::glob::Paths;
 use crate::model::{Contract, Source};
 use crate::parse::{Parsed, parse};
 use crate::reader::{Place, Report, quoted};
@@ -18,8 +18,8 @@ pub struct Contracts {
 struct Entry {
     file: String,
     contract: Contract,
-    /// The compiled `paths` of a blob source.
-    globs: Vec<Glob>,
+    /// The compiled `path` and `ignore` of a blob source.
+    paths: Paths,
 }
 
 /// A contract that has been read, with what is needed to point into its file.
@@ -27,7 +27,7 @@ struct Candidate<'t> {
     file: &'t str,
     text: &'t str,
     parsed: Parsed,
-    globs: Vec<Glob>,
+    paths: Paths,
 }
 
 impl Contracts {
@@ -44,7 +44,7 @@ impl Contracts {
             match parse(text, file) {
                 Err(errors) => add(errors),
                 Ok(parsed) => {
-                    let candidate = Candidate { file, text, globs: globs(&parsed.contract), parsed };
+                    let candidate = Candidate { file, text, paths: paths(&parsed.contract), parsed };
                     let conflicts: Vec<ContractError> =
                         candidates.iter().flat_map(|earlier| conflicts(earlier, &candidate)).collect();
                     if !conflicts.is_empty() {
@@ -63,7 +63,7 @@ impl Contracts {
         let entries = candidates.into_iter().map(|candidate| Entry {
             file: candidate.file.to_owned(),
             contract: candidate.parsed.contract,
-            globs: candidate.globs,
+            paths: candidate.paths,
         });
         Ok(Self { entries: entries.collect() })
     }
@@ -93,12 +93,18 @@ impl Contracts {
     /// The contract that claims the blob. There is at most one: overlapping paths are refused by `parse_all`.
     pub fn for_blob(&self, container: &str, path: &str) -> Option<&Contract> {
         let claims = |entry: &&Entry| match &entry.contract.source {
-            Source::Blob { container: own, .. } => {
-                own == container && entry.globs.iter().any(|glob| glob.matches(path))
-            }
+            Source::Blob { container: own, .. } => own == container && entry.paths.take(path),
             Source::Events { .. } | Source::Derived(_) => false,
         };
         self.entries.iter().find(claims).map(|entry| &entry.contract)
+    }
+
+    /// Whether a contract would take the blob, were it not a file that is no data, or one that the contract ignores.
+    pub fn hides(&self, container: &str, path: &str) -> bool {
+        self.entries.iter().any(|entry| match &entry.contract.source {
+            Source::Blob { container: own, .. } => own == container && entry.paths.hide(path),
+            Source::Events { .. } | Source::Derived(_) => false,
+        })
     }
 
     /// The contract that reads the event hub. Hub names do not differ by case.
@@ -132,10 +138,10 @@ impl Contracts {
     }
 }
 
-fn globs(contract: &Contract) -> Vec<Glob> {
+fn paths(contract: &Contract) -> Paths {
     match &contract.source {
-        Source::Blob { paths, .. } => paths.iter().map(|path| Glob::new(path)).collect(),
-        Source::Events { .. } | Source::Derived(_) => Vec::new(),
+        Source::Blob { paths, ignore, .. } => Paths::new(paths, ignore),
+        Source::Events { .. } | Source::Derived(_) => Paths::default(),
     }
 }
 
@@ -151,8 +157,8 @@ fn conflicts(earlier: &Candidate<'_>, later: &Candidate<'_>) -> Vec<ContractErro
     }
     match (&first.source, &second.source) {
         (Source::Blob { container: left, .. }, Source::Blob { container: right, .. }) if left == right => {
-            for (place, glob) in later.parsed.claims.iter().zip(&later.globs) {
-                let shared = earlier.globs.iter().find_map(|other| other.overlap(glob));
+            for (place, glob) in later.parsed.claims.iter().zip(&later.paths.globs) {
+                let shared = earlier.paths.globs.iter().find_map(|other| other.overlap(glob));
                 if let Some(path) = shared {
                     let message =
                         format!("{} claims blobs of these paths too, such as {}", earlier.file, quoted(&path));

@@ -1,6 +1,6 @@
 //! Which blobs a contract claims, which format a blob has, and whether it can be read in parts.
 
-use crate::glob::Glob;
+use crate::glob::Paths;
 use crate::model::{Compression, Contract, ENCODINGS, Format, FormatKind, Source};
 
 /// With `type = "auto"` a path must say its format by its extension.
@@ -15,12 +15,13 @@ pub struct UnknownExtension {
 }
 
 impl Source {
-    /// Whether the blob is one of this source's. `path` is relative to the container, without a leading slash.
-    /// Takes time linear in the length of `path`.
+    /// Whether the blob is one of this source's: a glob of its `path` takes the name, `ignore` does not, and the name is
+    /// not one of those by which others mark files that are not data (see `docs/contracts.md`, "Files that are not
+    /// data"). `path` is relative to the container. Takes time linear in its length.
     pub fn matches(&self, container: &str, path: &str) -> bool {
         match self {
-            Source::Blob { container: own, paths, .. } => {
-                own == container && paths.iter().any(|pattern| Glob::new(pattern).matches(path))
+            Source::Blob { container: own, paths, ignore, .. } => {
+                own == container && Paths::new(paths, ignore).take(path)
             }
             Source::Events { .. } | Source::Derived(_) => false,
         }
@@ -35,18 +36,14 @@ impl Source {
         }
     }
 
-    /// The folder that all of this source's blobs are in; `None` for the container itself.
-    pub fn common_folder(&self) -> Option<String> {
-        let Source::Blob { paths, .. } = self else { return None };
-        let folders = paths.iter().map(|path| {
-            let parts: Vec<&str> = path.split('/').collect();
-            let literal = parts[..parts.len() - 1].iter().take_while(|part| !part.contains(['*', '?']));
-            literal.copied().collect::<Vec<_>>()
-        });
-        let common = folders.reduce(|left, right| {
-            left.into_iter().zip(right).take_while(|(left, right)| left == right).map(|(left, _)| left).collect()
-        })?;
-        (!common.is_empty()).then(|| common.join("/"))
+    /// What the names of all of this source's blobs begin with; empty when they have nothing in common.
+    pub fn common_prefix(&self) -> String {
+        let Source::Blob { paths, .. } = self else { return String::new() };
+        let literal = paths.iter().map(|path| path.split(['*', '?']).next().unwrap_or_default().to_owned());
+        let common = |left: String, right: String| {
+            left.chars().zip(right.chars()).take_while(|(left, right)| left == right).map(|(left, _)| left).collect()
+        };
+        literal.reduce(common).unwrap_or_default()
     }
 }
 

@@ -4,8 +4,17 @@
 
 use std::collections::VecDeque;
 
+use crate::hidden;
+
 /// Longer patterns are refused by the parser.
 pub(crate) const MAX_PATTERN_CHARS: usize = 256;
+
+/// Which names a source takes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Paths {
+    pub(crate) globs: Vec<Glob>,
+    ignore: Vec<Glob>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Glob {
@@ -23,6 +32,24 @@ enum Token {
     Rest,
     /// `**/`: nothing, or a text that ends in `/`.
     Folders,
+}
+
+impl Paths {
+    pub(crate) fn new(paths: &[String], ignore: &[String]) -> Self {
+        let compiled = |patterns: &[String]| patterns.iter().map(|pattern| Glob::new(pattern)).collect();
+        Self { globs: compiled(paths), ignore: compiled(ignore) }
+    }
+
+    pub(crate) fn take(&self, path: &str) -> bool {
+        let marks = hidden::marks(path);
+        let is_taken = self.globs.iter().any(|glob| glob.runs(path, |index| marks.get(index) == Some(&true)));
+        is_taken && !self.ignore.iter().any(|glob| glob.matches(path))
+    }
+
+    /// Whether a glob matches the name, which is not taken all the same.
+    pub(crate) fn hide(&self, path: &str) -> bool {
+        self.globs.iter().any(|glob| glob.matches(path)) && !self.take(path)
+    }
 }
 
 impl Glob {
@@ -48,11 +75,19 @@ impl Glob {
     }
 
     pub(crate) fn matches(&self, path: &str) -> bool {
+        self.runs(path, |_| false)
+    }
+
+    /// Whether it matches, where the characters that are marked (by number) match none but themselves.
+    fn runs(&self, path: &str, is_marked: impl Fn(usize) -> bool) -> bool {
         let mut states = vec![false; self.tokens.len() + 1];
         self.enter(0, &mut |state| states[state] = true);
-        for character in path.chars() {
-            let mut next = vec![false; states.len()];
+        for (index, character) in path.chars().enumerate() {
+            let (mut next, is_marked) = (vec![false; states.len()], is_marked(index));
             for state in (0..states.len()).filter(|state| states[*state]) {
+                if is_marked && !self.names(state) {
+                    continue;
+                }
                 self.step(state, character, &mut |state| next[state] = true);
             }
             if !next.contains(&true) {
@@ -61,6 +96,25 @@ impl Glob {
             states = next;
         }
         states[self.tokens.len()]
+    }
+
+    /// Whether a state expects one character.
+    fn names(&self, state: usize) -> bool {
+        matches!(self.tokens.get(state), Some(Token::Char(_)))
+    }
+
+    /// Whether a state expects the first character of a segment that only a pattern which names it takes.
+    fn hides(&self, state: usize) -> bool {
+        let begins = state == 0 || matches!(self.tokens[state - 1], Token::Char('/') | Token::Folders);
+        let segment = self.tokens[state..].iter().take_while(|token| **token != Token::Char('/'));
+        match self.tokens.get(state) {
+            Some(Token::Char('.')) => begins,
+            // A wildcard may bring the `=` of a partition's folder.
+            Some(Token::Char('_')) => {
+                begins && segment.clone().all(|token| matches!(token, Token::Char(named) if *named != '='))
+            }
+            _ => false,
+        }
     }
 
     /// A path that both patterns match, if there is one: a shortest way through the product of the two automata.
@@ -81,6 +135,9 @@ impl Glob {
                 return Some(way_to(pair, &came_from));
             }
             let (left, right) = (pair / width, pair % width);
+            if self.hides(left) && !other.names(right) || other.hides(right) && !self.names(left) {
+                continue;
+            }
             for character in characters(self.tokens.get(left), other.tokens.get(right)) {
                 self.step(left, character, &mut |next_left| {
                     other.step(right, character, &mut |next_right| {
@@ -150,7 +207,7 @@ fn way_to(mut pair: usize, came_from: &[Option<(usize, char)>]) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::Glob;
+    use super::{Glob, Paths};
 
     #[test]
     fn stars_stay_in_a_folder_and_double_stars_do_not() {
@@ -177,6 +234,68 @@ mod tests {
         ];
         for (pattern, path, expected) in cases {
             assert_eq!(Glob::new(pattern).matches(path), expected, "{pattern} on {path}");
+        }
+    }
+
+    #[test]
+    fn files_that_are_no_data_are_taken_only_by_name() {
+        let takes = |globs: &[&str], ignore: &[&str], path: &str| {
+            let owned = |patterns: &[&str]| patterns.iter().map(|pattern| (*pattern).to_owned()).collect::<Vec<_>>();
+            Paths::new(&owned(globs), &owned(ignore)).take(path)
+        };
+        let cases = [
+            // Spark, Hive, Hadoop, Delta, Databricks, Office, WinSCP, distcp.
+            ("out/**", "out/_SUCCESS", false),
+            ("out/**", "out/_temporary/0/_temporary/attempt_1/part-0.csv", false),
+            ("out/**", "out/.part-0.csv.crc", false),
+            ("out/**", "out/part-0.csv.crc", false),
+            ("out/**", "out/part-0.csv.CRC", false),
+            ("out/**/*.csv", "out/.hive-staging_1/part-0.csv", false),
+            ("out/**", "out/_committed_1", false),
+            ("out/**", "out/_started_1", false),
+            ("out/*", "out/~$report.csv", false),
+            ("out/*", "out/a.csv.filepart", false),
+            ("out/*", "out/a.csv.tmp", false),
+            ("out/*", "out/a.csv._COPYING_", false),
+            ("?_/*", "__/a", false),
+            // A partition's folder, and what only looks like one of these.
+            ("out/**", "out/_col=1/part-0.csv", true),
+            ("out/**", "out/_col=1/_x/part-0.csv", false),
+            ("out/**", "out/a_b/c.d/~e/f_.csv", true),
+            ("out/**", "out/tmp", true),
+            ("out/**", "out/a.tmp/b", true),
+            ("out/**", "out/crc", true),
+            // Named.
+            ("_raw/*.csv", "_raw/a.csv", true),
+            ("_raw/**", "_raw/_x/a.csv", false),
+            ("**/_raw/*.csv", "a/_raw/b.csv", true),
+            ("**/_raw/*.csv", "_a/_raw/b.csv", false),
+            ("in/*.tmp", "in/a.tmp", true),
+            ("in/_*", "in/_a", true),
+            ("in/.*.crc", "in/.a.crc", true),
+            ("_*/**", "_x/a", true),
+        ];
+        for (glob, path, expected) in cases {
+            assert_eq!(takes(&[glob], &[], path), expected, "{glob} on {path}");
+        }
+        assert!(!takes(&["in/**"], &["**/old/**", "in/*.bak"], "in/a/old/b"));
+        assert!(!takes(&["in/**"], &["in/*.bak"], "in/a.bak"));
+        assert!(takes(&["in/**"], &["in/*.bak"], "in/x/a.bak"));
+        assert!(!takes(&["in/_*"], &["in/*"], "in/_a"), "what is to be ignored is ignored under any name");
+    }
+
+    #[test]
+    fn contracts_may_share_what_only_one_of_them_names() {
+        for (left, right, shared) in [
+            ("out/**", "out/_raw/*.csv", false),
+            ("out/**", "out/.x/*.csv", false),
+            ("out/**", "out/_col=1/*.csv", true),
+            ("out/**", "out/_c*/*.csv", true),
+            ("out/_raw/*", "out/_raw/*.csv", true),
+            ("out/_r*/*", "out/_raw/*.csv", true),
+        ] {
+            assert_eq!(Glob::new(left).overlap(&Glob::new(right)).is_some(), shared, "{left} and {right}");
+            assert_eq!(Glob::new(right).overlap(&Glob::new(left)).is_some(), shared, "{right} and {left}");
         }
     }
 

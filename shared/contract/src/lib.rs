@@ -13,6 +13,7 @@ mod error;
 mod event;
 mod format;
 mod glob;
+mod hidden;
 mod keys;
 mod model;
 mod parse;

@@ -29,8 +29,9 @@ pub struct Contract {
 /// Where the records come from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
-    /// Files that land in a container. `paths` are globs: `*` within a folder, `**` across folders.
-    Blob { container: String, paths: Vec<String>, on_overwrite: OnOverwrite, on_delete: OnDelete },
+    /// Files that land in a container. `paths` are globs: `*` within a folder, `**` across folders; what `ignore` matches
+    /// is left alone.
+    Blob { container: String, paths: Vec<String>, ignore: Vec<String>, on_overwrite: OnOverwrite, on_delete: OnDelete },
     /// Events of one hub, read through one consumer group. `epoch` is 1 for the first hub of that name, and one more each
     /// time that it was made anew: it is part of the identity of an event, and the group is not.
     Events { hub: String, consumer_group: String, gap: Gap, epoch: u32 },

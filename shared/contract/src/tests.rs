@@ -269,6 +269,7 @@ text_lengths = { mail = 200 }
     let expected_source = Source::Blob {
         container: "landing".to_owned(),
         paths: vec!["a/*.csv".to_owned(), "b/**/c?.csv".to_owned()],
+        ignore: Vec::new(),
         on_overwrite: OnOverwrite::Replace,
         on_delete: OnDelete::Keep,
     };

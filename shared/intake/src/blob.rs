@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use object_store::{Attribute, GetOptions, GetRange, ObjectStore};
 
 use crate::error::IntakeError;
 
@@ -23,7 +23,11 @@ pub struct Blob {
     match_tag: String,
     etag: String,
     size: u64,
+    is_folder: bool,
 }
+
+/// Metadata by which drivers of Hadoop mark an empty blob as a folder.
+const FOLDER: &str = "hdi_isfolder";
 
 impl Blob {
     /// Opens the version that `expected_etag` names, or the newest without it. Costs one HEAD.
@@ -32,7 +36,13 @@ impl Blob {
         path: Path,
         expected_etag: Option<&str>,
     ) -> Result<Self, IntakeError> {
-        let meta = store.head(&path).await.map_err(|source| error(&path, source))?;
+        let head = GetOptions { head: true, ..GetOptions::default() };
+        let found = store.get_opts(&path, head).await.map_err(|source| error(&path, source))?;
+        let marked = found.attributes.iter().any(|(key, value)| {
+            matches!(key, Attribute::Metadata(name) if name.eq_ignore_ascii_case(FOLDER)) && value.as_ref() == "true"
+        });
+        let meta = found.meta;
+        let is_folder = meta.size == 0 && marked;
         let Some(match_tag) = meta.e_tag else {
             return Err(IntakeError::Unfit {
                 path,
@@ -43,7 +53,7 @@ impl Blob {
         if expected_etag.is_some_and(|expected| bare(expected) != etag) {
             return Err(IntakeError::Changed { path });
         }
-        Ok(Self { store, path, match_tag, etag, size: meta.size })
+        Ok(Self { store, path, match_tag, etag, size: meta.size, is_folder })
     }
 
     pub fn path(&self) -> &Path {
@@ -58,6 +68,11 @@ impl Blob {
     /// Bytes, as stored.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Whether it only stands for a folder: it is empty, and whoever made it says so.
+    pub fn is_folder(&self) -> bool {
+        self.is_folder
     }
 
     /// The bytes of a range; shorter at the blob's end, never elsewhere.

@@ -4,18 +4,26 @@
 //! - A secret never shows in `Debug`, in an error or in a log line.
 //! - Credentials go to the configured account only: a store is opened by the configured root, never by an address that
 //!   came with an event. Plain http reaches the storage emulator on this machine and nothing else.
+//! - A blob's name becomes a store's path in one place, [`BlobName::key`].
 
+mod azure;
+mod blob_name;
 mod container;
 mod error;
+mod folder;
 mod identity;
+mod listing;
 mod private;
 mod root;
 mod settings;
 mod stores;
 pub mod telemetry;
 
+pub use blob_name::{BadName, BlobName};
+pub use container::Container;
 pub use error::{ErrorKind, PlatformError};
 pub use identity::{DatabaseIdentity, identity};
+pub use listing::{Listed, Page, Unusable};
 pub use private::create_folder;
 pub use settings::{Secret, Settings};
 pub use stores::{LakeRoot, Landing};

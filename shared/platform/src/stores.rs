@@ -8,12 +8,15 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use object_store::ObjectStore;
 use object_store::azure::MicrosoftAzureBuilder;
+use object_store::client::{HttpConnector, ReqwestConnector};
 use object_store::path::Path;
+use object_store::{ClientOptions, ObjectStore};
 
-use crate::container::Container;
+use crate::azure::AzureContainer;
+use crate::container::{Container, Names};
 use crate::error::PlatformError;
+use crate::folder::Folder;
 use crate::identity::StorageIdentity;
 use crate::private::PrivateStore;
 use crate::root::{EMULATOR_ACCOUNT, Root};
@@ -35,7 +38,7 @@ pub struct LakeRoot {
 #[derive(Debug)]
 pub struct Landing {
     service: Service,
-    open: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+    open: Mutex<HashMap<String, Arc<Container>>>,
 }
 
 /// Who serves containers.
@@ -56,7 +59,7 @@ impl LakeRoot {
         let invalid = |message: String| PlatformError::Invalid { key: KEY, message };
         let store = match (service, container) {
             (Service::Local(folder), _) => local(KEY, folder)?,
-            (service, Some(container)) => service.container(KEY, &container)?,
+            (service, Some(container)) => service.container(KEY, &container)?.0,
             (_, None) => return Err(invalid("names no container".to_owned())),
         };
         let https = match Root::parse(KEY, url, settings)? {
@@ -79,26 +82,21 @@ impl Landing {
         Ok(Self { service, open: Mutex::default() })
     }
 
-    /// Whether listings come in the order of names, as Azure gives them: then a listing can be continued after a name.
-    pub fn lists_in_order(&self) -> bool {
-        !matches!(self.service, Service::Local(_))
-    }
-
     /// The store of one container of the configured account. The account in an event's address is never used.
     ///
     /// A container that does not exist shows when a blob is read: as a retryable error that says so, not as a blob
     /// that is gone.
-    pub fn container(&self, container: &str) -> Result<Arc<dyn ObjectStore>, PlatformError> {
+    pub fn container(&self, container: &str) -> Result<Arc<Container>, PlatformError> {
         const KEY: &str = "WEIR_LANDING_URL";
         check_container(container)?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = open.get(container) {
             return Ok(Arc::clone(store));
         }
-        let store = self.service.container(KEY, container)?;
-        let store: Arc<dyn ObjectStore> = Arc::new(Container { name: container.to_owned(), key: KEY, store });
-        open.insert(container.to_owned(), Arc::clone(&store));
-        Ok(store)
+        let (store, names) = self.service.container(KEY, container)?;
+        let opened = Arc::new(Container { name: container.to_owned(), key: KEY, store, names });
+        open.insert(container.to_owned(), Arc::clone(&opened));
+        Ok(opened)
     }
 }
 
@@ -119,21 +117,31 @@ impl Service {
         })
     }
 
-    fn container(&self, key: &'static str, container: &str) -> Result<Arc<dyn ObjectStore>, PlatformError> {
+    /// A container's store, and whoever knows its blobs by their real names.
+    fn container(&self, key: &'static str, container: &str) -> Result<(Arc<dyn ObjectStore>, Names), PlatformError> {
+        let failed = |error: object_store::Error| PlatformError::Invalid { key, message: error.to_string() };
         let builder = MicrosoftAzureBuilder::new().with_container_name(container);
-        let builder = match self {
-            Self::Local(root) => return local(key, root.join(container)),
+        let (builder, endpoint, account, options) = match self {
+            Self::Local(root) => {
+                let root = root.join(container);
+                return Ok((local(key, root.clone())?, Names::Folder(Folder { root })));
+            }
             Self::Azure { account, identity } => {
-                builder.with_account(account).with_credentials(Arc::clone(identity) as _)
+                let builder = builder.with_account(account).with_credentials(Arc::clone(identity) as _);
+                let endpoint = format!("https://{account}.blob.core.windows.net");
+                (builder, endpoint, account.clone(), ClientOptions::new())
             }
             // Not `with_use_emulator`: it ignores the endpoint.
             Self::Emulator { endpoint } => {
                 let builder = builder.with_endpoint(endpoint.clone()).with_allow_http(true);
-                builder.with_account(EMULATOR_ACCOUNT).with_access_key(EMULATOR_KEY)
+                let builder = builder.with_account(EMULATOR_ACCOUNT).with_access_key(EMULATOR_KEY);
+                (builder, endpoint.clone(), EMULATOR_ACCOUNT.to_owned(), ClientOptions::new().with_allow_http(true))
             }
         };
-        let store = builder.build().map_err(|error| PlatformError::Invalid { key, message: error.to_string() })?;
-        Ok(Arc::new(store))
+        let store = builder.build().map_err(failed)?;
+        let client = ReqwestConnector::default().connect(&options).map_err(failed)?;
+        let (url, credentials) = (format!("{endpoint}/{container}"), Arc::clone(store.credentials()));
+        Ok((Arc::new(store), Names::Azure(AzureContainer { url, account, credentials, client })))
     }
 }
 

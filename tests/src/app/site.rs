@@ -207,7 +207,7 @@ impl Site {
 
     pub(super) async fn etag(&self, path: &str) -> String {
         let store = LocalFileSystem::new_with_prefix(self.path("landing/landing")).unwrap();
-        store.head(&ObjectPath::from(path)).await.unwrap().e_tag.unwrap().trim_matches('"').to_owned()
+        store.head(&ObjectPath::parse(path).unwrap()).await.unwrap().e_tag.unwrap().trim_matches('"').to_owned()
     }
 
     fn contracts(&self) -> Contracts {

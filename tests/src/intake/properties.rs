@@ -98,6 +98,7 @@ fn contract(limit: usize) -> Contract {
         source: Source::Blob {
             container: "landing".to_owned(),
             paths: vec!["**".to_owned()],
+            ignore: Vec::new(),
             on_overwrite: OnOverwrite::Replace,
             on_delete: OnDelete::Keep,
         },

@@ -42,6 +42,7 @@ fn contract(columns: Vec<Column>) -> Contract {
         source: Source::Blob {
             container: "landing".to_owned(),
             paths: vec!["**".to_owned()],
+            ignore: Vec::new(),
             on_overwrite: OnOverwrite::Replace,
             on_delete: OnDelete::Keep,
         },

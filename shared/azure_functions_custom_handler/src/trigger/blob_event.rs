@@ -25,8 +25,19 @@ pub struct BlobEvent {
     /// Bytes.
     pub content_length: Option<u64>,
     pub sequencer: Option<String>,
-    /// The storage operation, such as `PutBlob`, `PutBlockList`, `CopyBlob`, `FlushWithClose`.
+    /// The storage operation, such as `PutBlob`, `PutBlockList`, `CopyBlob`, `FlushWithClose`, `RenameFile`.
     pub api: Option<String>,
+    /// `BlockBlob`, `AppendBlob` or `PageBlob`.
+    pub blob_type: Option<String>,
+    /// Of a rename: where the blob or the directory was. `container` and `path` are where it is.
+    pub renamed_from: Option<BlobPlace>,
+}
+
+/// A container and a name in it, decoded as [`BlobEvent::path`] is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobPlace {
+    pub container: String,
+    pub path: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,7 +46,14 @@ pub enum BlobEventKind {
     /// Written or overwritten.
     Created,
     Deleted,
-    /// Another event about a blob or a directory: renamed, tier changed, …
+    /// Moved within an account with a hierarchical namespace, without a creation or a deletion of its own. Its content is
+    /// what it was; such an event has no etag and no length.
+    Renamed,
+    /// All that was below [`BlobEvent::renamed_from`] is below [`BlobEvent::path`]: the only event of the blobs in it.
+    DirectoryRenamed,
+    /// All that was below [`BlobEvent::path`] is gone: the only event of the blobs in it.
+    DirectoryDeleted,
+    /// Another event about a blob or a directory: directory created, tier changed, …
     Other,
 }
 
@@ -56,11 +74,25 @@ impl BlobEvent {
         let kind = match event.event_type.as_str() {
             "Microsoft.Storage.BlobCreated" => BlobEventKind::Created,
             "Microsoft.Storage.BlobDeleted" => BlobEventKind::Deleted,
+            "Microsoft.Storage.BlobRenamed" => BlobEventKind::Renamed,
+            "Microsoft.Storage.DirectoryRenamed" => BlobEventKind::DirectoryRenamed,
+            "Microsoft.Storage.DirectoryDeleted" => BlobEventKind::DirectoryDeleted,
             _ => BlobEventKind::Other,
         };
         let text = |key| event.data.get(key).and_then(Value::as_str).map(str::to_owned);
-        let url = text("url").ok_or_else(|| Error::event("data.url", "is missing"))?;
-        let (container, path) = locate(&url, event.subject.as_deref())?;
+        let is_rename = matches!(kind, BlobEventKind::Renamed | BlobEventKind::DirectoryRenamed);
+        let key = if is_rename { "data.destinationUrl" } else { "data.url" };
+        let given = |key: &'static str| {
+            let value = text(key.trim_start_matches("data."));
+            value.ok_or_else(|| Error::event(key, "is missing"))
+        };
+        let url = given(key)?;
+        let (container, path) = locate(key, &url, event.subject.as_deref())?;
+        let renamed_from = match is_rename {
+            // The subject is the destination's.
+            true => Some(place("data.sourceUrl", &given("data.sourceUrl")?, None)?),
+            false => None,
+        };
         let length = event.data.get("contentLength");
         Ok(Self {
             kind,
@@ -72,6 +104,8 @@ impl BlobEvent {
             content_length: length.and_then(|n| n.as_u64().or_else(|| n.as_str()?.parse().ok())),
             sequencer: text("sequencer"),
             api: text("api"),
+            blob_type: text("blobType"),
+            renamed_from,
             url,
         })
     }
@@ -79,13 +113,18 @@ impl BlobEvent {
 
 /// Container and path. The URL is the truth: a subject is not encoded and has been seen with characters outside the
 /// basic plane replaced. The subject only tells which segment of a path-style URL (Azurite, `file:`) the container is.
-fn locate(url: &str, subject: Option<&str>) -> Result<(String, String), Error> {
-    let bad = |problem: &str| Error::event("data.url", problem);
+fn locate(key: &'static str, url: &str, subject: Option<&str>) -> Result<(String, String), Error> {
+    let bad = |problem: &str| Error::event(key, problem);
     let (_, rest) = url.split_once("://").ok_or_else(|| bad("has no scheme"))?;
     let (host, encoded) = rest.split_once('/').ok_or_else(|| bad("has no path"))?;
-    let encoded = encoded.split(['?', '#']).next().unwrap_or_default();
+    let subject = subject.and_then(|subject| subject.strip_prefix("/blobServices/default/containers/"));
+    // An address that ends as its subject does, and has what no encoded address has, came as it is.
+    let is_plain = subject.and_then(|subject| subject.split_once("/blobs/")).is_some_and(|(_, name)| {
+        name.contains(['?', '#']) && encoded.strip_suffix(name).is_some_and(|before| before.ends_with('/'))
+    });
+    let encoded = if is_plain { encoded } else { encoded.split(['?', '#']).next().unwrap_or_default() };
 
-    let named = subject.and_then(|s| s.strip_prefix("/blobServices/default/containers/")?.split('/').next());
+    let named = subject.and_then(|subject| subject.split('/').next());
     let after_container = match named {
         Some(container) => after_segment(encoded, container),
         // Path-style addresses put the account first.
@@ -93,7 +132,8 @@ fn locate(url: &str, subject: Option<&str>) -> Result<(String, String), Error> {
         None => encoded.split_once('/'),
     };
     let (container, path) = after_container.ok_or_else(|| bad("names no blob in a container"))?;
-    let path = decode(path).ok_or_else(|| bad("is not utf-8 once percent-decoded"))?;
+    let path = if is_plain { Some(path.to_owned()) } else { decode(path) };
+    let path = path.ok_or_else(|| bad("is not utf-8 once percent-decoded"))?;
     if path.is_empty() {
         return Err(bad("names no blob in a container"));
     }
@@ -101,6 +141,11 @@ fn locate(url: &str, subject: Option<&str>) -> Result<(String, String), Error> {
         return Err(bad("has a `.` or `..` segment"));
     }
     Ok((container.to_owned(), path))
+}
+
+fn place(key: &'static str, url: &str, subject: Option<&str>) -> Result<BlobPlace, Error> {
+    let (container, path) = locate(key, url, subject)?;
+    Ok(BlobPlace { container, path })
 }
 
 /// The path behind the first segment called `name`.
@@ -155,7 +200,19 @@ mod tests {
             ("https://acct.blob.core.windows.net/in/a%2520b", None, Some(("in", "a%20b"))),
             ("https://acct.blob.core.windows.net/in/z%C3%BCrich.csv", Some(SUBJECT), Some(("in", "zürich.csv"))),
             ("https://acct.blob.core.windows.net/in/log%F0%9F%92%8E", Some(SUBJECT), Some(("in", "log💎"))),
-            // Unencoded after all.
+            // What a name may have: a slash twice, at either end, and what else is encoded.
+            ("https://acct.blob.core.windows.net/in/a//b.csv", None, Some(("in", "a//b.csv"))),
+            ("https://acct.blob.core.windows.net/in//a/", Some(SUBJECT), Some(("in", "/a/"))),
+            ("https://acct.blob.core.windows.net/in/%23%3F%5B%7C%0A%25", None, Some(("in", "#?[|\n%"))),
+            // Its two Unicode forms are two names.
+            ("https://acct.blob.core.windows.net/in/u%CC%88", None, Some(("in", "u\u{308}"))),
+            // Unencoded after all; with `#` or `?` in it if the subject says so.
+            (
+                "https://acct.blob.core.windows.net/in/a#1?.csv",
+                Some("/blobServices/default/containers/in/blobs/a#1?.csv"),
+                Some(("in", "a#1?.csv")),
+            ),
+            ("https://acct.blob.core.windows.net/in/a#1?.csv", Some(SUBJECT), Some(("in", "a"))),
             ("https://acct.blob.core.windows.net/in/100%.csv", None, Some(("in", "100%.csv"))),
             ("https://acct.blob.core.windows.net/in/a b%20c", None, Some(("in", "a b%20c"))),
             // Path style: the account is the first segment.
@@ -176,7 +233,7 @@ mod tests {
             ("", None, None),
         ];
         for (url, subject, expected) in cases {
-            let got = locate(url, *subject).ok();
+            let got = locate("data.url", url, *subject).ok();
             let got = got.as_ref().map(|(container, path)| (container.as_str(), path.as_str()));
             assert_eq!(got, *expected, "{url}");
         }

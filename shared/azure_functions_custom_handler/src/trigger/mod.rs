@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::envelope::{DataType, Envelope};
 use crate::error::Error;
 
-pub use blob_event::{BlobEvent, BlobEventKind};
+pub use blob_event::{BlobEvent, BlobEventKind, BlobPlace};
 pub use event_grid::{EventGridEvent, EventSchema};
 pub use event_hub::{Event, EventBatch, MAX_EVENTS};
 pub use http_request::{AbsentBody, Claim, Identities, Identity, NO_BODY, RouteParams, request_body};

@@ -61,6 +61,12 @@ fn read_blob(table: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
             report.add(ErrorKind::Conflict, &path.place, format!("{} is there already", quoted(path.value)));
         }
     }
+    let ignore = table.texts("ignore", 1..=MAX_PATHS, report);
+    for glob in &ignore {
+        if let Err(message) = check_glob(glob.value) {
+            report.add(ErrorKind::InvalidValue, &glob.place, message);
+        }
+    }
     let overwrites = [("replace", OnOverwrite::Replace), ("append", OnOverwrite::Append)];
     let on_overwrite = table.choice("on_overwrite", "choice", &overwrites, report).map(|at| at.value);
     let deletions = [("keep", OnDelete::Keep), ("remove", OnDelete::Remove)];
@@ -73,6 +79,7 @@ fn read_blob(table: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
         value: Source::Blob {
             container: container.map(|container| container.value.to_owned()).unwrap_or_default(),
             paths: paths.iter().map(|path| path.value.to_owned()).collect(),
+            ignore: ignore.iter().map(|glob| glob.value.to_owned()).collect(),
             on_overwrite: on_overwrite.unwrap_or_default(),
             on_delete: on_delete.map(|at| at.value).unwrap_or_default(),
         },
@@ -81,7 +88,12 @@ fn read_blob(table: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
 }
 
 fn read_events(table: &Table<'_>, report: &mut Report<'_>) -> SourceAt {
-    refuse(table, &["container", "path", "on_overwrite", "on_delete"], "belongs to `kind = \"blob\"`", report);
+    refuse(
+        table,
+        &["container", "path", "ignore", "on_overwrite", "on_delete"],
+        "belongs to `kind = \"blob\"`",
+        report,
+    );
     let hub = table.required_text("hub", report);
     if let Some(hub) = hub.as_ref().filter(|hub| !is_hub(hub.value)) {
         let message = format!(

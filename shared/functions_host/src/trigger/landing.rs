@@ -1,6 +1,7 @@
 //! A watched folder that stands for a storage account: `<landing>/<container>/<path>`. Each file that appears or
-//! changes becomes one BlobCreated event in a queue, as Event Grid would put it there. At least once: a crash between
-//! the event and its record repeats it.
+//! changes becomes one BlobCreated event in a queue, as Event Grid would put it there; one that is moved a BlobRenamed
+//! event, as in an account with a hierarchical namespace; one that goes a BlobDeleted event. At least once: a crash
+//! between the event and its record repeats it. What goes while nobody watches has no event.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,6 +26,8 @@ use crate::{
 const POLL_EVERY: Duration = Duration::from_millis(100);
 const MAX_FILES: usize = 500_000;
 const MAX_DEPTH: usize = 32;
+/// Looks for a file under another name before it is taken for deleted. A file is announced when two looks agree.
+const LOOKS: u32 = 3;
 /// What stays as it is in a blob's URL, path by path segment.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
@@ -43,7 +46,23 @@ struct State {
     announced: HashMap<String, String>,
     /// etag of each file that may still be growing.
     unstable: BTreeMap<String, String>,
+    /// Files that went, until they are found again or taken for deleted.
+    gone: HashMap<String, Gone>,
     sequencer: u128,
+}
+
+#[derive(Debug)]
+struct Gone {
+    etag: String,
+    looks: u32,
+}
+
+/// What became of a file.
+enum Change<'a> {
+    Created(&'a Metadata),
+    /// Where it was.
+    Renamed(&'a Metadata, &'a str),
+    Deleted,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -68,7 +87,8 @@ impl Landing {
             let entries: Vec<Announced> = kept.map(|(path, etag)| Announced { path, etag }).collect();
             (entries.iter().cloned().map(|entry| (entry.path, entry.etag)).collect(), entries)
         })?;
-        let state = Mutex::new(State { journal, announced, unstable: BTreeMap::new(), sequencer: 0 });
+        let state =
+            Mutex::new(State { journal, announced, unstable: BTreeMap::new(), gone: HashMap::new(), sequencer: 0 });
         Ok(Self { root: root.to_owned(), queue, state, progress: Mutex::default() })
     }
 
@@ -93,7 +113,9 @@ impl Landing {
         let file = self.root.join(&blob);
         let inside = Path::new(&blob).components().all(|part| matches!(part, std::path::Component::Normal(_)));
         match std::fs::metadata(&file) {
-            Ok(metadata) if inside && metadata.is_file() => self.send(&mut self.lock(), &blob, &metadata),
+            Ok(metadata) if inside && metadata.is_file() => {
+                self.send(&mut self.lock(), &blob, &Change::Created(&metadata))
+            }
             _ => Err(HostError::Unknown { what: "blob", name: blob, known: self.root.display().to_string() }),
         }
     }
@@ -115,7 +137,7 @@ impl Landing {
         let listed = list(&self.root, "", 0, &mut files);
         let mut state = self.lock();
         if listed.is_ok() {
-            state.announced.retain(|path, _| files.contains_key(path));
+            state.part_with(&files);
         }
         let before = std::mem::take(&mut state.unstable);
         let mut failure = listed.err();
@@ -125,25 +147,44 @@ impl Landing {
                 continue;
             }
             let stable = before.get(&blob) == Some(&etag);
-            let sent = if stable { self.send(&mut state, &blob, &metadata) } else { Ok(()) };
+            let sent = match stable {
+                true => self.announce_stable(&mut state, &blob, &metadata),
+                false => Ok(()),
+            };
             if !stable || sent.is_err() {
                 state.unstable.insert(blob, etag);
             }
             failure = sent.err().or(failure);
         }
+        for blob in state.deleted() {
+            failure = self.send(&mut state, &blob, &Change::Deleted).err().or(failure);
+        }
         let mut progress = self.progress();
         progress.finished = progress.begun;
-        progress.unstable = state.unstable.len();
+        progress.unstable = state.unstable.len() + state.gone.len();
         failure.map_or(Ok(()), Err)
     }
 
-    fn send(&self, state: &mut State, blob: &str, metadata: &Metadata) -> Result<(), HostError> {
+    /// One that has the etag of one that went was moved: it is the same file, of the same time and length.
+    fn announce_stable(&self, state: &mut State, blob: &str, metadata: &Metadata) -> Result<(), HostError> {
+        let etag = etag(metadata);
+        let from = state.gone.iter().find(|(_, gone)| gone.etag == etag).map(|(path, _)| path.clone());
+        match &from {
+            Some(from) => self.send(state, blob, &Change::Renamed(metadata, from))?,
+            None => self.send(state, blob, &Change::Created(metadata))?,
+        }
+        from.map(|from| state.gone.remove(&from));
+        Ok(())
+    }
+
+    fn send(&self, state: &mut State, blob: &str, change: &Change<'_>) -> Result<(), HostError> {
         let now = Utc::now();
         let clock = u128::try_from(now.timestamp_micros()).unwrap_or_default();
         state.sequencer = clock.max(state.sequencer + 1);
-        let event = blob_created(blob, metadata, state.sequencer, &now.to_rfc3339_opts(SecondsFormat::Millis, true));
+        let event = blob_event(blob, change, state.sequencer, &now.to_rfc3339_opts(SecondsFormat::Millis, true));
         // Event Grid writes base64, whatever host.json expects.
         self.queue.put(BASE64.encode(event.to_string()), now)?;
+        let (Change::Created(metadata) | Change::Renamed(metadata, _)) = change else { return Ok(()) };
         let entry = Announced { path: blob.to_owned(), etag: etag(metadata) };
         state.journal.append(std::slice::from_ref(&entry))?;
         state.announced.insert(entry.path, entry.etag);
@@ -159,30 +200,70 @@ impl Landing {
     }
 }
 
+impl State {
+    /// Notes the files that went.
+    fn part_with(&mut self, files: &HashMap<String, Metadata>) {
+        let gone = &mut self.gone;
+        self.announced.retain(|path, etag| {
+            let stays = files.contains_key(path);
+            if !stays {
+                gone.insert(path.clone(), Gone { etag: std::mem::take(etag), looks: 0 });
+            }
+            stays
+        });
+        // Back under their own names.
+        gone.retain(|path, _| !files.contains_key(path));
+    }
+
+    /// The files that went and were not found again.
+    fn deleted(&mut self) -> Vec<String> {
+        let mut deleted = Vec::new();
+        self.gone.retain(|path, gone| {
+            gone.looks += 1;
+            if gone.looks > LOOKS {
+                deleted.push(path.clone());
+            }
+            gone.looks <= LOOKS
+        });
+        deleted
+    }
+}
+
 /// The event in the Event Grid schema. `blob` is `<container>/<path>`.
-fn blob_created(blob: &str, metadata: &Metadata, sequencer: u128, time: &str) -> Value {
+fn blob_event(blob: &str, change: &Change<'_>, sequencer: u128, time: &str) -> Value {
     let (container, path) = blob.split_once('/').unwrap_or((blob, ""));
     let id = || uuid::Uuid::new_v4().to_string();
+    let url = |blob: &str| format!("https://local.blob.core.windows.net/{}", utf8_percent_encode(blob, UNRESERVED));
+    let (kind, mut data) = match change {
+        Change::Created(metadata) => {
+            let own = json!({
+                "api": "PutBlob",
+                "eTag": etag(metadata),
+                "contentType": "application/octet-stream",
+                "contentLength": metadata.len(),
+                "blobType": "BlockBlob",
+                "url": url(blob),
+            });
+            ("BlobCreated", own)
+        }
+        Change::Renamed(_, from) => {
+            ("BlobRenamed", json!({ "api": "RenameFile", "destinationUrl": url(blob), "sourceUrl": url(from) }))
+        }
+        Change::Deleted => ("BlobDeleted", json!({ "api": "DeleteBlob", "blobType": "BlockBlob", "url": url(blob) })),
+    };
+    data["clientRequestId"] = id().into();
+    data["requestId"] = id().into();
+    data["sequencer"] = format!("{sequencer:032x}").into();
+    data["storageDiagnostics"] = json!({ "batchId": id() });
     json!({
         "topic": "/subscriptions/local/resourceGroups/local/providers/Microsoft.Storage/storageAccounts/local",
         "subject": format!("/blobServices/default/containers/{container}/blobs/{path}"),
-        "eventType": "Microsoft.Storage.BlobCreated",
+        "eventType": format!("Microsoft.Storage.{kind}"),
         "id": id(),
         "eventTime": time,
         "dataVersion": "",
         "metadataVersion": "1",
-        "data": {
-            "api": "PutBlob",
-            "clientRequestId": id(),
-            "requestId": id(),
-            "eTag": etag(metadata),
-            "contentType": "application/octet-stream",
-            "contentLength": metadata.len(),
-            "blobType": "BlockBlob",
-            "url": format!("https://local.blob.core.windows.net/{}", utf8_percent_encode(blob, UNRESERVED)),
-            "sequencer": format!("{sequencer:032x}"),
-            "storageDiagnostics": {"batchId": id()},
-        },
+        "data": data,
     })
 }
 
@@ -239,11 +320,17 @@ mod tests {
         let file = dir.path().join("x");
         std::fs::write(&file, "12345").unwrap();
         let metadata = std::fs::metadata(&file).unwrap();
-        let event = blob_created("in/a b/ü#1.csv", &metadata, 255, "2026-01-05T10:00:00.123Z");
+        let event = blob_event("in/a b/ü#1.csv", &Change::Created(&metadata), 255, "2026-01-05T10:00:00.123Z");
         assert_eq!(event["subject"], "/blobServices/default/containers/in/blobs/a b/ü#1.csv");
         assert_eq!(event["data"]["url"], "https://local.blob.core.windows.net/in/a%20b/%C3%BC%231.csv");
         assert_eq!(event["data"]["contentLength"], 5);
         assert_eq!(event["data"]["sequencer"], "000000000000000000000000000000ff");
+        let moved = blob_event("in/c", &Change::Renamed(&metadata, "in/a b"), 256, "2026-01-05T10:00:00.123Z");
+        assert_eq!(moved["eventType"], "Microsoft.Storage.BlobRenamed");
+        assert_eq!(moved["subject"], "/blobServices/default/containers/in/blobs/c");
+        let urls = (&moved["data"]["sourceUrl"], &moved["data"]["destinationUrl"], &moved["data"]["url"]);
+        let base = "https://local.blob.core.windows.net/in/";
+        assert_eq!(urls, (&json!(format!("{base}a%20b")), &json!(format!("{base}c")), &Value::Null));
         let etag = event["data"]["eTag"].as_str().unwrap();
         let parts: Vec<u128> = etag.split('-').map(|part| u128::from_str_radix(part, 16).unwrap()).collect();
         let modified = metadata.modified().unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros();

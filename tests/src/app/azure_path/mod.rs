@@ -6,6 +6,7 @@ mod account;
 mod crashes;
 mod derived;
 mod gates;
+mod names;
 mod process;
 mod races;
 mod ticks;
