@@ -18,6 +18,8 @@ use crate::error::AppError;
 use crate::hubs::Hubs;
 use crate::pipeline::events::Memories;
 use crate::pipeline::in_force::{self, InForce};
+use crate::signed::TaskKeys;
+use crate::tasks::Task;
 
 const TRANSACTION_RETENTION: &str = "delta.setTransactionRetentionDuration";
 
@@ -26,6 +28,7 @@ const TRANSACTION_RETENTION: &str = "delta.setTransactionRetentionDuration";
 pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) contracts: Contracts,
+    pub(crate) task_keys: TaskKeys,
     datasets: HashMap<String, Arc<Dataset>>,
     runtime: OnceCell<Runtime>,
 }
@@ -87,6 +90,8 @@ impl App {
     /// yet.
     pub(crate) fn load(settings: Settings) -> Result<Self, AppError> {
         let contracts = read_contracts(&datasets_folder(&settings))?;
+        let task_keys = settings.task_key.as_ref().map(|keys| TaskKeys::from_text(keys.reveal()));
+        let task_keys = task_keys.transpose()?.unwrap_or_default();
         let key = settings.pseudonym_key.as_ref();
         let key = key.map(|key| PseudonymKey::from_text(1, key.reveal())).transpose()?;
         let mut datasets = HashMap::new();
@@ -99,7 +104,12 @@ impl App {
             dataset.derivation = derivation(&contracts, contract).map_err(failed)?;
             datasets.insert(contract.name.clone(), Arc::new(dataset));
         }
-        Ok(Self { settings, contracts, datasets, runtime: OnceCell::new() })
+        Ok(Self { settings, contracts, task_keys, datasets, runtime: OnceCell::new() })
+    }
+
+    /// The messages of tasks, for the queue `tasks`.
+    pub(crate) fn seal(&self, tasks: &[Task]) -> Result<Vec<String>, AppError> {
+        tasks.iter().map(|task| self.task_keys.seal(task, now_ms())).collect()
     }
 
     pub(crate) async fn runtime(&self) -> Result<&Runtime, AppError> {

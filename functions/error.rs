@@ -70,6 +70,26 @@ pub(crate) enum AppError {
     NoBlobs,
     #[error("the hub `{hub}` has a partition whose id is no number; events that the host passed over cannot be read")]
     PartitionId { hub: String },
+    #[error("WEIR_TASK_KEY {problem}")]
+    TaskKey { problem: &'static str },
+    #[error("the task {problem}: it is not carried out (WEIR_TASK_KEY)")]
+    Unsigned { problem: &'static str },
+    #[error("the task is refused: {problem}")]
+    Refused { problem: &'static str },
+    #[error("the task is refused: {what} is no id")]
+    RefusedId { what: &'static str },
+    #[error(
+        "the parts of `{source_}` do not cover it: {covered} of {size} bytes. They are read anew in a day, or when \
+         `reprocess` asks for it"
+    )]
+    NotWhole { source_: String, covered: u64, size: u64 },
+    #[error(
+        "partition {partition} of the hub `{hub}` cannot have an event {sequence}: {after} were committed. Was it sent by \
+         somebody else than the Functions host?"
+    )]
+    ImpossibleSequence { hub: String, partition: String, sequence: i64, after: i64 },
+    #[error("{blob}: {why}")]
+    Name { blob: String, why: weir_platform::BadName },
     #[error("blob event: {message}")]
     BlobEvent { message: String },
     #[error(
@@ -125,6 +145,12 @@ impl AppError {
             | Self::WrongSource { .. }
             | Self::Task { .. }
             | Self::BlobEvent { .. }
+            | Self::Name { .. }
+            | Self::TaskKey { .. }
+            | Self::Unsigned { .. }
+            | Self::Refused { .. }
+            | Self::RefusedId { .. }
+            | Self::ImpossibleSequence { .. }
             | Self::Overwritten { .. }
             | Self::NoHub
             | Self::SeveralNamespaces { .. }

@@ -9,5 +9,5 @@ use crate::app::App;
 use crate::pipeline::{Done, events};
 
 pub(crate) async fn run(app: Arc<App>, dataset: String, batch: EventBatch) -> Result<Reply, HandlerError> {
-    Done::of(events::ingest(&app, &dataset, batch).await?)?.reply()
+    Done::of(events::ingest(&app, &dataset, batch).await?)?.reply(&app)
 }

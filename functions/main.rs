@@ -18,6 +18,7 @@ mod reprocess;
 mod retry;
 mod router;
 mod run_task;
+mod signed;
 mod status;
 mod tasks;
 

@@ -28,6 +28,7 @@ locals {
   event_hub_reader_group = "weir"
   event_hub_replay_group = "weir-replay"
   pseudonym_secret       = "pseudonym-key"
+  task_secret            = "task-key"
 
   tags = merge({ app = "weir", environment = var.environment }, var.tags)
 }

@@ -25,6 +25,7 @@ locals {
       WEIR_REPLAY_GROUP     = local.event_hub_replay_group
       WEIR_MEMORY_BUDGET_MB = tostring(var.instance_memory_mb / 2)
       # No version in the reference: a rotated key arrives within a day, or at the next restart.
+      WEIR_TASK_KEY      = "@Microsoft.KeyVault(SecretUri=${module.identity.key_vault.uri}secrets/${local.task_secret})"
       WEIR_PSEUDONYM_KEY = "@Microsoft.KeyVault(SecretUri=${module.identity.key_vault.uri}secrets/${local.pseudonym_secret})"
     },
   )

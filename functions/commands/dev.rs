@@ -163,9 +163,21 @@ impl Site {
             ("WEIR_DATASETS", self.app().join("datasets").display().to_string()),
             ("WEIR_WAREHOUSE_URL", warehouse),
             ("WEIR_PSEUDONYM_KEY", LOCAL_KEY.to_owned()),
+            ("WEIR_TASK_KEY", self.task_key()?),
             ("WEIR_LOG_FORMAT", "text".to_owned()),
         ];
         Ok(settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+
+    /// Made once: tasks that lie in the queue count after a restart, too.
+    fn task_key(&self) -> Result<String> {
+        let file = self.root.join("task.key");
+        if let Ok(key) = std::fs::read_to_string(&file) {
+            return Ok(key);
+        }
+        let key = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+        std::fs::write(&file, &key).with_context(|| format!("write {}", file.display()))?;
+        Ok(key)
     }
 
     pub(crate) fn host_config(&self) -> Result<HostConfig> {

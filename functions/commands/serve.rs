@@ -14,6 +14,9 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode> {
     telemetry::install(&settings);
     let (port, lambda) = (settings.port, settings.lambda);
     let app = Arc::new(App::load(settings)?);
+    if !app.task_keys.are_set() {
+        tracing::warn!("WEIR_TASK_KEY is not set: whoever may write to the queue `tasks` can have work done again");
+    }
     if lambda {
         lambda_http::run(for_lambda(&app)).await.map_err(|error| anyhow::anyhow!("lambda runtime: {error}"))?;
         return Ok(ExitCode::SUCCESS);

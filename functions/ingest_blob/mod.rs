@@ -9,5 +9,5 @@ use crate::pipeline::work;
 
 /// A message that is no blob event fails: after `maxDequeueCount` it is parked.
 pub(crate) async fn run(app: Arc<App>, message: QueueMessage) -> Result<Reply, HandlerError> {
-    work::blob_event(&app, &message.body, message.id.as_deref()).await?.reply()
+    work::blob_event(&app, &message.body, message.id.as_deref()).await?.reply(&app)
 }

@@ -9,5 +9,5 @@ use crate::app::App;
 use crate::pipeline::parked::{self, Queue};
 
 pub(crate) async fn run(app: Arc<App>, message: QueueMessage) -> Result<Reply, HandlerError> {
-    parked::park(&app, Queue::Tasks, &message).await?.reply()
+    parked::park(&app, Queue::Tasks, &message).await?.reply(&app)
 }

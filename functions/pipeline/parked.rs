@@ -28,9 +28,11 @@ use weir_lake::{
     SourceRows, Table, TableDefinition, VacuumOptions,
 };
 
+use super::blob::id_of as blob_id;
 use super::{Done, work};
 use crate::app::{App, Runtime, now_ms};
 use crate::error::AppError;
+use crate::signed::TaskKeys;
 use crate::tasks::Task;
 
 const TABLE: &str = "weir__parked";
@@ -47,6 +49,10 @@ const ALARM_AT: usize = 1_000;
 const MAX_REASON: usize = 1_000;
 const MAX_BLOB_NAME: usize = 4_096;
 const ATTEMPTS: u32 = 5;
+/// Source version of a message that was checked when it was parked: it outlives the key that it was signed with.
+const ACCEPTED: &str = "1";
+/// Of one that failed that check. It is checked again whenever it is tried.
+const DOUBTED: &str = "2";
 /// Listings at a time, and files that each reads at a time: a file is one message, or a few that came together.
 static LISTINGS: Semaphore = Semaphore::const_new(2);
 const FILES_AT_A_TIME: usize = 8;
@@ -87,6 +93,8 @@ pub(crate) struct Parked {
     pub(crate) etag: Option<String>,
     pub(crate) reason: String,
     pub(crate) parked_at_ms: i64,
+    /// Whoever sent it may have made it up.
+    pub(crate) doubted: bool,
 }
 
 /// Some parked messages, the oldest first.
@@ -152,21 +160,25 @@ fn id_of(queue: Queue, body: &[u8]) -> String {
 
 /// Keeps a message that failed. The first delivery tries it once more: either it succeeds, or it says why not.
 pub(crate) async fn park(app: &App, queue: Queue, message: &QueueMessage) -> Result<Done, AppError> {
-    let reason = if message.dequeue_count.unwrap_or(1) <= 1 {
-        match carry_out(app, queue, &message.body, message.id.as_deref()).await {
+    let checked = check(&app.task_keys, queue, &message.body);
+    let is_retry = matches!(checked, Ok(Work::Task(Task::Retry { .. })));
+    let doubted = matches!(checked, Err(AppError::Unsigned { .. }));
+    let reason = if doubted || message.dequeue_count.unwrap_or(1) <= 1 {
+        match carry_out(app, checked, &message.body, message.id.as_deref()).await {
             Ok(done) => return Ok(done),
             Err(error) => error.to_string(),
         }
     } else {
         "the last attempt did not end: the process was stopped, or ran out of time or memory".to_owned()
     };
-    if matches!((queue, Task::decode(&message.body)), (Queue::Tasks, Ok(Task::Retry { .. }))) {
+    if is_retry {
         // What it tried is parked still.
         return Ok(Done::said(&format!("stays parked: {reason}")));
     }
     let id = id_of(queue, &message.body);
     tracing::error!(parked = id, reason, "a message is parked; `weir parked` lists it");
-    let table = keep(app.runtime().await?, &id, &reason, &message.body).await?;
+    let version = if doubted { DOUBTED } else { ACCEPTED };
+    let table = keep(app.runtime().await?, &id, &reason, &message.body, version).await?;
     let count = ids_of(&table).len();
     if count >= ALARM_AT {
         tracing::error!(
@@ -179,11 +191,44 @@ pub(crate) async fn park(app: &App, queue: Queue, message: &QueueMessage) -> Res
     Ok(Done::said(&format!("parked as {id}: {reason}")))
 }
 
-async fn carry_out(app: &App, queue: Queue, body: &[u8], message: Option<&str>) -> Result<Done, AppError> {
-    match queue {
-        Queue::BlobEvents => work::blob_event(app, body, message).await,
-        Queue::Tasks => Box::pin(work::task(app, Task::decode(body)?, message)).await,
+/// What a message asks for.
+enum Work {
+    BlobEvent,
+    Task(Task),
+}
+
+fn check(keys: &TaskKeys, queue: Queue, body: &[u8]) -> Result<Work, AppError> {
+    Ok(match queue {
+        Queue::BlobEvents => Work::BlobEvent,
+        Queue::Tasks => Work::Task(keys.open(body, now_ms())?),
+    })
+}
+
+async fn carry_out(
+    app: &App,
+    work: Result<Work, AppError>,
+    body: &[u8],
+    message: Option<&str>,
+) -> Result<Done, AppError> {
+    match work? {
+        Work::BlobEvent => work::blob_event(app, body, message).await,
+        Work::Task(task) => Box::pin(work::task(app, task, message)).await,
     }
+}
+
+/// Keeps a task that cannot be carried out, before it was tried. Whoever finds it again keeps it once.
+pub(crate) async fn park_task(runtime: &Runtime, task: &Task, reason: &str) -> Result<(), AppError> {
+    let body = task.encode()?;
+    let id = id_of(Queue::Tasks, body.as_bytes());
+    tracing::error!(parked = id, reason, "a task is parked; `weir parked` lists it");
+    keep(runtime, &id, reason, body.as_bytes(), ACCEPTED).await?;
+    Ok(())
+}
+
+/// Whether it looks like the id of a parked message.
+pub(crate) fn is_id(text: &str) -> bool {
+    let digest = text.split_once('/').map_or("", |(_, digest)| digest);
+    Queue::of(text).is_some() && digest.len() == 24 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// A parked message's transaction id has an odd version, one that is parked no longer an even one.
@@ -197,7 +242,7 @@ fn ids_of(table: &Table) -> Vec<String> {
     known.filter(|(_, version)| is_parked(Some(*version))).map(|(id, _)| id).collect()
 }
 
-async fn keep(runtime: &Runtime, id: &str, reason: &str, body: &[u8]) -> Result<Arc<Table>, AppError> {
+async fn keep(runtime: &Runtime, id: &str, reason: &str, body: &[u8], version: &str) -> Result<Arc<Table>, AppError> {
     let table = runtime.lake.table(&definition()).await?;
     for _ in 0..ATTEMPTS {
         table.refresh().await?;
@@ -208,7 +253,7 @@ async fn keep(runtime: &Runtime, id: &str, reason: &str, body: &[u8]) -> Result<
         if ids_of(&table).len() >= MAX_PARKED {
             return Err(AppError::ParkedFull { limit: MAX_PARKED });
         }
-        let row = row(id, reason, body).map_err(|error| AppError::Transform(error.into()))?;
+        let row = row(id, reason, body, version).map_err(|error| AppError::Transform(error.into()))?;
         let rows = table.stage(row).await?;
         let producer = Producer { id: id.to_owned(), version: at.unwrap_or(0) + 1, expires: false };
         let books = Books { records_in: 1, committed: 1, ..Books::default() };
@@ -219,7 +264,7 @@ async fn keep(runtime: &Runtime, id: &str, reason: &str, body: &[u8]) -> Result<
     Err(AppError::Moved { producer: id.to_owned(), attempts: ATTEMPTS })
 }
 
-fn row(id: &str, reason: &str, body: &[u8]) -> PolarsResult<DataFrame> {
+fn row(id: &str, reason: &str, body: &[u8], version: &str) -> PolarsResult<DataFrame> {
     let (blob, etag) = blob_of(id, body).filter(|(blob, _)| blob.len() <= MAX_BLOB_NAME).unzip();
     let etag = etag.flatten().filter(|etag| etag.len() <= MAX_BLOB_NAME);
     let reason: String = reason.chars().take(MAX_REASON).collect();
@@ -231,7 +276,7 @@ fn row(id: &str, reason: &str, body: &[u8]) -> PolarsResult<DataFrame> {
         1,
         vec![
             text(SOURCE, Some(id)),
-            text(SOURCE_VERSION, Some("1")),
+            text(SOURCE_VERSION, Some(version)),
             Series::new(SOURCE_POSITION.into(), [1_i64]).into_column(),
             at.into_column(),
             text(REASONS, Some(&reasons)),
@@ -296,15 +341,15 @@ pub(crate) async fn page(runtime: &Runtime, after: Option<&Cursor>) -> Result<Pa
     Ok(Page { parked: found, count, next })
 }
 
-/// Blobs, with their version if that is known, that parked messages are about.
+/// Blobs, with their version if that is known, that parked messages are about; not those that somebody made up, perhaps.
 pub(crate) async fn blobs(runtime: &Runtime) -> Result<Vec<(String, Option<String>)>, AppError> {
     let _one_of_few = LISTINGS.acquire().await.ok();
     let Some(table) = runtime.lake.existing(&definition()).await? else { return Ok(Vec::new()) };
     let files = table.snapshot().await?.files;
     let mut blobs = Vec::new();
     for files in files.chunks(FILES_AT_A_TIME) {
-        let parked = read(&table, files).await?;
-        blobs.extend(parked.into_iter().filter_map(|parked| Some((parked.blob?, parked.etag))));
+        let parked = read(&table, files).await?.into_iter().filter(|parked| !parked.doubted);
+        blobs.extend(parked.filter_map(|parked| Some((parked.blob?, parked.etag))));
     }
     Ok(blobs)
 }
@@ -323,7 +368,7 @@ fn times(file: &FileEntry) -> (i64, i64) {
 
 /// The messages of some files, which are read at the same time, without their bodies.
 async fn read<'f>(table: &Table, files: impl IntoIterator<Item = &'f FileEntry>) -> Result<Vec<Parked>, AppError> {
-    const COLUMNS: [&str; 5] = [SOURCE, INGESTED_AT, REASONS, BLOB, ETAG];
+    const COLUMNS: [&str; 6] = [SOURCE, SOURCE_VERSION, INGESTED_AT, REASONS, BLOB, ETAG];
     let reads = files.into_iter().map(|file| table.read_columns(file, &COLUMNS));
     let mut parked = Vec::new();
     for frame in futures::future::try_join_all(reads).await? {
@@ -347,6 +392,7 @@ fn rows(frame: &DataFrame) -> PolarsResult<Vec<Parked>> {
             etag: text(ETAG, row),
             reason: reasons.join("; ").chars().take(MAX_REASON).collect(),
             parked_at_ms: times.get(row)? / 1000,
+            doubted: text(SOURCE_VERSION, row).as_deref() == Some(DOUBTED),
         })
     };
     Ok((0..frame.height()).filter_map(parked).collect())
@@ -354,23 +400,25 @@ fn rows(frame: &DataFrame) -> PolarsResult<Vec<Parked>> {
 
 fn blob_of(id: &str, body: &[u8]) -> Option<(String, Option<String>)> {
     match Queue::of(id)? {
-        Queue::Tasks => Task::decode(body).ok()?.blob(),
+        // To be shown: whoever signed it.
+        Queue::Tasks => TaskKeys::default().open(body, 0).ok()?.blob(),
         Queue::BlobEvents => {
             let event = BlobEvent::parse(body).ok()?;
-            Some((format!("blob:{}/{}", event.container, event.path), event.etag))
+            Some((blob_id(&event.container, &event.path), event.etag))
         }
     }
 }
 
-/// The body of one parked message: only files that may hold it are read.
-async fn body(table: &Table, id: &str) -> Result<Option<Vec<u8>>, AppError> {
+/// The body of one parked message, and whether it is doubted: only files that may hold it are read.
+async fn body(table: &Table, id: &str) -> Result<Option<(Vec<u8>, bool)>, AppError> {
     let wanted = SourceRows { sources: &[id.to_owned()], positions: 0..=i64::MAX, since_us: None };
     let mut found = None;
     let each = |rows: DataFrame| {
-        found = rows.column(RAW)?.binary()?.get(0).map(<[u8]>::to_vec);
+        let doubted = rows.column(SOURCE_VERSION)?.str()?.get(0) == Some(DOUBTED);
+        found = rows.column(RAW)?.binary()?.get(0).map(|body| (body.to_vec(), doubted));
         Ok(std::ops::ControlFlow::Break(()))
     };
-    table.rows_of(wanted, &[RAW], each).await?;
+    table.rows_of(wanted, &[RAW, SOURCE_VERSION], each).await?;
     Ok(found)
 }
 
@@ -386,9 +434,12 @@ pub(crate) async fn retry(app: &App, id: &str, handed_on: bool, message: Option<
         release(&table, id).await?;
         return Ok(Done::said("released"));
     }
-    let Some(body) = body(&table, id).await? else { return Ok(Done::said("it is not parked (any more)")) };
+    let Some((body, doubted)) = body(&table, id).await? else { return Ok(Done::said("it is not parked (any more)")) };
     let queue = Queue::of(id).ok_or_else(|| AppError::Task { message: "the parked id names no queue".to_owned() })?;
-    let mut done = carry_out(app, queue, &body, message).await?;
+    // What was checked when it was parked has outlived its key, perhaps.
+    let any = TaskKeys::default();
+    let checked = check(if doubted { &app.task_keys } else { &any }, queue, &body);
+    let mut done = carry_out(app, checked, &body, message).await?;
     if done.tasks.is_empty() {
         release(&table, id).await?;
     } else {

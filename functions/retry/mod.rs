@@ -50,8 +50,7 @@ pub(crate) async fn run(app: Arc<App>, request: Request<Bytes>) -> Result<HttpRe
         known.into_iter().filter(|id| if body.all { after(id) } else { body.parked.contains(id) }).collect();
     let next = chosen.get(PER_ANSWER - 1).filter(|_| chosen.len() > PER_ANSWER).cloned();
     let chosen = chosen.into_iter().take(PER_ANSWER);
-    let tasks = chosen.map(|id| Task::Retry { parked: id, handed_on: false }.encode());
-    let tasks = tasks.collect::<Result<Vec<_>, _>>()?;
+    let tasks: Vec<_> = chosen.map(|id| Task::Retry { parked: id, handed_on: false }).collect();
     let answer = json!({ "retried": tasks.len(), "next": next });
-    Ok(HttpReply::json(StatusCode::ACCEPTED, &answer).output("tasks", tasks))
+    Ok(HttpReply::json(StatusCode::ACCEPTED, &answer).output("tasks", app.seal(&tasks)?))
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use azure_functions_custom_handler::{HandlerError, QueueMessage, Reply};
 
-use crate::app::App;
+use crate::app::{App, now_ms};
 use crate::pipeline::work;
-use crate::tasks::Task;
 
 pub(crate) async fn run(app: Arc<App>, message: QueueMessage) -> Result<Reply, HandlerError> {
-    work::task(&app, Task::decode(&message.body)?, message.id.as_deref()).await?.reply()
+    let task = app.task_keys.open(&message.body, now_ms())?;
+    work::task(&app, task, message.id.as_deref()).await?.reply(&app)
 }

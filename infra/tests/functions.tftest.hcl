@@ -39,6 +39,7 @@ run "settings" {
       WEIR_MEMORY_BUDGET_MB                     = "1024"
       WEIR_PSEUDONYM_KEY                        = "@Microsoft.KeyVault(SecretUri=https://kv-weir-test-abc.vault.azure.net/secrets/pseudonym-key)"
       WEIR_REPLAY_GROUP                         = "weir-replay"
+      WEIR_TASK_KEY                             = "@Microsoft.KeyVault(SecretUri=https://kv-weir-test-abc.vault.azure.net/secrets/task-key)"
     })
     error_message = "The app settings differ from the design's: ${jsonencode(output.app_settings)}"
   }

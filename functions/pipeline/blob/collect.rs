@@ -91,7 +91,13 @@ impl<'a> Collected<'a> {
             0 => FileList::default(),
             _ => self.runtime.lake.table(&self.dataset.quarantine).await?.list_files(self.refused).await?,
         };
-        Ok(Piece { clean: self.table.list_files(self.clean).await?, refused, report: self.report, resume: None })
+        Ok(Piece {
+            clean: self.table.list_files(self.clean).await?,
+            refused,
+            report: self.report,
+            resume: None,
+            bytes: None,
+        })
     }
 
     /// What is to be committed: these rows, or one report in their place if the blob is held back whole.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use weir_contract::FormatKind;
 use weir_lake::{Table, stamp};
 
 use super::collect::{Collected, Collector};
@@ -83,7 +84,7 @@ impl<'a> Job<'a> {
         Task::IngestPart {
             dataset: self.dataset.contract.name.clone(),
             container: self.at.container.clone(),
-            path: self.at.path.clone(),
+            path: self.at.path.to_string(),
             etag: opened.blob.etag().to_owned(),
             request: self.request.map(str::to_owned),
             part: PartRef { key: key.to_owned(), part, parts },
@@ -94,7 +95,7 @@ impl<'a> Job<'a> {
         Task::IngestBlob {
             dataset: self.dataset.contract.name.clone(),
             container: self.at.container.clone(),
-            path: self.at.path.clone(),
+            path: self.at.path.to_string(),
             etag: Some(etag.to_owned()),
             request: self.request.map(str::to_owned),
         }
@@ -109,30 +110,58 @@ impl<'a> Job<'a> {
         let etag = opened.blob.etag().to_owned();
         let (pieces, key) = self.pieces(&opened.claim.table, &etag);
         let mut written = pieces.written(now_ms()).await?;
+        let outline = pieces.read_outline().await?;
+        let Some(parts) = outline.as_ref().and_then(|outline| outline.parts).filter(|_| key == part.key) else {
+            // The contract has changed since, or nobody has handed this blob's parts out: cut and hand out anew.
+            return Ok(Some(self.done(Outcome::HandedOut)?.with(vec![self.again(&etag)])));
+        };
+        // How many there are says the outline, never the message.
+        if part.parts != parts || part.part >= parts {
+            return Err(AppError::Refused { problem: "the blob is cut into another number of parts" });
+        }
         if key == part.key && !written.expired && !written.numbers.contains(&part.part) {
             self.write_part(&opened, &pieces, part).await?;
             // Others have gone on meanwhile.
             written = pieces.written(now_ms()).await?;
         }
-        if key != part.key || written.expired {
-            // The contract has changed since, or the others' work is too old: cut and hand out anew.
+        if written.expired {
+            // The others' work is too old: cut and hand out anew.
             return Ok(Some(self.done(Outcome::HandedOut)?.with(vec![self.again(&etag)])));
         }
-        if (0..part.parts).any(|number| !written.numbers.contains(&number)) {
+        if (0..parts).any(|number| !written.numbers.contains(&number)) {
             return self.done(Outcome::PartWritten).map(Some);
         }
         let mut all = Vec::new();
-        for number in 0..part.parts {
+        for number in 0..parts {
             // Gone: somebody committed them all and cleared up.
             let Some(piece) = pieces.get(number).await? else { return Ok(None) };
             all.push(piece);
         }
+        self.check_whole(&opened, &all)?;
         // The claim was taken before the part was read, and much may have happened since.
         let opened = match self.look().await? {
             Ok(opened) => opened,
             Err(outcome) => return self.done(outcome).map(Some),
         };
         self.put_together(&opened, all, None).await
+    }
+
+    /// Whether parts that know their bytes are the whole blob, without a hole and without an overlap.
+    fn check_whole(&self, opened: &Opened<'_>, parts: &[Piece]) -> Result<(), AppError> {
+        let size = opened.blob.size();
+        let mut covered = 0;
+        for bytes in parts.iter().map(|part| part.bytes.as_ref()) {
+            // A note of an earlier release, or row groups, which are counted by their number.
+            let Some(bytes) = bytes else { return Ok(()) };
+            if bytes.start != covered {
+                break;
+            }
+            covered = bytes.end;
+        }
+        if covered == size {
+            return Ok(());
+        }
+        Err(AppError::NotWhole { source_: opened.claim.source.clone(), covered, size })
     }
 
     async fn write_part(&self, opened: &Opened<'a>, pieces: &Pieces, part: &PartRef) -> Result<(), AppError> {
@@ -143,13 +172,18 @@ impl<'a> Job<'a> {
         let _permit = self.runtime.budget.take(super::FOOTPRINT_BYTES).await;
         let lineage = self.lineage(opened.blob.etag());
         let first = i64::from(part.part) * PART_POSITIONS + 1;
+        let covered = parts.get(index).cloned().filter(|_| !self.is_parquet());
         let extent = Extent::Part(index, range, first);
         let mut source = Records::open(self.dataset, self.at, opened.blob.clone(), lineage, extent).await?;
         let mut collector = Collector::new(self.runtime, self.dataset).await?;
         source.give(&mut collector, u64::MAX).await?;
-        let piece = collector.finish().await?.into_piece().await?;
+        let piece = Piece { bytes: covered, ..collector.finish().await?.into_piece().await? };
         self.note(&opened.claim, pieces, part.part, piece).await?;
         Ok(())
+    }
+
+    fn is_parquet(&self) -> bool {
+        matches!(self.dataset.contract.resolve_format(&self.at.path), Ok(FormatKind::Parquet))
     }
 
     /// Notes a piece, or gives its files up because somebody else has noted it. Returns the one that stands.

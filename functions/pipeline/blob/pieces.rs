@@ -4,6 +4,7 @@
 //! note means (blob, etag, request, contract), so that notes of different readings never meet: after a contract changed,
 //! the work begins anew under another key.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,6 +29,9 @@ pub(super) struct Piece {
     pub(super) report: QualityReport,
     /// Where the next piece begins; a part has no next one.
     pub(super) resume: Option<Resume>,
+    /// The bytes of the blob that a part stands for; `None` of row groups, and of pieces.
+    #[serde(default)]
+    pub(super) bytes: Option<Range<u64>>,
 }
 
 /// Where reading goes on.

@@ -9,7 +9,7 @@ use super::records::{CHUNK_BYTES, RANGE_BYTES, parquet_plan};
 use crate::error::AppError;
 
 /// Messages that one blob becomes at most; the parts grow instead.
-const MAX_PARTS: u64 = 10_000;
+const MAX_PARTS: u64 = crate::pipeline::checked::MAX_PARTS as u64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Plan {

@@ -31,6 +31,7 @@ use identity::{Known, Partition, SeveralNamespaces, enqueued_id};
 
 use super::Receipt;
 use super::bodies::{self, Bodies, HubPlace, Placed};
+use super::checked::MAX_SEQUENCE;
 use super::in_force::Tables;
 use super::sink::{Settled, Sink};
 use crate::app::{App, Dataset, Runtime};
@@ -41,6 +42,8 @@ use crate::hubs::Hubs;
 const ATTEMPTS: u32 = 5;
 /// Events never change, so every event's source version is the same.
 const EVENT_VERSION: &str = "1";
+/// More events than a partition takes in in 90 days, the longest that a hub keeps any, at a million a second.
+const MAX_AHEAD: i64 = 90 * 24 * 3600 * 1_000_000;
 
 pub(crate) async fn ingest(app: &App, dataset: &str, batch: EventBatch) -> Result<Receipt, AppError> {
     let runtime = app.runtime().await?;
@@ -136,6 +139,7 @@ impl<'a> Delivery<'a> {
             let also = self.place.earlier_name.clone().filter(is_other);
             let mut sink = Sink::open(tables, &dataset, &sources, also.into_iter().collect(), false).await?;
             self.check_hub_is_the_same(&known)?;
+            self.check_possible(sink.after)?;
             let waiting = self.placed.len();
             self.placed.retain(|(position, _)| sink.after.is_none_or(|after| *position > after));
             self.dropped += (waiting - self.placed.len()) as u64;
@@ -215,6 +219,18 @@ impl<'a> Delivery<'a> {
     fn sequence_where(&self, is_it: impl Fn(i64, i64) -> bool) -> Option<i64> {
         let timed = self.placed.iter().filter_map(|(at, event)| Some((*at, event.enqueued_time?.timestamp_millis())));
         timed.into_iter().find(|(sequence, enqueued_ms)| is_it(*sequence, *enqueued_ms)).map(|(sequence, _)| sequence)
+    }
+
+    /// A number that the hub cannot have reached would have all true events taken for committed ones.
+    fn check_possible(&self, after: Option<i64>) -> Result<(), AppError> {
+        let Some((last, _)) = self.placed.last() else { return Ok(()) };
+        let most = after.map_or(MAX_SEQUENCE, |after| after.saturating_add(MAX_AHEAD).min(MAX_SEQUENCE));
+        if *last <= most {
+            return Ok(());
+        }
+        let (hub, partition) = (self.place.hub.clone(), self.place.id.clone());
+        let after = after.map_or(0, |after| after.saturating_add(1));
+        Err(AppError::ImpossibleSequence { hub, partition, sequence: *last, after })
     }
 
     /// When the youngest of the events came to the hub, as an id of the table.

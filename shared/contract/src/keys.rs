@@ -28,7 +28,18 @@ pub(crate) const TOP: Section = Section {
 };
 pub(crate) const SOURCE: Section = Section {
     header: "[source]",
-    keys: &["kind", "container", "path", "ignore", "on_overwrite", "on_delete", "hub", "consumer_group", "gap", "epoch"],
+    keys: &[
+        "kind",
+        "container",
+        "path",
+        "ignore",
+        "on_overwrite",
+        "on_delete",
+        "hub",
+        "consumer_group",
+        "gap",
+        "epoch",
+    ],
 };
 pub(crate) const DERIVED: Section =
     Section { header: "[derived]", keys: &["follows", "by", "of", "every", "lookups", "on_lookup_change", "sql"] };

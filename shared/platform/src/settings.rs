@@ -40,6 +40,8 @@ pub struct Settings {
     pub warehouse_url: Option<Secret>,
     /// Key of the pseudonyms: 32 bytes, base64 or hex.
     pub pseudonym_key: Option<Secret>,
+    /// Keys that tasks are signed with: 32 bytes, base64 or hex; a second one after a comma still counts.
+    pub task_key: Option<Secret>,
     /// Bytes in flight over all invocations.
     pub memory_budget_bytes: u64,
     /// An invocation ends before it; `None` derives it from `functionTimeout`.
@@ -80,6 +82,7 @@ const LANDING_URL: &str = "WEIR_LANDING_URL";
 const DATASETS: &str = "WEIR_DATASETS";
 const WAREHOUSE_URL: &str = "WEIR_WAREHOUSE_URL";
 const PSEUDONYM_KEY: &str = "WEIR_PSEUDONYM_KEY";
+const TASK_KEY: &str = "WEIR_TASK_KEY";
 const MEMORY_BUDGET_MB: &str = "WEIR_MEMORY_BUDGET_MB";
 const DEADLINE_S: &str = "WEIR_DEADLINE_S";
 const LINGER_MS: &str = "WEIR_LINGER_MS";
@@ -88,12 +91,13 @@ const LAMBDA_KEY: &str = "WEIR_LAMBDA_KEY";
 const LOG_FORMAT: &str = "WEIR_LOG_FORMAT";
 const LOG_FILTER: &str = "WEIR_LOG";
 
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     LAKE_URL,
     LANDING_URL,
     DATASETS,
     WAREHOUSE_URL,
     PSEUDONYM_KEY,
+    TASK_KEY,
     MEMORY_BUDGET_MB,
     DEADLINE_S,
     LINGER_MS,
@@ -134,6 +138,7 @@ impl Settings {
                 DATASETS => settings.datasets = Some(value.into()),
                 WAREHOUSE_URL => settings.warehouse_url = Some(Secret::new(value)),
                 PSEUDONYM_KEY => settings.pseudonym_key = Some(Secret::new(value)),
+                TASK_KEY => settings.task_key = Some(Secret::new(value)),
                 MEMORY_BUDGET_MB => {
                     settings.memory_budget_bytes = number(MEMORY_BUDGET_MB, &value, 64, 1_048_576)? * 1024 * 1024;
                 }
@@ -188,6 +193,7 @@ impl Default for Settings {
             datasets: None,
             warehouse_url: None,
             pseudonym_key: None,
+            task_key: None,
             memory_budget_bytes: 1024 * 1024 * 1024,
             deadline: None,
             linger: None,
