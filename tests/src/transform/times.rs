@@ -337,6 +337,8 @@ proptest! {
             }
         }
         let text: String = text.into_iter().collect();
+        // Blanks around a value mean nothing.
+        let text = text.trim_matches(' ').to_owned();
         if let Ok(micros) = timestamp(&text, Some(pattern)) {
             let written = DateTime::from_timestamp_micros(micros).unwrap().format(pattern).to_string();
             // Digits beyond the microsecond are cut.
