@@ -62,7 +62,9 @@ pub(crate) fn conform(
         let null = || Column::full_null(target.name.as_str().into(), height, &dtype(target.data_type));
         columns.push(match read {
             None => {
-                if lost.is_none() && (!target.nullable || fields.refuses_without(target)) {
+                // A path leads nowhere here: its column would be null without a word.
+                let refused = !target.nullable || fields.refuses_without(target) || target.path.is_some();
+                if lost.is_none() && refused {
                     (0..height).for_each(|row| fault(row, Reason::Missing(index)));
                 }
                 null()
