@@ -3,5 +3,7 @@
 
 #[path = "../../../functions/pipeline/events/gap.rs"]
 mod gap;
+#[path = "../../../functions/pipeline/events/identity.rs"]
+mod identity;
 #[path = "../../../functions/pipeline/events/window.rs"]
 mod window;
