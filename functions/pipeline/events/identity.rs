@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn a_table_goes_on_under_the_name_that_it_has() {
-        let cases: [(&[(&str, i64)], &str, i64); 6] = [
+        type Case<'c> = (&'c [(&'c str, i64)], &'c str, i64);
+        let cases: [Case<'_>; 6] = [
             (&[("eventhub:ns/clicks/weir/0", 7)], "eventhub:ns/clicks/weir/0", 7),
             (&[("eventhub:NS/Clicks/$Default/0", 7)], "eventhub:NS/Clicks/$Default/0", 7),
             (&[("eventhub:ns/clicks/0", 7)], "eventhub:ns/clicks/0", 7),
