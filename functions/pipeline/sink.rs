@@ -29,6 +29,9 @@ pub(crate) struct Sink<'a> {
     /// What the table had of this producer when the sink was opened.
     pub(crate) after: Option<i64>,
     quarantine_after: Option<i64>,
+    /// The id that refused rows of this delivery go by in quarantine, and what quarantine had of it when the sink was
+    /// opened: rows that came there since then are not among `settled`.
+    refused: (String, Option<i64>),
     /// What else is brought up to the version by the commits: names that other releases go by.
     also: Vec<String>,
     /// Positions that quarantine has and the table's books do not.
@@ -57,6 +60,13 @@ impl<'a> Sink<'a> {
         let producer = sources.first().cloned().unwrap_or_default();
         let after = table.committed(&producer);
         let quarantine_after = sources.iter().filter_map(|source| quarantine.committed(source)).max();
+        // Where quarantine's id is ahead already, rows get one that belongs to this point of the producer.
+        let refused = match quarantine_after > after {
+            true => format!("{producer}#after:{}", after.unwrap_or(-1)),
+            false => producer.clone(),
+        };
+        // Before the positions are read, so that whatever comes in after this is seen by the commit.
+        let refused = (refused.clone(), quarantine.committed(&refused));
         let mut settled = HashSet::new();
         if quarantine_after > after {
             let from = after.filter(|_| !expires).map_or(i64::MIN, |after| after.saturating_add(1));
@@ -72,6 +82,7 @@ impl<'a> Sink<'a> {
             quarantine,
             after,
             quarantine_after,
+            refused,
             also,
             settled,
             records: 0,
@@ -143,15 +154,12 @@ impl<'a> Sink<'a> {
             return Ok(false);
         }
         let own = Producer { id: self.producer.clone(), version, expires: self.expires };
-        let (producer, after, raises) = if self.quarantine_after <= self.after {
-            (own, quarantine.committed(&self.producer), Vec::new())
+        let (id, after) = self.refused.clone();
+        let (producer, raises) = if self.quarantine_after > self.after {
+            // With a version for each round. The producer's own must still say how far quarantine is.
+            (Producer { id, version: after.unwrap_or(0) + 1, expires: true }, vec![own])
         } else {
-            // Quarantine's id is ahead already: these rows get one that belongs to this point of the producer, with a
-            // version for each round. The producer's own must still say how far quarantine is.
-            let id = format!("{}#after:{}", self.producer, self.after.unwrap_or(-1));
-            let after = quarantine.committed(&id);
-            let round = Producer { id, version: after.unwrap_or(0) + 1, expires: true };
-            (round, after, vec![own])
+            (own, Vec::new())
         };
         let rows = refused.rows();
         let books = Books { records_in: rows, committed: rows, ..Books::default() };

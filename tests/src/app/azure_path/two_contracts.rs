@@ -204,3 +204,40 @@ async fn replays_by_two_releases_leave_each_event_once() {
     // Who comes last has the last word.
     assert_eq!(both.account.rows("clicks", Some("n")).await.len(), 6);
 }
+
+/// Two deliveries of one partition in one process, as when the host starts again beside an invocation that still runs: the
+/// larger one has looked at both tables before the smaller one puts records into quarantine, and commits its own before the
+/// smaller one's table is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_delivery_put_into_quarantine_meanwhile_is_not_put_there_again() {
+    let both = Releases::start("clicks", CLICKS, CLICKS_RULE, true).await;
+    let (gates, handler) = &both.strict;
+    // Enough refused bytes for a file of its own, which is stored before the commit of quarantine begins.
+    let refused = format!(r#"{{"n":-2,"pad":"{}"}}"#, "x".repeat(900_000));
+    let small = Batch::of(0, &[(3, r#"{"n":-3}"#), (4, r#"{"n":1}"#)]);
+    let mut events = vec![(3, r#"{"n":-3}"#), (4, r#"{"n":1}"#)];
+    events.extend((5..17).map(|at| (at, refused.as_str())));
+    let large = Batch::of(0, &events);
+    let looked = gates.hold(Method::PUT, "/clicks__quarantine/part-", Moment::Before);
+    let larger = async { handler.events(&large).await.receipt() };
+    let smaller = async {
+        looked.reached().await;
+        let between = gates.hold(Method::PUT, "/clicks/part-", Moment::Before);
+        let order = async {
+            between.reached().await;
+            let again = gates.hold(Method::PUT, "/clicks__quarantine/_delta_log/", Moment::After);
+            looked.open();
+            // Refused, it comes back for what is there; committed, it is here.
+            tokio::select! {
+                () = again.reached() => again.open(),
+                () = tokio::time::sleep(std::time::Duration::from_secs(3)) => again.open(),
+            }
+            between.open();
+        };
+        tokio::join!(async { handler.events(&small).await.receipt() }, order).0
+    };
+    let receipts = tokio::join!(larger, smaller);
+    both.hold_each_once("clicks", "n", 17).await;
+    let status = handler.status().await;
+    assert_eq!(status["balanced"], true, "{status} {receipts:?}");
+}
