@@ -14,9 +14,6 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode> {
     telemetry::install(&settings);
     let (port, lambda) = (settings.port, settings.lambda);
     let app = Arc::new(App::load(settings)?);
-    if !app.task_keys.are_set() {
-        tracing::warn!("WEIR_TASK_KEY is not set: whoever may write to the queue `tasks` can have work done again");
-    }
     if lambda {
         lambda_http::run(for_lambda(&app)).await.map_err(|error| anyhow::anyhow!("lambda runtime: {error}"))?;
         return Ok(ExitCode::SUCCESS);
@@ -26,6 +23,9 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode> {
     })?;
     let listener = bind(port).await?;
     tracing::info!(port, datasets = app.contracts.len(), "serving");
+    if !app.task_keys.are_set() {
+        tracing::warn!("WEIR_TASK_KEY is not set: whoever may write to the queue `tasks` can have work done again");
+    }
     axum::serve(listener, for_host(&app)).await.context("serve the Functions host")?;
     // Never 0: the host would not start the handler again.
     Ok(ExitCode::from(exit::RESTART))
