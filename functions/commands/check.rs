@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde_json::json;
-use weir_contract::{Contract, Contracts, Source};
+use weir_contract::{Contract, Contracts, Source, UnknownFields};
 use weir_platform::Settings;
 use weir_transform::{PseudonymKey, Transform};
 
@@ -25,9 +25,16 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode
     let folder = arguments.folder.clone().unwrap_or_else(|| datasets_folder(settings));
     let files = read_contract_files(&folder)?;
     anyhow::ensure!(!files.is_empty(), "no *.toml in {}; name the folder of your contracts", folder.display());
-    let Sound { contracts, unsound, mut errors } = sound(files);
+    let Sound { contracts, mut unsound, mut errors } = sound(files);
     errors.retain(|error| !error.follows);
-    let errors: Vec<String> = errors.into_iter().map(|error| error.text).collect();
+    let mut errors: Vec<String> = errors.into_iter().map(|error| error.text).collect();
+    let url = settings.warehouse_url.as_ref().map(|url| url.reveal());
+    for contract in contracts.iter() {
+        if let Some(error) = unfit_for_warehouse(&contracts, contract, url) {
+            unsound.push(contract.name.clone());
+            errors.push(error);
+        }
+    }
     let valid = || contracts.iter().filter(|contract| !unsound.contains(&contract.name));
     if arguments.json {
         let names: Vec<_> = valid().map(|contract| &contract.name).collect();
@@ -92,6 +99,17 @@ fn notes(contract: &Contract) -> impl Iterator<Item = String> {
         let Contract { name, .. } = contract;
         format!("{name}: note: column `{column}` takes the one field of that name; a field within a field is `from = \"{path}\"`")
     })
+}
+
+/// Why the warehouse cannot have the contract's table. Without a setting that says which warehouse it is, a pool is taken.
+fn unfit_for_warehouse(contracts: &Contracts, contract: &Contract, url: Option<&str>) -> Option<String> {
+    contract.warehouse.as_ref()?;
+    let may_come = match contract.drift.unknown_fields {
+        UnknownFields::Add => contract.drift.max_added_columns,
+        _ => 0,
+    };
+    let message = weir_warehouse::limits::unfit(url, &contract.table_columns(), may_come)?;
+    Some(format!("{}: warehouse: {message}", contracts.file(&contract.name).unwrap_or(&contract.name)))
 }
 
 fn describe(contract: &Contract) -> String {

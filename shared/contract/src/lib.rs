@@ -35,3 +35,4 @@ pub use model::*;
 pub use parse::MAX_FILE_BYTES;
 pub use path::{pointer, pushed};
 pub use pattern::{Digits, Epoch, FormatProblem, Fraction, Name, Number, Offset, Piece, TimeFormat};
+pub use properties::names_in;

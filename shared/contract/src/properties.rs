@@ -10,6 +10,8 @@ pub(crate) enum Value {
     Flag,
     /// A whole number, 1 or more.
     Count,
+    /// Bytes, within [`FILE_SIZES`].
+    FileSize,
     /// A whole number, -1 or more.
     CountOrAll,
     /// `interval 30 days`.
@@ -24,9 +26,10 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Well beyond the days for which a queue or Event Grid delivers a blob event again.
 const SHORTEST_TRANSACTION_RETENTION: Duration = DAY.saturating_mul(30);
 
-pub(crate) const ALLOWED: [(&str, Value); 13] = [
-    ("delta.autoOptimize.autoCompact", Value::Flag),
-    ("delta.autoOptimize.optimizeWrite", Value::Flag),
+/// What a file can be that is written in memory.
+const FILE_SIZES: std::ops::RangeInclusive<u64> = 1 << 20..=128 << 20;
+
+pub(crate) const ALLOWED: [(&str, Value); 10] = [
     ("delta.checkpoint.writeStatsAsJson", Value::Flag),
     ("delta.checkpoint.writeStatsAsStruct", Value::Flag),
     ("delta.checkpointInterval", Value::Count),
@@ -36,13 +39,14 @@ pub(crate) const ALLOWED: [(&str, Value); 13] = [
     ("delta.enableExpiredLogCleanup", Value::Flag),
     ("delta.logRetentionDuration", Value::Interval),
     ("delta.setTransactionRetentionDuration", Value::TransactionRetention),
-    ("delta.targetFileSize", Value::Count),
-    ("delta.tuneFileSizesForRewrites", Value::Flag),
+    ("delta.targetFileSize", Value::FileSize),
 ];
 
 /// A name or, when it ends in a dot, a family of names.
-pub(crate) const REFUSED: [(&str, &str); 25] = [
+pub(crate) const REFUSED: [(&str, &str); 28] = [
     ("delta.appendOnly", "erasure, reprocessing and compaction must be able to remove rows and files"),
+    ("delta.autoOptimize.autoCompact", "Weir compacts every table by itself, and does not read it"),
+    ("delta.autoOptimize.optimizeWrite", "Weir gathers rows into files by itself, and does not read it"),
     ("delta.checkpointPolicy", "v2 checkpoints need reader version 3, and the classic ones are the default"),
     ("delta.columnMapping.", "column mapping needs reader version 2"),
     ("delta.constraints.", "constraints need writer version 3; write it as one of the [[rules]]"),
@@ -66,6 +70,7 @@ pub(crate) const REFUSED: [(&str, &str); 25] = [
     ("delta.randomPrefixLength", "Weir names the files itself"),
     ("delta.randomizeFilePrefixes", "Weir names the files itself"),
     ("delta.rowTracking.", "row tracking needs writer version 7"),
+    ("delta.tuneFileSizesForRewrites", "Weir does not read it; `delta.targetFileSize` says how large files become"),
     ("delta.universalFormat.", "Iceberg compatibility needs column mapping and reader version 2"),
 ];
 
@@ -96,6 +101,8 @@ pub(crate) fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
         Value::Flag => Err("true or false"),
         Value::Count if value.parse::<u32>().is_ok_and(|count| count > 0) => Ok(()),
         Value::Count => Err("a whole number, 1 or more, within 32 bits"),
+        Value::FileSize if value.parse::<u64>().is_ok_and(|bytes| FILE_SIZES.contains(&bytes)) => Ok(()),
+        Value::FileSize => Err("a number of bytes from 1048576 (1 MiB) to 134217728 (128 MiB)"),
         Value::CountOrAll if value.parse::<i32>().is_ok_and(|count| count >= -1) => Ok(()),
         Value::CountOrAll => Err("a whole number, or -1 for all columns"),
         Value::Interval if interval(value).is_some() => Ok(()),
@@ -105,9 +112,25 @@ pub(crate) fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
             "an interval of at least 30 days, such as `interval 30 days`: ids that are forgotten earlier would let a \
              late second delivery in twice",
         ),
-        Value::Names if value.split(',').all(|column| !column.trim().is_empty()) => Ok(()),
+        Value::Names if names_in(value).iter().all(|column| !column.is_empty()) => Ok(()),
         Value::Names => Err("column names separated by commas"),
     }
+}
+
+/// The columns of `delta.dataSkippingStatsColumns`: separated by commas, in backquotes where they have some themselves.
+pub fn names_in(value: &str) -> Vec<String> {
+    let (mut names, mut name, mut quoted) = (Vec::new(), String::new(), false);
+    let mut characters = value.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '`' if quoted && characters.peek() == Some(&'`') => name.extend(characters.next()),
+            '`' => quoted = !quoted,
+            ',' if !quoted => names.push(std::mem::take(&mut name)),
+            _ => name.push(character),
+        }
+    }
+    names.push(name);
+    names.iter().map(|name| name.trim().to_owned()).collect()
 }
 
 fn near(name: &str) -> Option<String> {

@@ -13,6 +13,7 @@
 //! ```
 
 mod error;
+pub mod limits;
 mod log;
 pub mod plan;
 pub mod schema;

@@ -6,6 +6,7 @@ mod dialect;
 mod faults;
 mod history;
 mod lake;
+mod limits;
 pub(crate) mod operations;
 mod planner;
 mod pool;

@@ -34,7 +34,7 @@ pub(super) fn read(top: &Table<'_>, derived: bool, columns: &Columns<'_>, report
         collect(entries, &place, "", &mut found);
     }
     found.sort_by_key(|(property, _)| property.place.start);
-    let properties = found.into_iter().filter_map(|(name, value)| property(name, value, report)).collect();
+    let properties = found.into_iter().filter_map(|(name, value)| property(name, value, columns, report)).collect();
     TableSpec { partition_by, cluster_by, new_columns, properties }
 }
 
@@ -103,7 +103,12 @@ fn collect<'a>(entries: &'a DeTable<'a>, place: &Place, prefix: &str, found: &mu
     }
 }
 
-fn property(name: At<String>, value: &DeValue<'_>, report: &mut Report<'_>) -> Option<(String, String)> {
+fn property(
+    name: At<String>,
+    value: &DeValue<'_>,
+    columns: &Columns<'_>,
+    report: &mut Report<'_>,
+) -> Option<(String, String)> {
     let value = match value {
         DeValue::String(text) => text.to_string(),
         DeValue::Boolean(flag) => flag.to_string(),
@@ -123,6 +128,15 @@ fn property(name: At<String>, value: &DeValue<'_>, report: &mut Report<'_>) -> O
         let message = format!("is {}: expected {expected}", quoted(&value));
         report.add(ErrorKind::InvalidValue, &name.place, message);
         return None;
+    }
+    if name.value == "delta.dataSkippingStatsColumns" {
+        // Those that begin with `_` are Weir's own.
+        let is_column = |named: &String| named.starts_with('_') || columns.kept().any(|column| column == named);
+        if let Some(unknown) = properties::names_in(&value).iter().find(|named| !is_column(named)) {
+            let message = format!("names {}, which is no column of the table", quoted(unknown));
+            report.add(ErrorKind::InvalidValue, &name.place, message);
+            return None;
+        }
     }
     Some((name.value, value))
 }
