@@ -9,7 +9,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use weir_contract::{Contract, Contracts, Drift, NewColumns, Treatment, UnknownFields};
-use weir_lake::{AddedColumns, Lake, LakeOptions, TableDefinition};
+use weir_lake::{AddedColumns, Lake, LakeError, LakeOptions, Table, TableDefinition};
 use weir_platform::{DatabaseIdentity, LakeRoot, Landing, Settings};
 use weir_transform::{Derivation, PseudonymKey, Transform, TransformError};
 use weir_warehouse::{AccessTokens, Warehouse};
@@ -148,6 +148,15 @@ impl Runtime {
         let mut datasets: Vec<_> = self.datasets.values().collect();
         datasets.sort_by(|left, right| left.contract.name.cmp(&right.contract.name));
         datasets
+    }
+
+    /// A table if it exists, looked at just now: one whose folder was deleted or made anew meanwhile is opened anew.
+    pub(crate) async fn table_now(&self, definition: &TableDefinition) -> Result<Option<Arc<Table>>, AppError> {
+        let Some(table) = self.lake.existing(definition).await? else { return Ok(None) };
+        match table.look().await {
+            Err(LakeError::Replaced { .. }) => Ok(self.lake.existing(definition).await?),
+            looked => Ok(looked.map(|()| Some(table))?),
+        }
     }
 
     pub(crate) fn landing(&self) -> Result<&Landing, AppError> {

@@ -155,12 +155,12 @@ struct Told {
 }
 
 async fn told_of(runtime: &Runtime, dataset: &Dataset, definition: &TableDefinition) -> Result<Told, AppError> {
-    let Some(table) = runtime.lake.existing(definition).await? else {
+    let Some(table) = runtime.table_now(definition).await? else {
         return Ok(Told { balanced: true, ..Told::default() });
     };
     let snapshot = table.snapshot().await?;
     let (statistics, acknowledged) = (snapshot.statistics(), Acknowledged::of(&snapshot.transactions));
     let balanced = others::unexplained(statistics.rows, &statistics.books, &acknowledged) == 0;
     let others = others::of(&table, &snapshot).await?;
-    Ok(Told { statistics, in_progress: progress(&table, dataset).await?, others, acknowledged, balanced })
+    Ok(Told { statistics, in_progress: progress(&table).await?, others, acknowledged, balanced })
 }

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use weir_lake::{Append, Books, Condition, Producer, Table, stamp};
+use weir_lake::{Append, Books, Condition, Incarnation, Producer, Table, stamp};
 
 use crate::app::{Dataset, KeyInUse, Runtime};
 use crate::error::AppError;
@@ -51,10 +51,11 @@ pub(crate) struct InForce {
     turn: Duration,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Known {
-    /// Versions of the id when this process' contract was last seen in force: in the table first, then in quarantine.
-    seen: Option<[i64; 2]>,
+    /// Versions of the id when this process' contract was last seen in force, and the tables that they are of: the table
+    /// first, then quarantine.
+    seen: Option<([i64; 2], [Incarnation; 2])>,
     /// Since when another one is there, after this process' own had been.
     ousted: Option<Instant>,
 }
@@ -69,16 +70,19 @@ impl InForce {
         let table = runtime.lake.table(&dataset.table).await?;
         let quarantine = runtime.lake.table(&dataset.quarantine).await?;
         let known = Arc::clone(self.datasets.lock().await.entry(dataset.contract.name.clone()).or_default());
-        let seen = known.lock().await.seen;
+        let seen = known.lock().await.seen.clone();
         let (ours, theirs) = tokio::join!(table.refresh(), quarantine.refresh());
         ours?;
         theirs?;
         for table in [&table, &quarantine] {
             keep_to_key(table, dataset).await?;
         }
-        let at = seen.filter(|seen| [table.committed(ID), quarantine.committed(ID)] == seen.map(Some));
+        let at = seen.filter(|(at, tables)| {
+            [table.committed(ID), quarantine.committed(ID)] == at.map(Some)
+                && [table.incarnation(), quarantine.incarnation()] == *tables
+        });
         let [of_table, of_quarantine] = match at {
-            Some(at) => at,
+            Some((at, _)) => at,
             // One delivery at a time; the others find it done.
             None => self.put_in_force(&mut *known.lock().await, dataset, [&table, &quarantine]).await?,
         };
@@ -101,7 +105,8 @@ impl InForce {
             if let [Some(of_table), Some(of_quarantine)] = at
                 && at.iter().all(|at| stamp::holds(*at, &dataset.fingerprint))
             {
-                *known = Known { seen: Some([of_table, of_quarantine]), ousted: None };
+                let seen = ([of_table, of_quarantine], tables.map(|table| table.incarnation()));
+                *known = Known { seen: Some(seen), ousted: None };
                 return Ok([of_table, of_quarantine]);
             }
             if known.seen.is_some() {

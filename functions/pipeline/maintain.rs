@@ -63,10 +63,10 @@ pub(crate) async fn maintain(app: &App, dataset: &str) -> Result<Report, AppErro
     // Each step stands alone: a table that cannot be compacted is loaded all the same. The first error is the task's.
     let mut steps = Vec::new();
     for definition in [&dataset.table, &dataset.quarantine] {
-        match runtime.lake.existing(definition).await {
+        match runtime.table_now(definition).await {
             Ok(Some(table)) => steps.push(tend(app, runtime, &table, dataset, &mut report).await),
             Ok(None) => {}
-            Err(error) => steps.push(Err(error.into())),
+            Err(error) => steps.push(Err(error)),
         }
     }
     steps.push(refresh(app, runtime, dataset, &mut report).await);
@@ -100,7 +100,7 @@ async fn load(runtime: &Runtime, dataset: &Dataset, time: Time, report: &mut Rep
     let (Some(warehouse), Some(load)) = (runtime.warehouse.as_deref(), table_load(runtime, dataset)) else {
         return Ok(());
     };
-    let Some(table) = runtime.lake.existing(&dataset.table).await? else { return Ok(()) };
+    let Some(table) = runtime.table_now(&dataset.table).await? else { return Ok(()) };
     let load = TableLoad { time_limit: Some(time.stop_at.saturating_duration_since(Instant::now())), ..load };
     let loaded = warehouse::load(&table, warehouse, &load, Some(time), &Progress::default()).await?;
     report.rows_loaded += loaded.rows_inserted;
@@ -125,7 +125,9 @@ async fn tend(
         return Ok(());
     };
     let deadline = crate::app::deadline(&app.settings);
-    let mut steps = vec![compact(runtime, table, deadline, &mut lease, report).await];
+    // Before what goes by them.
+    let mut steps = vec![table.apply_properties().await.map(drop).map_err(AppError::from)];
+    steps.push(compact(runtime, table, deadline, &mut lease, report).await);
     steps.push(checkpoint(table, report).await);
     match lease.keep().await {
         Ok(true) => steps.push(clean(runtime, table, dataset, deadline, report).await),
@@ -187,7 +189,7 @@ async fn clean_log(runtime: &Runtime, table: &Table, dataset: &Dataset, report: 
     // The warehouse reads the log commit by commit: what it has not read stays.
     let keep_from = match (runtime.warehouse.as_deref(), table_load(runtime, dataset)) {
         (Some(warehouse), Some(load)) if table.name() == dataset.table.name => {
-            warehouse::read_up_to(warehouse, &load).await?
+            warehouse::read_up_to(table, warehouse, &load).await?
         }
         _ => None,
     };

@@ -248,6 +248,7 @@ async fn keep(runtime: &Runtime, id: &str, reason: &str, body: &[u8], version: &
         table.refresh().await?;
         let at = table.committed(id);
         if is_parked(at) {
+            table.look().await?;
             return Ok(table);
         }
         if ids_of(&table).len() >= MAX_PARKED {

@@ -14,7 +14,7 @@ use weir_platform::{Page, Unusable};
 use super::blob::{BlobRef, id_of, is_held};
 use super::pages::{Found, gather, narrower};
 use super::{Done, parked};
-use crate::app::{App, Dataset, Runtime, now_ms};
+use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 use crate::tasks::Task;
 
@@ -100,6 +100,8 @@ struct Eye<'a> {
     window: Window<'a>,
     /// Blob and version of what is parked.
     failing: HashSet<(String, Option<String>)>,
+    /// The store's time.
+    now_ms: i64,
 }
 
 /// One run: what it found, and a task for each blob that is missing.
@@ -115,9 +117,13 @@ pub(crate) async fn look(
         return Err(AppError::WrongSource { name, takes: source.takes(), given: "blobs" });
     };
     let Some(prefix) = narrower(source.common_prefix(), window.prefix) else { return Ok(Found::default()) };
+    // What it holds is left alone: it has to be there still.
+    table.look().await?;
     table.refresh().await?;
     let failing = parked::blobs(runtime).await?.into_iter().collect();
-    let eye = Eye { dataset, table, container, window, failing };
+    // Ages go by the store's clock: by a wrong one, blobs whose events are on their way would be handed out.
+    let now_ms = table.store_now_ms().await?;
+    let eye = Eye { dataset, table, container, window, failing, now_ms };
     let store = runtime.landing()?.container(container)?;
     gather(&store, &prefix, window.marker.map(str::to_owned), |page| eye.judge(page)).await
 }
@@ -159,7 +165,7 @@ impl Eye<'_> {
 
     fn is_of_interest(&self, name: &str, modified: DateTime<Utc>) -> bool {
         let modified_ms = modified.timestamp_millis();
-        let age_ms = now_ms().saturating_sub(modified_ms);
+        let age_ms = self.now_ms.saturating_sub(modified_ms);
         let young = age_ms < i64::try_from(self.window.young.as_millis()).unwrap_or(i64::MAX);
         let old = self.window.since_ms.is_some_and(|since_ms| modified_ms < since_ms);
         // An id that has expired says nothing.

@@ -325,10 +325,16 @@ async fn next(
 }
 
 /// The version up to which no commit is needed any more: the warehouse's, or where a reload will bring it before another
-/// commit is read.
-pub(crate) async fn read_up_to(warehouse: &dyn Warehouse, load: &TableLoad) -> Result<Option<i64>, AppError> {
-    let watermark = warehouse.watermark(load).await?;
-    let begun = warehouse.pending(load).await?.map(|begun| begun.to.version);
+/// commit is read. What it holds of another table that had the name says nothing of this one's commits.
+pub(crate) async fn read_up_to(
+    table: &Table,
+    warehouse: &dyn Warehouse,
+    load: &TableLoad,
+) -> Result<Option<i64>, AppError> {
+    let (table_id, _) = table.identity();
+    let watermark = warehouse.watermark(load).await?.filter(|loaded| loaded.table_id == table_id);
+    let begun = warehouse.pending(load).await?.filter(|begun| begun.to.table_id == table_id);
+    let begun = begun.map(|begun| begun.to.version);
     Ok(watermark.map(|loaded| loaded.version).or(begun))
 }
 

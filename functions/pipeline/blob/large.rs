@@ -17,7 +17,6 @@ use super::pieces::{self, MAX_AGE_MS, Outline, Piece, Pieces, Resume, key};
 use super::publish::{Claim, source_of};
 use super::records::{Extent, Records};
 use super::{Job, Opened, plan};
-use crate::app::{Dataset, now_ms};
 use crate::error::AppError;
 use crate::pipeline::{Done, Outcome};
 use crate::tasks::Task;
@@ -46,10 +45,10 @@ pub(super) enum Read<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn pieces(&self, table: &Arc<Table>, etag: &str) -> (Pieces, String) {
+    fn pieces(&self, claim: &Claim<'_>, etag: &str) -> (Pieces, String) {
         let source = source_of(self.dataset, self.at, etag);
-        let key = key(self.dataset, &source, etag, self.request);
-        (Pieces::of(table, &key), key)
+        let key = key(self.dataset, claim.tables(), &source, etag, self.request);
+        (Pieces::of(&claim.table, &key), key)
     }
 
     fn outline(&self, opened: &Opened<'_>, parts: Option<u32>) -> Outline {
@@ -59,13 +58,14 @@ impl<'a> Job<'a> {
             parts,
             bytes: opened.blob.size(),
             by: self.message.map(str::to_owned),
+            request: self.request.map(str::to_owned),
         }
     }
 
     /// Hands out the parts that are not written yet.
     pub(super) async fn hand_out(&self, opened: &Opened<'a>, parts: u32) -> Result<Done, AppError> {
-        let (pieces, key) = self.pieces(&opened.claim.table, opened.blob.etag());
-        let written = pieces.written(now_ms()).await?;
+        let (pieces, key) = self.pieces(&opened.claim, opened.blob.etag());
+        let written = pieces.written().await?;
         let outline = pieces.outline(&self.outline(opened, Some(parts))).await?;
         // Another message has handed them out, and is delivered until it has: not twice.
         if self.message.is_some() && outline.by.is_some() && outline.by.as_deref() != self.message {
@@ -108,8 +108,8 @@ impl<'a> Job<'a> {
             Err(outcome) => return self.done(outcome).map(Some),
         };
         let etag = opened.blob.etag().to_owned();
-        let (pieces, key) = self.pieces(&opened.claim.table, &etag);
-        let mut written = pieces.written(now_ms()).await?;
+        let (pieces, key) = self.pieces(&opened.claim, &etag);
+        let mut written = pieces.written().await?;
         let outline = pieces.read_outline().await?;
         let Some(parts) = outline.as_ref().and_then(|outline| outline.parts).filter(|_| key == part.key) else {
             // The contract has changed since, or nobody has handed this blob's parts out: cut and hand out anew.
@@ -122,7 +122,7 @@ impl<'a> Job<'a> {
         if key == part.key && !written.expired && !written.numbers.contains(&part.part) {
             self.write_part(&opened, &pieces, part).await?;
             // Others have gone on meanwhile.
-            written = pieces.written(now_ms()).await?;
+            written = pieces.written().await?;
         }
         if written.expired {
             // The others' work is too old: cut and hand out anew.
@@ -201,10 +201,10 @@ impl<'a> Job<'a> {
     /// Reads a blob from where the notes end. A blob that ends before its first piece is full leaves no note.
     pub(super) async fn stream(&self, opened: &Opened<'a>, resumable: bool) -> Result<Read<'a>, AppError> {
         let etag = opened.blob.etag();
-        let (pieces, _) = self.pieces(&opened.claim.table, etag);
+        let (pieces, _) = self.pieces(&opened.claim, etag);
         let mut done = Vec::new();
         if resumable {
-            let written = pieces.written(now_ms()).await?;
+            let written = pieces.written().await?;
             while let Ok(number) = u32::try_from(done.len())
                 && written.numbers.contains(&number)
                 && let Some(piece) = pieces.get(number).await?
@@ -262,7 +262,7 @@ impl<'a> Job<'a> {
         let published = opened.claim.publish(etag, delivery).await?;
         if published.is_some() {
             // What cannot be deleted is tidied up later.
-            if let Err(error) = self.pieces(&opened.claim.table, etag).0.clear().await {
+            if let Err(error) = self.pieces(&opened.claim, etag).0.clear().await {
                 tracing::debug!(%error, "notes of a committed blob stay");
             }
         }
@@ -285,17 +285,18 @@ pub(crate) struct Progress {
 }
 
 /// The large blobs that are being read, as far as there are few enough to be told.
-pub(crate) async fn progress(table: &Arc<Table>, dataset: &Dataset) -> Result<Vec<Progress>, AppError> {
+pub(crate) async fn progress(table: &Arc<Table>) -> Result<Vec<Progress>, AppError> {
     let notes = table.staged_work().await?;
     let mut told = Vec::new();
     for notes in notes.chunk_by(|left, right| left.key == right.key).take(MAX_TOLD) {
         let written = pieces::written(notes);
         let Some(note) = notes.first().map(|note| note.key.as_str()) else { continue };
-        let Some(Outline { source, etag, parts, bytes, .. }) = Pieces::of(table, note).read_outline().await? else {
+        let Some(Outline { source, etag, parts, bytes, request, .. }) = Pieces::of(table, note).read_outline().await?
+        else {
             continue;
         };
         // Whoever died after the commit left these notes; they go within a day.
-        if note == key(dataset, &source, &etag, None) && stamp::holds(table.committed(&source), &etag) {
+        if request.is_none() && stamp::holds(table.committed(&source), &etag) {
             continue;
         }
         let since_ms = written.since_ms.unwrap_or_default();
@@ -308,9 +309,13 @@ pub(crate) async fn progress(table: &Arc<Table>, dataset: &Dataset) -> Result<Ve
 pub(crate) async fn tidy(table: &Arc<Table>) -> Result<usize, AppError> {
     let notes = table.staged_work().await?;
     let mut tidied = 0;
+    if notes.is_empty() {
+        return Ok(tidied);
+    }
+    let now_ms = table.store_now_ms().await?;
     for notes in notes.chunk_by(|left, right| left.key == right.key) {
         let newest = notes.iter().map(|note| note.made_ms).max().unwrap_or_default();
-        if let Some(note) = notes.first().filter(|_| now_ms() - newest > MAX_AGE_MS) {
+        if let Some(note) = notes.first().filter(|_| now_ms - newest > MAX_AGE_MS) {
             Pieces::of(table, &note.key).clear().await?;
             tidied += 1;
         }

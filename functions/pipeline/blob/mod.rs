@@ -201,11 +201,13 @@ impl<'a> Job<'a> {
         };
         let claim = Claim::take(self, source_of(self.dataset, self.at, known.as_deref().unwrap_or_default())).await?;
         // Answered before the blob is asked for: a redelivery may come when the blob is long gone.
-        if known.as_ref().is_some_and(|etag| claim.is_settled(etag)) {
+        if let Some(etag) = &known
+            && claim.is_settled(etag).await?
+        {
             return Ok(Err(Outcome::AlreadyCommitted));
         }
         let dead = match self.open().await {
-            Ok(blob) if claim.is_settled(blob.etag()) => return Ok(Err(Outcome::AlreadyCommitted)),
+            Ok(blob) if claim.is_settled(blob.etag()).await? => return Ok(Err(Outcome::AlreadyCommitted)),
             Ok(blob) if blob.is_folder() || blob.size() == 0 && self.at.path.ends_with('/') => {
                 return Ok(Err(Outcome::Nothing));
             }

@@ -1,7 +1,7 @@
 //! What was written and is not committed yet: one note for each part or piece of a large blob, made once.
 //!
 //! The notes of one reading of one blob version lie together under a key. It is made of everything that decides what a
-//! note means (blob, etag, request, contract), so that notes of different readings never meet: after a contract changed,
+//! note means (blob, etag, request, contract, the tables themselves), so that notes of different readings never meet: after a contract changed,
 //! the work begins anew under another key.
 
 use std::ops::Range;
@@ -52,10 +52,14 @@ pub(super) struct Outline {
     pub(super) bytes: u64,
     /// The message that handed the parts out.
     pub(super) by: Option<String>,
+    /// The request that it is read for, if it is not the blob's own event.
+    #[serde(default)]
+    pub(super) request: Option<String>,
 }
 
 /// The notes of one reading.
 pub(super) struct Pieces {
+    table: Arc<Table>,
     staging: Staging,
 }
 
@@ -72,7 +76,7 @@ pub(super) struct Written {
 
 impl Pieces {
     pub(super) fn of(table: &Arc<Table>, key: &str) -> Self {
-        Self { staging: table.staging(key) }
+        Self { table: Arc::clone(table), staging: table.staging(key) }
     }
 
     /// Makes the outline; returns the one that stands.
@@ -95,10 +99,11 @@ impl Pieces {
         self.staging.get(&name(number)).await?.map(|bytes| decode(&bytes)).transpose()
     }
 
-    /// What is written. Notes that are too old to be continued are deleted: the reading begins anew.
-    pub(super) async fn written(&self, now_ms: i64) -> Result<Written, AppError> {
+    /// What is written. Notes that are too old to be continued, by the store's clock, are deleted: the reading begins anew.
+    pub(super) async fn written(&self) -> Result<Written, AppError> {
         let written = written(&self.staging.list().await?);
-        if written.since_ms.is_some_and(|since_ms| now_ms - since_ms > MAX_AGE_MS) {
+        let Some(since_ms) = written.since_ms else { return Ok(written) };
+        if self.table.store_now_ms().await? - since_ms > MAX_AGE_MS {
             self.clear().await?;
             return Ok(Written { expired: true, ..Written::default() });
         }
@@ -132,10 +137,12 @@ fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, AppError> {
     serde_json::from_slice(bytes).map_err(unreadable)
 }
 
-/// Names one reading of one version of a blob under one contract.
-pub(super) fn key(dataset: &Dataset, source: &str, etag: &str, request: Option<&str>) -> String {
+/// Names one reading of one version of a blob under one contract, into these tables: what was written for others that had
+/// their names is nothing to them.
+pub(super) fn key(dataset: &Dataset, tables: [&Table; 2], source: &str, etag: &str, request: Option<&str>) -> String {
     let mut digest = Sha256::new();
-    for part in [source, etag, request.unwrap_or_default(), &dataset.fingerprint] {
+    let [table, quarantine] = tables.map(|table| table.identity().0);
+    for part in [source, etag, request.unwrap_or_default(), &dataset.fingerprint, &table, &quarantine] {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }

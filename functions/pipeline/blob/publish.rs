@@ -61,12 +61,21 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Whether there is nothing left to do for this version of the blob, or for this request.
-    pub(super) fn is_settled(&self, etag: &str) -> bool {
-        match &self.request {
+    /// The table and its quarantine.
+    pub(super) fn tables(&self) -> [&Table; 2] {
+        [&self.table, &self.quarantine]
+    }
+
+    /// Whether there is nothing left to do for this version of the blob, or for this request: in a table that is there still.
+    pub(super) async fn is_settled(&self, etag: &str) -> Result<bool, AppError> {
+        let settled = match &self.request {
             Some(request) => self.table.committed(request).is_some(),
             None => stamp::holds(self.table_at, etag),
+        };
+        if settled {
+            self.table.look().await?;
         }
+        Ok(settled)
     }
 
     /// Whether a table has rows of this blob, of whatever version.

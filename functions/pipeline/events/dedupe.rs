@@ -14,7 +14,7 @@ use polars::prelude::*;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use weir_contract::{Dedupe, INGESTED_AT};
-use weir_lake::{SourceRows, Table};
+use weir_lake::{Incarnation, SourceRows, Table};
 use weir_transform::Output;
 
 use crate::error::AppError;
@@ -38,6 +38,8 @@ pub(crate) struct Memories {
 /// What is remembered of one partition.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
+    /// The table that it is of. What another of its name held says nothing.
+    table: Option<Incarnation>,
     /// The last event whose key is here, if it was to be remembered. `None`: nothing is known.
     until: Option<i64>,
     replays: Option<i64>,
@@ -49,8 +51,9 @@ pub(crate) struct Memory {
 }
 
 /// Where a delivery stands.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct At {
+    pub(super) table: Incarnation,
     /// What the table has of the partition.
     pub(super) after: Option<i64>,
     /// How often events of it were replayed.
@@ -117,7 +120,7 @@ impl Memories {
 
 impl Memory {
     fn forget(&mut self) {
-        *self = Self { used: self.used, ..Self::default() };
+        *self = Self { used: self.used, table: self.table.take(), ..Self::default() };
     }
 }
 
@@ -165,6 +168,10 @@ impl<'a> Remembered<'a> {
     async fn catch_up(&mut self, table: &Table, sources: &[String]) -> Result<bool, AppError> {
         let (since_us, most_keys, key) = (self.since_us(), self.memories.most_keys, &self.key);
         let memory = &mut *self.memory;
+        if memory.table.as_ref() != Some(&self.at.table) {
+            memory.forget();
+            memory.table = Some(self.at.table.clone());
+        }
         let Some(after) = self.at.after else {
             memory.forget();
             return Ok(true);
@@ -210,7 +217,7 @@ impl<'a> Remembered<'a> {
         if memory.until.is_none() && at.after.is_some() {
             return;
         }
-        (memory.until, memory.replays) = (Some(last), at.replays);
+        (memory.until, memory.replays, memory.table) = (Some(last), at.replays, Some(at.table));
         memory.ingested.extend(fresh.keys.into_iter().map(|key| (key, at.now_us)));
         if memory.ingested.len() > 2 * memory.kept + 1_024 {
             memory.ingested.retain(|_, ingested| *ingested >= since_us);

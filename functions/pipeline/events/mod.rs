@@ -148,7 +148,11 @@ impl<'a> Delivery<'a> {
             let later = passed
                 .until
                 .map(|until| self.placed.split_off(self.placed.partition_point(|(position, _)| *position <= until)));
-            let Some((last, _)) = self.placed.last() else { break };
+            let Some((last, _)) = self.placed.last() else {
+                // All of it is committed, in a table that has to be there still.
+                sink.table.look().await?;
+                break;
+            };
             let last = *last;
             let enqueued = self.enqueued(&known);
             let mut remembered = self.remembered(&sink, &sources, &lineage).await;
@@ -246,7 +250,7 @@ impl<'a> Delivery<'a> {
         let memory = memories.of(&self.dataset.contract.name, &lineage.source).await;
         let replays = sources.iter().filter_map(|source| sink.table.committed(&replay::producer_id(source)));
         let replays = replays.reduce(i64::saturating_add);
-        let at = At { after: sink.after, replays, now_us: lineage.ingested_at_us };
+        let at = At { table: sink.table.incarnation(), after: sink.after, replays, now_us: lineage.ingested_at_us };
         Some(Remembered::new(memories, memory, rule, at))
     }
 

@@ -45,6 +45,18 @@ pub enum LakeError {
     )]
     LeaseLost { table: String, fence: i64, newer: i64 },
 
+    #[error(
+        "table `{table}`: {found}: its folder was deleted, restored or made anew while this process had it open; deliver the \
+         same input again, the table that is there then is opened, or made where there is none"
+    )]
+    Replaced { table: String, found: String },
+
+    #[error(
+        "table `{table}`: this machine's clock is {seconds} s away from the store's, and what is deleted goes by age: nothing \
+         was done; set the clock"
+    )]
+    Clock { table: String, seconds: i64 },
+
     #[error("table `{table}`: {message}")]
     Schema { table: String, message: String },
 
@@ -80,6 +92,8 @@ impl LakeError {
             | Self::Contended { .. }
             | Self::UnknownOutcome { .. }
             | Self::Checkpoint { .. }
+            | Self::Replaced { .. }
+            | Self::Clock { .. }
             | Self::Stopped { .. } => ErrorKind::Retryable,
             Self::RewriteConflict { .. } | Self::LeaseLost { .. } => ErrorKind::Conflict,
             Self::UnsupportedTable { .. } => ErrorKind::Unsupported,

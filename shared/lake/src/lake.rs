@@ -71,6 +71,9 @@ impl LakeOptions {
     }
 }
 
+/// Whoever asks for an open table is given it if it was looked at so lately.
+const FRESH_LOOK: Duration = Duration::from_secs(1);
+
 /// One root folder of Delta tables.
 #[derive(Debug)]
 pub struct Lake {
@@ -102,6 +105,9 @@ impl Lake {
     /// The table, created when it does not exist. A table that exists keeps its schema: a definition that does not
     /// fit it is an error that names the column.
     pub async fn table(&self, definition: &TableDefinition) -> Result<Arc<Table>, LakeError> {
+        if let Some(table) = self.opened(&definition.name).await {
+            return Ok(table);
+        }
         let mut tables = self.tables.lock().await;
         if let Some(table) = tables.get(&definition.name) {
             return Ok(Arc::clone(table));
@@ -147,8 +153,19 @@ impl Lake {
         Ok(Some(table))
     }
 
+    /// The table if it is open and its folder still holds it: one that was deleted, restored or made anew is opened anew.
     async fn opened(&self, name: &str) -> Option<Arc<Table>> {
-        self.tables.lock().await.get(name).map(Arc::clone)
+        let table = self.tables.lock().await.get(name).map(Arc::clone)?;
+        // Where the store does not answer, whoever uses the table hears of it.
+        let Err(error @ LakeError::Replaced { .. }) = table.writer.look_if_older(FRESH_LOOK).await else {
+            return Some(table);
+        };
+        tracing::warn!(table = name, %error, "the table is opened anew");
+        let mut tables = self.tables.lock().await;
+        if tables.get(name).is_some_and(|known| Arc::ptr_eq(known, &table)) {
+            tables.remove(name);
+        }
+        tables.get(name).map(Arc::clone)
     }
 
     fn at(&self, name: &str) -> Location {

@@ -52,4 +52,4 @@ pub use rewrite::{
 };
 pub use snapshot::{FileEntry, LogCommit, Snapshot, SourceRows};
 pub use staging::{Note, Staging};
-pub use table::{Table, TableDefinition};
+pub use table::{Incarnation, Table, TableDefinition};

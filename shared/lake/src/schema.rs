@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use weir_contract::{DataType, NewColumns, RESCUED, TableColumn};
 
 use crate::added::AddedColumns;
+use crate::data::statistics::Indexed;
 use crate::error::LakeError;
 use crate::log::Location;
 use crate::log::actions::Metadata;
@@ -68,6 +69,9 @@ pub(crate) struct Layout {
     wanted: Vec<TableColumn>,
     new_columns: NewColumns,
     pub(crate) added: Option<AddedColumns>,
+    pub(crate) indexed: Indexed,
+    /// `delta.targetFileSize`.
+    pub(crate) target_file_bytes: Option<usize>,
 }
 
 /// What a frame came to.
@@ -125,6 +129,11 @@ impl Layout {
                  dataset a new table"
             )));
         }
+        // What the contract sets holds from the first commit on; the table's own properties follow.
+        let property = |key: &str| {
+            let own = wanted.properties.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone());
+            own.or_else(|| metadata.configuration.get(key).cloned().flatten())
+        };
         Ok(Self {
             table: at.name.clone(),
             columns,
@@ -133,6 +142,8 @@ impl Layout {
             wanted: wanted.columns.clone(),
             new_columns: wanted.new_columns,
             added: wanted.added_columns,
+            indexed: Indexed::of(property),
+            target_file_bytes: property("delta.targetFileSize").and_then(|bytes| bytes.parse().ok()),
         })
     }
 
@@ -242,6 +253,16 @@ impl Layout {
             let nulls = column.null_count();
             return Err(self.error(format!("column `{name}` must not be null and has {nulls} nulls")));
         }
+        if !nullable && self.partition_by.contains(name) && *column.dtype() == PolarsType::String {
+            let texts = column.str().map_err(|source| self.frame_error(source))?;
+            let empty = texts.iter().filter(|text| *text == Some("")).count();
+            if empty > 0 {
+                return Err(self.error(format!(
+                    "partition column `{name}` must not be null and has {empty} empty texts, which the Delta protocol takes for \
+                     null"
+                )));
+            }
+        }
         Ok(column)
     }
 
@@ -313,10 +334,50 @@ fn check_types(contract: &TableColumn, table: DataType, table_nullable: bool) ->
     Ok(())
 }
 
-/// The metadata with more columns, at the end.
-pub(crate) fn with_columns(at: &Location, metadata: &Metadata, columns: &[TableColumn]) -> Result<Metadata, LakeError> {
+/// What changes of a table's metadata beside its columns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct MetadataChange {
+    /// Columns that may be null from now on.
+    pub(crate) nullable: Vec<String>,
+    pub(crate) properties: Vec<(String, String)>,
+}
+
+impl MetadataChange {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nullable.is_empty() && self.properties.is_empty()
+    }
+
+    pub(crate) fn is_in(&self, metadata: &Metadata) -> bool {
+        let schema: Option<Schema> = serde_json::from_str(&metadata.schema_string).ok();
+        let is_nullable = |name: &String| {
+            let fields = schema.iter().flat_map(|schema| &schema.fields);
+            fields.filter(|field| field.name == *name).all(|field| field.nullable)
+        };
+        let is_set = |(key, value): &(String, String)| metadata.configuration.get(key) == Some(&Some(value.clone()));
+        self.nullable.iter().all(is_nullable) && self.properties.iter().all(is_set)
+    }
+}
+
+/// The metadata with more columns, at the end, and with other changes; `None` where it stays what it is.
+pub(crate) fn changed<'a>(
+    at: &Location,
+    metadata: &Metadata,
+    columns: &[TableColumn],
+    changes: impl Iterator<Item = &'a MetadataChange>,
+) -> Result<Option<Metadata>, LakeError> {
+    let changes: Vec<_> = changes.filter(|change| !change.is_in(metadata)).collect();
+    if columns.is_empty() && changes.is_empty() {
+        return Ok(None);
+    }
     let mut schema = Schema::parse(at, metadata)?;
     schema.fields.extend(columns.iter().map(Field::of));
+    let mut configuration = metadata.configuration.clone();
+    for MetadataChange { nullable, properties } in changes {
+        for field in schema.fields.iter_mut().filter(|field| nullable.contains(&field.name)) {
+            field.nullable = true;
+        }
+        configuration.extend(properties.iter().map(|(key, value)| (key.clone(), Some(value.clone()))));
+    }
     let schema_string = serde_json::to_string(&schema).map_err(|error| at.corrupt(&at.root, error))?;
-    Ok(Metadata { schema_string, ..metadata.clone() })
+    Ok(Some(Metadata { schema_string, configuration, ..metadata.clone() }))
 }

@@ -5,6 +5,7 @@ use std::io::Cursor;
 use std::ops::{ControlFlow, RangeInclusive};
 
 use bytes::Bytes;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use polars::prelude::*;
@@ -25,6 +26,8 @@ use crate::types::polars_type;
 
 /// A larger footer is refused; 64 MiB are a million columns and row groups.
 const MAX_FOOTER: u64 = 64 << 20;
+
+const FOOTERS_AT_A_TIME: usize = 16;
 
 /// The files of a table at one version.
 #[derive(Debug, Clone)]
@@ -104,13 +107,34 @@ impl Table {
     pub async fn snapshot(&self) -> Result<Snapshot, LakeError> {
         let state = self.load_state(Read::Files).await?;
         let known = state.transactions.into_iter();
+        let files = self.counted(state.files.into_values().collect()).await?;
         Ok(Snapshot {
             version: state.version,
             table_id: state.metadata.id.clone(),
             schema_string: state.metadata.schema_string.clone(),
-            files: state.files.into_values().collect(),
+            files,
             transactions: known.map(|(id, known)| (id, known.version)).collect(),
         })
+    }
+
+    /// Files with their rows, also those that statistics say nothing of: their footers do.
+    async fn counted(&self, files: Vec<FileEntry>) -> Result<Vec<FileEntry>, LakeError> {
+        let counted = files.into_iter().map(|file| {
+            async move {
+                if file.rows.is_some() {
+                    return Ok(file);
+                }
+                match self.footer(&file).await {
+                    Ok((_, rows)) => Ok(FileEntry { rows: Some(rows), ..file }),
+                    Err(error) if error.is_not_found() => Ok(file),
+                    Err(error) => Err(error),
+                }
+            }
+            .boxed()
+        });
+        // Boxed and collected, because the compiler cannot tell that a stream of borrowing futures is `Send`.
+        let counted: Vec<_> = counted.collect();
+        futures::stream::iter(counted).buffered(FOOTERS_AT_A_TIME).try_collect().await
     }
 
     /// The commits `from..` up to the newest, at most `limit` of them; stops before the first that is missing.

@@ -44,6 +44,13 @@ impl TableDefinition {
     }
 }
 
+/// Which table a process has open, and since when: see [`Table::incarnation`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Incarnation {
+    opened: u64,
+    table_id: String,
+}
+
 /// An open table. All writers of one process share it, so that their commits can share a log entry and their rows a
 /// file.
 #[derive(Debug, Clone)]
@@ -63,8 +70,10 @@ impl Table {
     ) -> Result<Option<Self>, LakeError> {
         let definition = Arc::new(definition.clone());
         let read_ms = (options.now_ms)();
+        // Before the log is read: should the folder change its table meanwhile, the first look tells.
+        let head = at.named_head().await?;
         let Some(state) = State::load(&at, &definition, options, Read::Writer).await? else { return Ok(None) };
-        let writer = Arc::new(Writer::new(at.clone(), options.clone(), state, read_ms));
+        let writer = Arc::new(Writer::new(at.clone(), options.clone(), state, head, read_ms));
         Ok(Some(Self { at, definition, options: options.clone(), writer, condition: None }))
     }
 
@@ -137,8 +146,36 @@ impl Table {
         Arc::clone(&self.writer.known().layout)
     }
 
+    /// The table in this folder as this process has opened it. Whoever remembers something of a table compares it: another
+    /// one means that what is remembered is of another table, or of a later state of this one that was taken back.
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation { opened: self.writer.opened, table_id: self.writer.known().metadata.id.clone() }
+    }
+
+    /// Whether the folder still holds the log that this process knows.
+    ///
+    /// # Errors
+    /// [`LakeError::Replaced`] when it does not: [`crate::Lake::table`] opens what is there now.
+    pub async fn look(&self) -> Result<(), LakeError> {
+        self.writer.look().await
+    }
+
     pub(crate) async fn load_state(&self, read: Read) -> Result<State, LakeError> {
-        State::reload(&self.at, &self.definition, &self.options, read).await
+        let known = self.writer.known().version;
+        let Some(state) = State::load(&self.at, &self.definition, &self.options, read).await? else {
+            return Err(self.writer.lose("its log is gone"));
+        };
+        if state.version < known {
+            return Err(self.writer.lose(&format!("its log ends at version {}, before {known}", state.version)));
+        }
+        if state.metadata.id != self.writer.known().metadata.id {
+            // Another writer may have replaced the table within its log.
+            self.writer.refresh().await?;
+            if state.metadata.id != self.writer.known().metadata.id {
+                return Err(self.writer.lose("its log is that of another table"));
+            }
+        }
+        Ok(state)
     }
 
     pub(crate) fn stopped(&self) -> LakeError {
@@ -168,9 +205,9 @@ async fn create(at: &Location, definition: &TableDefinition, options: &LakeOptio
     let info = CommitInfo {
         timestamp: now_ms,
         operation: "CREATE TABLE".to_owned(),
-        txn_id: None,
         engine_info: Some(crate::commit::ENGINE.to_owned()),
-        weir: None,
+        is_blind_append: Some(false),
+        ..CommitInfo::default()
     };
     let mut lines = vec![
         Line { commit_info: Some(info), ..Line::default() },

@@ -28,6 +28,7 @@ mod privacy;
 mod pure;
 mod reasons;
 mod renames;
+mod replaced;
 mod replay;
 mod rules;
 mod serving;

@@ -148,7 +148,8 @@ async fn the_log_is_not_read_anew_for_every_bin() {
     faulty.take_requests();
     assert_eq!(table.compact(CompactOptions::default(), None).await.unwrap().commits, PARTITIONS);
     let reads = faulty.take_requests()["get log"];
-    assert!(reads < 4 * PARTITIONS, "{reads} reads of the log");
+    // Three of each commit are looks: whether the log is still the same.
+    assert!(reads < (4 + 3) * PARTITIONS, "{reads} reads of the log");
 }
 
 /// A bin whose files have gone is left alone before it is read.

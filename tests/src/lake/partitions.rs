@@ -103,16 +103,16 @@ async fn an_empty_text_is_null() {
     assert_eq!(rows(&table).await, [("a".to_owned(), 1, None), ("a".to_owned(), 2, None)]);
     assert_eq!(table.snapshot().await.unwrap().files.len(), 1);
 
-    // Where null is impossible the empty text is what it is, and can be rewritten.
+    // Where null is impossible it is refused: no reader could open the table.
     let mut definition = by_value();
     definition.name = "required".to_owned();
     definition.columns[3].nullable = false;
     let table = lake(&store).table(&definition).await.unwrap();
-    let empty = |position| [("a".to_owned(), position, Some(String::new()))];
-    append(&table, &empty(1), None).await.unwrap();
-    append(&table, &empty(2), Some(1)).await.unwrap();
-    assert_eq!(table.compact(CompactOptions::default(), None).await.unwrap().commits, 1);
-    assert_eq!(rows(&table).await, [empty(1), empty(2)].concat());
+    let error = append(&table, &[("a".to_owned(), 1, Some(String::new()))], None).await.unwrap_err();
+    let message =
+        "partition column `value` must not be null and has 1 empty texts, which the Delta protocol takes for null";
+    assert!(error.to_string().contains(message), "{error}");
+    append(&table, &[("a".to_owned(), 1, Some(" ".to_owned()))], None).await.unwrap();
 }
 
 /// Every type that a contract may partition by, as the protocol writes it.

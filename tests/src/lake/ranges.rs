@@ -117,6 +117,7 @@ async fn an_entry_says_what_was_replaced() {
     let books = json!({"recordsIn": 3, "committed": 3, "quarantined": 0, "alreadyCommitted": 0, "replaced": 3});
     let expected = json!({
         "operation": "replace_source", "books": books, "producers": ["a part"], "source": "blob", "positions": [12, 14],
+        "table": table.identity().0,
     });
     assert_eq!(note(&store, 5).await, expected);
     table.replace_source(part(&table, "all", "hub", None, &[]).await).await.unwrap();

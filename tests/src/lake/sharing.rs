@@ -99,7 +99,10 @@ async fn rows_that_wait_together_share_a_file_for_each_partition_value_and_a_com
         }
         // The held file had been counted before; partitioned, the first append has two, of which one was held.
         let (first, second) = if partition_by.is_empty() { (0, 1) } else { (0, 3) };
-        assert_eq!(store.take_requests(), BTreeMap::from([("put data", first + second), ("put log", 2)]));
+        let mut requests = store.take_requests();
+        // Whether the log is still the same: shared as well.
+        assert!(requests.remove("get log").unwrap() <= 2 * 3);
+        assert_eq!(requests, BTreeMap::from([("put data", first + second), ("put log", 2)]));
         let actions = actions(&inner, 2).await;
         assert_eq!(of_kind(&actions, "add").len(), second);
         let ids: BTreeSet<_> =

@@ -119,7 +119,7 @@ async fn what_a_crashed_writer_left_goes_when_it_is_old() {
     clock::at(Duration::ZERO);
     let store = memory();
     let options = LakeOptions { group_bytes: 1, ..LakeOptions::new(clock::now_ms) };
-    let table = Lake::new(Arc::clone(&store), "lake".into(), options).table(&definition()).await.unwrap();
+    let table = Lake::new(clock::moved(&store), "lake".into(), options).table(&definition()).await.unwrap();
     append(&table, &model("hub/0", 1..=3), None).await.unwrap();
     drop(table.stage(frame(&model("hub/1", 1..=3))).await.unwrap());
     assert_eq!(data(&store).await.len(), 2);
@@ -138,7 +138,10 @@ async fn a_commit_that_comes_late_finds_its_file() {
     let store = memory();
     let faulty = Faulty::calm(&store);
     let options = LakeOptions { commit_timeout: Duration::ZERO, ..LakeOptions::new(clock::now_ms) };
-    let table = Lake::new(Arc::clone(&faulty) as _, "lake".into(), options).table(&definition()).await.unwrap();
+    let table = Lake::new(clock::moved(&(Arc::clone(&faulty) as _)), "lake".into(), options)
+        .table(&definition())
+        .await
+        .unwrap();
     faulty.next_write(LOG, Fault::Late);
     append(&table, &model("hub/0", 1..=3), None).await.unwrap_err();
     clock::at(2 * HOUR);

@@ -11,7 +11,7 @@ use crate::error::LakeError;
 use crate::log::Location;
 use crate::log::actions::{CommitInfo, Line, Transaction, encode};
 use crate::log::state::State;
-use crate::schema::with_columns;
+use crate::schema::changed;
 
 /// A log entry that is ready to be written.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct Entry {
 
 #[derive(Serialize)]
 struct WeirInfo<'a> {
+    /// `metaData.id`: whoever reads the entry knows whether it is of the table that it has in mind.
+    table: &'a str,
     books: Books,
     producers: Vec<&'a str>,
     #[serde(flatten)]
@@ -43,11 +45,11 @@ impl Entry {
         let members = || group.iter().flat_map(|proposal| &proposal.members);
         let mut books = Books::default();
         members().for_each(|member| books += member.books);
-        let mut lines = vec![info(group, books, &id, now_ms).map_err(corrupt)?];
+        let mut lines = vec![info(state, group, books, &id, now_ms).map_err(corrupt)?];
         let columns: Vec<TableColumn> = group.iter().flat_map(|proposal| proposal.columns.clone()).collect();
         let missing = state.layout.missing(&columns)?;
-        if !missing.is_empty() {
-            let metadata = with_columns(at, &state.metadata, &missing)?;
+        let changes = group.iter().map(|proposal| &proposal.metadata);
+        if let Some(metadata) = changed(at, &state.metadata, &missing, changes)? {
             lines.push(Line { meta_data: Some(metadata), ..Line::default() });
         }
         for member in members() {
@@ -75,7 +77,7 @@ impl Entry {
     }
 }
 
-fn info(group: &[&Proposal], books: Books, id: &str, now_ms: i64) -> serde_json::Result<Line> {
+fn info(state: &State, group: &[&Proposal], books: Books, id: &str, now_ms: i64) -> serde_json::Result<Line> {
     let mut details = BTreeMap::new();
     group.iter().for_each(|proposal| details.extend(proposal.details.clone()));
     let operation = group.first().map_or("WRITE", |proposal| proposal.operation);
@@ -83,13 +85,16 @@ fn info(group: &[&Proposal], books: Books, id: &str, now_ms: i64) -> serde_json:
     details.entry("operation").or_insert_with(|| operation.into());
     let producers =
         group.iter().flat_map(|proposal| &proposal.members).map(|member| member.producer.id.as_str()).collect();
-    let weir = RawValue::from_string(serde_json::to_string(&WeirInfo { books, producers, details })?)?;
+    let table = state.metadata.id.as_str();
+    let weir = RawValue::from_string(serde_json::to_string(&WeirInfo { table, books, producers, details })?)?;
     let info = CommitInfo {
         timestamp: now_ms,
         operation: operation.to_owned(),
         txn_id: Some(id.to_owned()),
         engine_info: Some(ENGINE.to_owned()),
+        is_blind_append: Some(group.iter().all(|proposal| proposal.is_blind_append())),
         weir: Some(weir),
+        ..CommitInfo::default()
     };
     Ok(Line { commit_info: Some(info), ..Line::default() })
 }

@@ -136,11 +136,25 @@ impl Writer {
     async fn commit_together(self: &Arc<Self>, mut callers: Vec<Caller>) -> usize {
         loop {
             let others = self.group.waiting().len();
+            if self.any_known(&callers)
+                && let Err(error) = self.look().await
+            {
+                fail(callers, error);
+                return others;
+            }
             self.answer_known(&mut callers);
             if callers.is_empty() {
                 return others;
             }
-            let files = match self.store_together(&callers).await {
+            // The log is looked at while the file is stored, so that it takes no time of its own.
+            let came = Instant::now();
+            let (files, looked) = tokio::join!(self.store_together(&callers), self.look_since(Some(came)));
+            if let Err(error @ LakeError::Replaced { .. }) = looked {
+                self.discard(&files.unwrap_or_default()).await;
+                fail(callers, error);
+                return others;
+            }
+            let files = match files {
                 Ok(files) => files,
                 Err(error) if error.kind() == ErrorKind::Invalid && callers.len() > 1 => {
                     return self.commit_one_by_one(callers).await;
@@ -154,6 +168,7 @@ impl Writer {
                 members: callers.iter().map(|caller| caller.member.clone()).collect(),
                 add: files.iter().cloned().map(|file| (file, true)).collect(),
                 operation: "WRITE",
+                came: Some(came),
                 ..Proposal::default()
             };
             let verdict = self.propose(proposal).await;
@@ -181,6 +196,12 @@ impl Writer {
             others = Box::pin(self.commit_together(vec![caller])).await;
         }
         others
+    }
+
+    /// Whether the transaction ids answer somebody: the answer is that of a table which has to be there still.
+    fn any_known(&self, callers: &[Caller]) -> bool {
+        let known = self.known();
+        callers.iter().any(|caller| caller.member.overtaken(&known).is_some())
     }
 
     /// Answers whom the transaction ids already answer.

@@ -5,18 +5,21 @@
 
 mod entry;
 pub(crate) mod group;
+pub(crate) mod look;
 pub(crate) mod writer;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use weir_contract::TableColumn;
 
 use crate::data::writer::{Content, Staged, StagedFile};
 use crate::error::LakeError;
-use crate::log::actions::{Add, Remove};
+use crate::log::actions::{Add, Metadata, Remove};
 use crate::log::state::State;
+use crate::schema::MetadataChange;
 use crate::table::Table;
 
 pub(crate) const ENGINE: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
@@ -172,6 +175,10 @@ pub(crate) struct Proposal {
     pub(crate) relies_on: HashSet<String>,
     /// Columns that the table gets, if it has them not.
     pub(crate) columns: Vec<TableColumn>,
+    /// What else changes of the table's metadata.
+    pub(crate) metadata: MetadataChange,
+    /// Since when it has waited: the log is looked at after that.
+    pub(crate) came: Option<Instant>,
     /// The table version up to which nothing stands against this proposal: for a rewrite first the one that was read.
     pub(crate) valid_at: Option<i64>,
     /// The rewrite is void if such a file was added since.
@@ -181,6 +188,24 @@ pub(crate) struct Proposal {
     pub(crate) operation: &'static str,
     /// Extra keys of `commitInfo.weir`.
     pub(crate) details: BTreeMap<&'static str, serde_json::Value>,
+}
+
+impl Proposal {
+    /// Whether it only adds rows. What it depends on are transaction ids, not rows.
+    pub(crate) fn is_blind_append(&self) -> bool {
+        !self.add.is_empty()
+            && self.add.iter().all(|(_, data_change)| *data_change)
+            && self.remove.is_empty()
+            && self.unseen.is_none()
+            && self.columns.is_empty()
+            && self.metadata.is_empty()
+    }
+
+    /// Whether all that it wants to change of the metadata is so already. Its columns are there.
+    pub(crate) fn is_done(&self, metadata: &Metadata) -> bool {
+        let only_metadata = !self.columns.is_empty() || !self.metadata.is_empty();
+        only_metadata && self.metadata.is_in(metadata)
+    }
 }
 
 impl std::fmt::Debug for Proposal {

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use object_store::{PutMode, PutPayload};
@@ -21,10 +21,12 @@ use super::group::Group;
 use super::{FENCE, Outcome, Proposal, Verdict};
 use crate::error::{ErrorKind, LakeError, is_final};
 use crate::lake::LakeOptions;
+use crate::log::actions::{Line, table_of};
 use crate::log::checkpoint::last_checkpoint;
+use crate::log::head::Head;
 use crate::log::state::State;
-use crate::log::{Location, commit_path};
-use crate::schema::Layout;
+use crate::log::{Location, Mark, commit_path};
+use crate::schema::{Layout, MetadataChange};
 
 /// Back-off after the n-th failed request: up to this, doubled each time, jittered, never above [`FAILED_MAX`].
 const FAILED_FIRST: Duration = Duration::from_millis(10);
@@ -32,6 +34,8 @@ const FAILED_MAX: Duration = Duration::from_secs(2);
 /// Back-off after the n-th lost race: somebody made progress, so it grows slowly.
 const LOST_STEP: Duration = Duration::from_millis(3);
 const LOST_MAX: Duration = Duration::from_millis(60);
+/// Whoever only reads the log looks whether it is the same so often.
+const IDLE_LOOK: Duration = Duration::from_secs(30);
 /// Proposals that share one commit.
 const MAX_GROUP: usize = 512;
 
@@ -58,6 +62,16 @@ pub(crate) struct Writer {
     looks: AtomicU64,
     /// The number of the newest look that is in `known`.
     seen: AtomicU64,
+    /// Which opening of a table this is, in this process.
+    pub(crate) opened: u64,
+    /// What the log began with at the last look.
+    pub(super) head: SyncMutex<Head>,
+    /// When the last look began that found the log to be the one that is known.
+    pub(super) looked: SyncMutex<Option<Instant>>,
+    /// Held by whoever looks.
+    pub(super) looking: Mutex<()>,
+    /// Set for good when the folder holds another log than the one that is known: see [`super::look`].
+    pub(super) lost: OnceLock<String>,
 }
 
 /// How one attempt ended.
@@ -74,7 +88,8 @@ struct Attempted {
 
 impl Writer {
     /// `read_ms`: when `state` began to be read.
-    pub(crate) fn new(at: Location, options: LakeOptions, state: State, read_ms: i64) -> Self {
+    pub(crate) fn new(at: Location, options: LakeOptions, state: State, head: Head, read_ms: i64) -> Self {
+        static OPENED: AtomicU64 = AtomicU64::new(0);
         Self {
             at,
             options,
@@ -85,6 +100,11 @@ impl Writer {
             group: Group::default(),
             looks: AtomicU64::new(1),
             seen: AtomicU64::new(0),
+            opened: OPENED.fetch_add(1, Ordering::SeqCst),
+            head: SyncMutex::new(head),
+            looked: SyncMutex::new(None),
+            looking: Mutex::default(),
+            lost: OnceLock::new(),
         }
     }
 
@@ -110,18 +130,47 @@ impl Writer {
 
     /// Needs the turn.
     async fn read_new_commits(&self) -> Result<(), LakeError> {
+        self.check_lost()?;
         let look = self.looks.fetch_add(1, Ordering::SeqCst);
         let now_ms = (self.options.now_ms)();
+        let mut unsure = false;
         loop {
             let next = self.known().version + 1;
-            let Some(bytes) = self.at.read_commit(next).await? else { break };
-            let lines = self.at.decode(next, &bytes)?;
-            self.known().apply(&self.at, next, lines)?;
+            let Some(commit) = self.at.commit(next).await? else { break };
+            let lines = self.at.decode(next, &commit.bytes)?;
+            unsure |= !self.is_of_this_table(next, &lines).await?;
+            let applied = self.known().apply(&self.at, next, lines, commit.mark);
+            if let Err(refused) = applied {
+                self.pass_over(refused).await?;
+            }
+        }
+        if unsure {
+            self.look().await?;
+        } else {
+            self.look_if_older(IDLE_LOOK).await?;
         }
         if self.slept_long() {
             self.skip_cleaned_commits().await?;
         }
         self.saw(look, now_ms);
+        Ok(())
+    }
+
+    /// A commit that made the table one which Weir does not write, or which does not fit the contract, may have been taken back
+    /// by a later one: then the newest state is as good as any.
+    async fn pass_over(&self, refused: LakeError) -> Result<(), LakeError> {
+        if !matches!(refused.kind(), ErrorKind::Unsupported | ErrorKind::Invalid) {
+            return Err(refused);
+        }
+        let (definition, read) = {
+            let state = self.known();
+            (Arc::clone(&state.definition), state.read)
+        };
+        let Some(state) = State::load(&self.at, &definition, &self.options, read).await? else {
+            return Err(self.lose("its log is gone"));
+        };
+        self.look().await?;
+        *self.known() = state;
         Ok(())
     }
 
@@ -147,8 +196,11 @@ impl Writer {
             (state.version, Arc::clone(&state.definition), state.read)
         };
         if last_checkpoint(&self.at).await?.is_some_and(|(version, _)| version > known) {
-            let state = State::reload(&self.at, &definition, &self.options, read).await?;
+            let Some(state) = State::load(&self.at, &definition, &self.options, read).await? else {
+                return Err(self.lose("its log is gone"));
+            };
             if state.version > known {
+                self.look().await?;
                 *self.known() = state;
             }
         }
@@ -160,9 +212,20 @@ impl Writer {
         self.propose(Proposal { columns, operation: "ADD COLUMNS", ..Proposal::default() }).await.map(drop)
     }
 
+    /// Changes the table's metadata, unless it is so already.
+    pub(crate) async fn change(
+        self: &Arc<Self>,
+        metadata: MetadataChange,
+        operation: &'static str,
+    ) -> Result<(), LakeError> {
+        self.propose(Proposal { metadata, operation, ..Proposal::default() }).await.map(drop)
+    }
+
     /// Commits, alone or with whoever waits. The work runs in a task of its own, so a caller that is dropped at its
     /// deadline does not take its neighbours' commit with it.
-    pub(crate) async fn propose(self: &Arc<Self>, proposal: Proposal) -> Answer {
+    pub(crate) async fn propose(self: &Arc<Self>, mut proposal: Proposal) -> Answer {
+        self.check_lost()?;
+        proposal.came.get_or_insert_with(Instant::now);
         let (answer, mut mine) = oneshot::channel();
         self.waiting().push(Waiting { proposal, answer });
         let turn = tokio::select! {
@@ -210,6 +273,16 @@ impl Writer {
             {
                 break error;
             }
+            let came = group.iter().filter_map(|waiting| waiting.proposal.came).max();
+            if let Err(error) = self.look_since(came).await {
+                // Nothing was put in this round, but something may have been before.
+                let Some(attempted) = unknown.take() else { break error };
+                if matches!(error, LakeError::Replaced { .. }) {
+                    self.take_back_if_made(attempted.entry.version).await;
+                    break error;
+                }
+                break self.gave_up(attempts, Some(attempted));
+            }
             self.settle(&mut group, later).await;
             if group.is_empty() {
                 return;
@@ -225,6 +298,9 @@ impl Writer {
             let pause = match self.put(entry).await {
                 Ok(Put::Committed) => {
                     let version = self.known().version;
+                    if let Err(error) = self.look_after(version).await {
+                        break error;
+                    }
                     group.into_iter().for_each(|waiting| drop(waiting.answer.send(Ok(Verdict::Committed { version }))));
                     return;
                 }
@@ -291,9 +367,13 @@ impl Writer {
                 members.flat_map(|member| [&member.producer].into_iter().chain(&member.raises).map(|also| &also.id))
             };
             let alone = |proposal: &Proposal| {
-                proposal.unseen.is_some() || !proposal.details.is_empty() || !proposal.columns.is_empty()
+                proposal.unseen.is_some()
+                    || !proposal.details.is_empty()
+                    || !proposal.columns.is_empty()
+                    || !proposal.metadata.is_empty()
             };
             let mut conditions = proposal.members.iter().filter_map(|member| member.condition.as_ref());
+            let forbidden = self.known().rules.forbid(&self.at, proposal);
             let clash = ids().any(|id| seen.contains(id))
                 || conditions.any(|condition| seen.contains(&condition.id))
                 || proposal.remove.iter().any(|remove| removed.contains(&remove.path))
@@ -302,8 +382,9 @@ impl Writer {
                 || remaining.first().is_some_and(|other: &Waiting| alone(&other.proposal));
             match missing {
                 _ if let Some(outcome) = moved => drop(waiting.answer.send(Ok(Verdict::Moved(outcome)))),
+                _ if let Some(error) = forbidden => drop(waiting.answer.send(Err(error))),
                 Err(error) => drop(waiting.answer.send(Err(error))),
-                Ok(missing) if missing.is_empty() && !proposal.columns.is_empty() => {
+                Ok(missing) if missing.is_empty() && proposal.is_done(&self.known().metadata) => {
                     drop(waiting.answer.send(Ok(Verdict::Committed { version })));
                 }
                 _ if clash => later.push(waiting),
@@ -362,9 +443,10 @@ impl Writer {
         let (look, now_ms) = (self.looks.fetch_add(1, Ordering::SeqCst), (self.options.now_ms)());
         let payload = PutPayload::from(entry.body.clone());
         let refusal = match self.at.store.put_opts(&path, payload, PutMode::Create.into()).await {
-            Ok(_) => {
+            Ok(put) => {
                 let lines = self.at.decode(entry.version, &entry.body)?;
-                self.known().apply(&self.at, entry.version, lines)?;
+                let mark = Mark { e_tag: put.e_tag, written_ms: None };
+                self.known().apply(&self.at, entry.version, lines, mark)?;
                 // That the entry could be made says that there was nothing newer.
                 self.saw(look, now_ms);
                 return Ok(Put::Committed);
@@ -372,16 +454,34 @@ impl Writer {
             Err(error) => error,
         };
         // Lost, or ours with the answer lost (a retried request meets its own effect): what is there now tells.
-        let winner = match self.at.read_commit(entry.version).await {
+        let winner = match self.at.commit(entry.version).await {
             Ok(Some(winner)) => winner,
             Err(error) if error.kind() != ErrorKind::Retryable => return Err(error),
             Ok(None) | Err(_) if is_final(&refusal) => return Err(self.at.store_error("commit", &path, refusal)),
             Ok(None) | Err(_) => return Ok(Put::Unknown(Attempted { entry, error: refusal })),
         };
-        let lines = self.at.decode(entry.version, &winner)?;
+        let lines = self.at.decode(entry.version, &winner.bytes)?;
         let id = lines.iter().find_map(|line| line.commit_info.as_ref()?.txn_id.clone());
-        self.known().apply(&self.at, entry.version, lines)?;
+        let sure = self.is_of_this_table(entry.version, &lines).await?;
+        self.known().apply(&self.at, entry.version, lines, winner.mark)?;
+        if !sure {
+            self.look().await?;
+        }
         Ok(if id.as_deref() == Some(entry.id.as_str()) { Put::Committed } else { Put::Lost })
+    }
+
+    /// False where a commit does not say which table it is of, as those of other writers do not.
+    async fn is_of_this_table(&self, version: i64, lines: &[Line]) -> Result<bool, LakeError> {
+        let id = self.known().metadata.id.clone();
+        match table_of(lines) {
+            Some(named) if named == id => Ok(true),
+            Some(_) if lines.iter().all(|line| line.meta_data.is_none()) => {
+                // Whose is the folder? If it is still ours, the commit is not.
+                self.look().await?;
+                Err(self.at.left_behind(version))
+            }
+            _ => Ok(false),
+        }
     }
 
     pub(crate) fn frame_error(&self, action: &'static str, source: PolarsError) -> LakeError {

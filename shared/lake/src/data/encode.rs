@@ -14,7 +14,7 @@ use polars_parquet::write::{
 use rayon::prelude::*;
 
 use super::partition::to_texts;
-use super::statistics::{ColumnStatistics, FileStatistics};
+use super::statistics::{ColumnStatistics, FileStatistics, Indexed};
 use crate::schema::Layout;
 
 /// Bytes of rows below which waking other threads costs more than they save.
@@ -37,7 +37,7 @@ pub(crate) fn encode(layout: &Layout, frames: Vec<DataFrame>) -> PolarsResult<Ve
     let (parts, bounded) = (split(&frame, layout)?, layout.bounded());
     drop(frame);
     let files = parts.into_iter().map(|(partition, rows)| {
-        let mut file = OpenFile::create(&rows, Arc::clone(&bounded))?;
+        let mut file = OpenFile::create(&rows, layout.indexed.clone(), Arc::clone(&bounded))?;
         file.write(rows)?;
         let (bytes, statistics) = file.finish()?;
         Ok(EncodedFile { partition, bytes, statistics })
@@ -102,13 +102,13 @@ impl std::fmt::Debug for OpenFile {
 }
 
 impl OpenFile {
-    /// A file for rows like these, which are not written yet. Its statistics have bounds of the columns
-    /// `bounded` alone.
-    pub(crate) fn create(rows: &DataFrame, bounded: Arc<[String]>) -> PolarsResult<Self> {
+    /// A file for rows like these, which are not written yet. Its statistics are of the columns `indexed`, with bounds of
+    /// those of them that are `bounded`.
+    pub(crate) fn create(rows: &DataFrame, indexed: Indexed, bounded: Arc<[String]>) -> PolarsResult<Self> {
         let buffer = Buffer::default();
         let writer = ParquetWriter::new(buffer.clone()).with_compression(ParquetCompression::Snappy);
         let writer = writer.batched(rows.schema())?;
-        Ok(Self { writer, buffer, taken: 0, statistics: FileStatistics::new(bounded) })
+        Ok(Self { writer, buffer, taken: 0, statistics: FileStatistics::new(indexed, bounded) })
     }
 
     /// One row group. Its columns are joined, looked at, encoded and compressed each by itself, on all cores: Polars' own

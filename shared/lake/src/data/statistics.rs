@@ -12,10 +12,41 @@ use polars::prelude::*;
 /// Characters of a string bound; Spark's default too.
 const STRING_BOUND_CHARS: usize = 32;
 
+/// Which columns of a file have statistics: all, unless a property of the table says otherwise.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) enum Indexed {
+    #[default]
+    All,
+    /// `delta.dataSkippingNumIndexedCols`: the first ones. Partition columns are in no file and do not count.
+    First(usize),
+    /// `delta.dataSkippingStatsColumns`: these.
+    Named(Vec<String>),
+}
+
+impl Indexed {
+    /// `property` gives a table property.
+    pub(crate) fn of(property: impl Fn(&str) -> Option<String>) -> Self {
+        if let Some(names) = property("delta.dataSkippingStatsColumns") {
+            return Self::Named(weir_contract::names_in(&names));
+        }
+        let first = property("delta.dataSkippingNumIndexedCols").and_then(|count| count.parse::<i64>().ok());
+        first.and_then(|count| usize::try_from(count).ok()).map_or(Self::All, Self::First)
+    }
+
+    fn has(&self, index: usize, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::First(count) => index < *count,
+            Self::Named(names) => names.iter().any(|known| known == name),
+        }
+    }
+}
+
 /// Statistics of a file while it is being written.
 #[derive(Debug, Default)]
 pub(crate) struct FileStatistics {
     pub(crate) rows: u64,
+    indexed: Indexed,
     columns: Vec<ColumnStatistics>,
     /// Columns that may have bounds.
     bounded: Arc<[String]>,
@@ -25,6 +56,8 @@ pub(crate) struct FileStatistics {
 pub(crate) struct ColumnStatistics {
     name: String,
     nulls: u64,
+    /// Nothing of it is noted.
+    left_out: bool,
     /// Set when some value makes bounds impossible for the whole file.
     unbounded: bool,
     range: Option<(Bound, Bound)>,
@@ -44,8 +77,8 @@ pub(crate) enum Bound {
 
 impl FileStatistics {
     /// `bounded` are the columns whose values the log may have.
-    pub(crate) fn new(bounded: Arc<[String]>) -> Self {
-        Self { bounded, ..Self::default() }
+    pub(crate) fn new(indexed: Indexed, bounded: Arc<[String]>) -> Self {
+        Self { indexed, bounded, ..Self::default() }
     }
 
     /// Counts the rows of one frame; each of its columns is then to be shown to the statistics at its place. Every frame
@@ -54,8 +87,11 @@ impl FileStatistics {
         self.rows += frame.height() as u64;
         if self.columns.is_empty() {
             let unbounded = |name: &str| self.bounded.iter().all(|own| own != name);
-            let columns = frame.columns().iter().map(|column| column.name().as_str());
-            self.columns = columns.map(|name| ColumnStatistics::new(name, unbounded(name))).collect();
+            let columns = frame.columns().iter().map(|column| column.name().as_str()).enumerate();
+            let column = |(index, name): (usize, &str)| {
+                ColumnStatistics::new(name, !self.indexed.has(index, name), unbounded(name))
+            };
+            self.columns = columns.map(column).collect();
         }
         &mut self.columns
     }
@@ -65,7 +101,8 @@ impl FileStatistics {
         let bounded = || self.columns.iter().filter_map(|column| Some((column, column.bounds()?)));
         object(&mut json, "minValues", bounded().filter_map(|(column, (min, _))| Some((&column.name, min.lower()?))));
         object(&mut json, "maxValues", bounded().filter_map(|(column, (_, max))| Some((&column.name, max.upper()?))));
-        object(&mut json, "nullCount", self.columns.iter().map(|column| (&column.name, column.nulls.to_string())));
+        let noted = self.columns.iter().filter(|column| !column.left_out);
+        object(&mut json, "nullCount", noted.map(|column| (&column.name, column.nulls.to_string())));
         json.push('}');
         json
     }
@@ -91,10 +128,10 @@ fn quote(json: &mut String, text: &str) {
 }
 
 impl ColumnStatistics {
-    fn new(name: &str, unbounded: bool) -> Self {
+    fn new(name: &str, left_out: bool, unbounded: bool) -> Self {
         // Unknown fields may be personal, their names too, and the log is read by more people than the rows are.
-        let unbounded = unbounded || name == weir_contract::RESCUED || name == weir_contract::REASONS;
-        Self { name: name.to_owned(), nulls: 0, unbounded, range: None }
+        let personal = name == weir_contract::RESCUED || name == weir_contract::REASONS;
+        Self { name: name.to_owned(), nulls: 0, left_out, unbounded: unbounded || left_out || personal, range: None }
     }
 
     pub(crate) fn observe(&mut self, column: &Series) -> PolarsResult<()> {

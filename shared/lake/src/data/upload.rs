@@ -41,7 +41,7 @@ struct Name {
 
 impl Name {
     fn new(at: &Location, options: &LakeOptions, layout: &Layout, partition: &Partition) -> Result<Self, LakeError> {
-        let log_path = to_log_path(&data_file(partition, &layout.partition_by, &options.new_id()));
+        let log_path = to_log_path(&data_file(partition, &layout.partition_by, &options.new_id(), &at.root));
         let object = object_path(&at.root, &log_path).map_err(|message| at.corrupt(&log_path, message))?;
         Ok(Self { log_path, object })
     }

@@ -249,11 +249,11 @@ impl FileWriter {
         drop(frame);
         for (partition, rows) in parts {
             let (file, begun) = self.open.remove(&partition).unzip();
-            let bounded = self.layout.bounded();
+            let (indexed, bounded) = (self.layout.indexed.clone(), self.layout.bounded());
             let encoded = spawn_blocking(move || {
                 let mut file = match file {
                     Some(file) => file,
-                    None => OpenFile::create(&rows, bounded)?,
+                    None => OpenFile::create(&rows, indexed, bounded)?,
                 };
                 file.write(rows)?;
                 PolarsResult::Ok(file)
@@ -261,7 +261,7 @@ impl FileWriter {
             let encoded = encoded.await.map_err(|_| self.writer.stopped())?;
             let mut file = encoded.map_err(|source| self.writer.frame_error("encode", source))?;
             let begun = self.begin(&partition, &mut file, begun.flatten())?;
-            if file.bytes() >= self.writer.options.target_file_bytes {
+            if file.bytes() >= self.layout.target_file_bytes.unwrap_or(self.writer.options.target_file_bytes) {
                 self.close(partition, file, begun).await?;
             } else {
                 self.open.insert(partition, (file, begun));

@@ -27,7 +27,7 @@ pub(crate) struct Line {
     pub(crate) remove: Option<Remove>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CommitInfo {
     #[serde(default)]
@@ -39,6 +39,15 @@ pub(crate) struct CommitInfo {
     pub(crate) txn_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) engine_info: Option<String>,
+    /// Whether the commit only adds rows, and depends on none that are there: such commits of others stand beside a delete
+    /// or an update that was planned before them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) is_blind_append: Option<bool>,
+    /// Who made it, as other writers say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client_version: Option<String>,
     /// What Weir did and the books of it; read by the warehouse planner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) weir: Option<Box<RawValue>>,
@@ -138,6 +147,16 @@ impl Remove {
             size: Some(file.size as i64),
         }
     }
+}
+
+/// The table that a commit of Weir's was made for, by its `metaData.id`; `None` where it does not say.
+pub(crate) fn table_of(lines: &[Line]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        table: Option<String>,
+    }
+    let weir = lines.iter().find_map(|line| line.commit_info.as_ref()?.weir.as_ref())?;
+    serde_json::from_str::<Named>(weir.get()).ok()?.table
 }
 
 /// The lines of a commit as the protocol stores them: one JSON object a line.

@@ -3,6 +3,8 @@
 pub(crate) mod actions;
 pub(crate) mod checkpoint;
 mod guard;
+pub(crate) mod head;
+mod parsed_stats;
 pub(crate) mod state;
 
 use std::sync::Arc;
@@ -33,16 +35,53 @@ pub(crate) fn object_path(root: &Path, log_path: &str) -> Result<Path, String> {
     from_log_path(root, log_path).ok_or_else(|| "a data file outside the table's folder".to_owned())
 }
 
+/// A commit file as the store has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Commit {
+    pub(crate) bytes: Bytes,
+    pub(crate) mark: Mark,
+}
+
+/// What tells an object from a later one of the same name, as far as it is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) e_tag: Option<String>,
+    /// When the store took it, by its own clock: milliseconds since the epoch.
+    pub(crate) written_ms: Option<i64>,
+}
+
+impl Mark {
+    pub(crate) fn of(object: &ObjectMeta) -> Self {
+        Self { e_tag: object.e_tag.clone(), written_ms: Some(object.last_modified.timestamp_millis()) }
+    }
+
+    /// Whether both are certainly of different objects.
+    pub(crate) fn differs(&self, other: &Self) -> bool {
+        matches!((&self.e_tag, &other.e_tag), (Some(left), Some(right)) if left != right)
+    }
+}
+
 /// What an object of `_delta_log` is, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogObject {
     Commit(i64),
-    /// A checkpoint, or one part of one.
+    /// A checkpoint, or a part of one.
     Checkpoint {
         version: i64,
-        single: bool,
+        shape: Shape,
     },
     Other,
+}
+
+/// How a checkpoint is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// In one Parquet file.
+    Single,
+    /// In so many, of which this is one.
+    Part { parts: u32 },
+    /// Under a name of its own, perhaps with sidecars (version 2 of checkpoints).
+    Named,
 }
 
 impl LogObject {
@@ -51,11 +90,26 @@ impl LogObject {
         let Some((version, rest)) = name.split_once('.') else { return Self::Other };
         match (version.parse::<i64>(), rest) {
             (Ok(version), "json") => Self::Commit(version),
-            (Ok(version), "checkpoint.parquet") => Self::Checkpoint { version, single: true },
-            (Ok(version), rest) if rest.starts_with("checkpoint.") && rest.ends_with(".parquet") => {
-                Self::Checkpoint { version, single: false }
-            }
+            (Ok(version), rest) => match Shape::of(rest) {
+                Some(shape) => Self::Checkpoint { version, shape },
+                None => Self::Other,
+            },
             _ => Self::Other,
+        }
+    }
+}
+
+impl Shape {
+    /// From what follows the version in a name.
+    fn of(rest: &str) -> Option<Self> {
+        let words: Vec<_> = rest.split('.').collect();
+        match words.as_slice() {
+            ["checkpoint", "parquet"] => Some(Self::Single),
+            ["checkpoint", part, parts, "parquet"] if part.parse::<u32>().is_ok() => {
+                Some(Self::Part { parts: parts.parse().ok()? })
+            }
+            ["checkpoint", _, "parquet" | "json"] => Some(Self::Named),
+            _ => None,
         }
     }
 }
@@ -79,6 +133,11 @@ impl Location {
 
     /// The bytes of commit `version`; `None` when it does not exist (yet).
     pub(crate) async fn read_commit(&self, version: i64) -> Result<Option<Bytes>, LakeError> {
+        Ok(self.commit(version).await?.map(|commit| commit.bytes))
+    }
+
+    /// Commit `version`; `None` when it does not exist (yet).
+    pub(crate) async fn commit(&self, version: i64) -> Result<Option<Commit>, LakeError> {
         let path = commit_path(&self.root, version);
         let found = match self.store.get(&path).await {
             Ok(found) => found,
@@ -90,22 +149,34 @@ impl Location {
                 self.corrupt(&path, format!("commit of {} bytes; the limit is {MAX_COMMIT_BYTES}", found.meta.size))
             );
         }
-        found.bytes().await.map(Some).map_err(|error| self.store_error("read", &path, error))
+        let mark = Mark::of(&found.meta);
+        let bytes = found.bytes().await.map_err(|error| self.store_error("read", &path, error))?;
+        Ok(Some(Commit { bytes, mark }))
     }
 
     /// Whether a table that was not there is there now: it has its first commit, or what that was cleaned up after.
     pub(crate) async fn is_there_now(&self) -> Result<bool, LakeError> {
-        for path in [commit_path(&self.root, 0), log_folder(&self.root).join("_last_checkpoint")] {
-            match self.store.head(&path).await {
-                Ok(_) => return Ok(true),
-                Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(self.store_error("look for", &path, error)),
-            }
+        Ok(self.named_head().await? != head::Head::Missing)
+    }
+
+    /// What the store says of an object; `None` when it is not there.
+    pub(crate) async fn mark(&self, path: &Path) -> Result<Option<Mark>, LakeError> {
+        match self.store.head(path).await {
+            Ok(object) => Ok(Some(Mark::of(&object))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.store_error("look for", path, error)),
         }
-        Ok(false)
     }
 
     pub(crate) fn decode(&self, version: i64, bytes: &[u8]) -> Result<Vec<Line>, LakeError> {
         actions::decode(bytes).map_err(|message| self.corrupt(commit_path(&self.root, version), message))
+    }
+
+    /// A commit of Weir's names its table. One that names another was left there when the folder changed its table.
+    pub(crate) fn left_behind(&self, version: i64) -> LakeError {
+        self.corrupt(
+            commit_path(&self.root, version),
+            "is a commit of another table, left behind when the table's folder was deleted and made anew; remove this file",
+        )
     }
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 
-use super::actions::{Add, Line, Metadata, Protocol, Remove, Transaction};
-use super::checkpoint::{Checkpoint, LogListing, checkpoint_hint};
-use super::guard::{guard, unsupported};
-use super::{Location, commit_path, log_folder};
+use super::actions::{Add, Line, Metadata, Protocol, Remove, Transaction, table_of};
+use super::checkpoint::{Checkpoint, LogListing, Unreadable, checkpoint_hint};
+use super::guard::{Rules, guard, unsupported};
+use super::{Commit, Location, Mark, commit_path, log_folder};
 use crate::error::LakeError;
 use crate::interval;
 use crate::lake::LakeOptions;
@@ -19,6 +19,9 @@ use crate::schema::Layout;
 use crate::snapshot::FileEntry;
 use crate::table::TableDefinition;
 
+/// What to do about a log that has lost a part of itself.
+const RESTORE: &str = "restore the folder from a backup; or delete it whole: the table is then made anew, and blobs and events \
+                       have to be read again (`weir backfill`, `weir replay`)";
 /// Commits read at the same time on a cold start.
 const READ_AHEAD: usize = 32;
 /// Transaction ids below which nobody looks for expired ones.
@@ -48,6 +51,8 @@ pub(crate) struct Known {
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     pub(crate) version: i64,
+    /// Of the newest commit, where that was read or looked at.
+    pub(crate) newest: Option<Mark>,
     protocol: Protocol,
     pub(crate) metadata: Arc<Metadata>,
     pub(crate) layout: Arc<Layout>,
@@ -60,6 +65,10 @@ pub(crate) struct State {
     /// Log path → when it was removed, in milliseconds since the epoch; empty unless asked for.
     pub(crate) tombstones: HashMap<String, i64>,
     pub(crate) read: Read,
+    /// What the table forbids its writers.
+    pub(crate) rules: Rules,
+    /// Checkpoints that were passed over because nobody can read them.
+    pub(crate) damaged: Vec<Checkpoint>,
 }
 
 impl State {
@@ -76,17 +85,6 @@ impl State {
         Ok(Some(state))
     }
 
-    /// The newest state, from the log anew.
-    pub(crate) async fn reload(
-        at: &Location,
-        definition: &Arc<TableDefinition>,
-        options: &LakeOptions,
-        read: Read,
-    ) -> Result<Self, LakeError> {
-        let state = Self::load(at, definition, options, read).await?;
-        state.ok_or_else(|| at.corrupt(&at.root, "the table's log is gone"))
-    }
-
     /// Forgets expired ids when there are many: a process that never ends would keep them for ever.
     pub(crate) fn forget_if_many(&mut self, now_ms: i64) {
         if self.transactions.len() >= self.many_transactions {
@@ -95,7 +93,12 @@ impl State {
     }
 
     /// Drops the transaction ids that `delta.setTransactionRetentionDuration` lets expire, as every Delta reader does.
+    ///
+    /// By the store's time of the newest commit, where this machine's clock is ahead of it: an id that is forgotten too
+    /// early lets a second delivery in.
     fn forget_expired(&mut self, now_ms: i64) {
+        let now_ms =
+            self.newest.as_ref().and_then(|newest| newest.written_ms).map_or(now_ms, |newest| now_ms.min(newest));
         let retention = self.property("delta.setTransactionRetentionDuration").and_then(interval::parse);
         if let Some(retention) = retention {
             let oldest = now_ms.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
@@ -112,19 +115,19 @@ impl State {
 
     /// Applies one commit, which must be the next version. After a commit that made the table one which Weir does not
     /// write, or which does not fit the definition any more, the state stays before it: every later call fails alike.
-    pub(crate) fn apply(&mut self, at: &Location, version: i64, lines: Vec<Line>) -> Result<(), LakeError> {
+    pub(crate) fn apply(&mut self, at: &Location, version: i64, lines: Vec<Line>, mark: Mark) -> Result<(), LakeError> {
         debug_assert_eq!(version, self.version + 1);
         let protocol = lines.iter().rev().find_map(|line| line.protocol.clone());
         let metadata = lines.iter().rev().find_map(|line| line.meta_data.clone()).map(Arc::new);
         if protocol.is_some() || metadata.is_some() {
             let protocol = protocol.unwrap_or_else(|| self.protocol.clone());
             let metadata = metadata.unwrap_or_else(|| Arc::clone(&self.metadata));
-            guard(at, &protocol, &metadata)?;
+            let rules = guard(at, &protocol, &metadata)?;
             let layout = Layout::fit(at, &self.definition, &metadata)?;
             if layout != *self.layout {
                 self.layout = Arc::new(layout);
             }
-            (self.protocol, self.metadata) = (protocol, metadata);
+            (self.protocol, self.metadata, self.rules) = (protocol, metadata, rules);
         }
         let mut replay = Replay {
             read: self.read,
@@ -133,9 +136,12 @@ impl State {
             tombstones: std::mem::take(&mut self.tombstones),
             ..Replay::default()
         };
-        let applied = replay.commit(at, version, lines);
+        let applied = replay.commit(at, version, lines, mark.written_ms);
         (self.transactions, self.files, self.tombstones) = (replay.transactions, replay.files, replay.tombstones);
         applied?;
+        // Of a commit that was just made the store has not said its time yet.
+        let written_ms = mark.written_ms.or_else(|| self.newest.as_ref().and_then(|newest| newest.written_ms));
+        self.newest = Some(Mark { written_ms, ..mark });
         self.version = version;
         Ok(())
     }
@@ -143,69 +149,129 @@ impl State {
 
 /// A state in the making.
 #[derive(Debug, Default)]
-pub(super) struct Replay {
+pub(crate) struct Replay {
     pub(super) read: Read,
     pub(super) protocol: Option<Protocol>,
     pub(super) metadata: Option<Arc<Metadata>>,
     transactions: HashMap<String, Known>,
-    files: BTreeMap<String, FileEntry>,
+    pub(crate) files: BTreeMap<String, FileEntry>,
     tombstones: HashMap<String, i64>,
+    newest: Option<Mark>,
+    damaged: Vec<Checkpoint>,
 }
 
 impl Replay {
+    pub(crate) fn new(read: Read) -> Self {
+        Self { read, ..Self::default() }
+    }
+
     async fn newest(at: &Location, read: Read) -> Result<Option<(Self, i64)>, LakeError> {
         let mut hint = checkpoint_hint(at).await?;
         while let Some(from) = hint.take() {
-            match Self::from(at, Some(&from), read).await {
-                // The checkpoint that the hint names is gone: the hint is only a hint.
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-                Ok((replay, version)) => {
-                    // Where the commits end, a clean-up may have been faster: a newer hint stands for what it took.
-                    hint = checkpoint_hint(at).await?.filter(|newer| newer.version > version);
-                    if hint.is_none() {
-                        return Ok(Some((replay, version)));
-                    }
-                }
+            // The hint is only a hint: where its checkpoint is gone or damaged, a listing tells what else there is.
+            let Ok(replay) = Self::begin(at, &from, read).await? else { break };
+            let (replay, version) = replay.follow(at, from.version + 1).await?;
+            // Where the commits end, a clean-up may have been faster: a newer hint stands for what it took.
+            hint = checkpoint_hint(at).await?.filter(|newer| newer.version > version);
+            if hint.is_none() {
+                return Ok(Some((replay, version)));
             }
         }
+        Self::listed(at, read).await
+    }
+
+    /// From the newest checkpoint of a listing that can be read, or from the first commit.
+    async fn listed(at: &Location, read: Read) -> Result<Option<(Self, i64)>, LakeError> {
         let log = LogListing::read(at).await?;
-        let checkpoint = log.checkpoint.map(|version| Checkpoint { version, parts: None });
-        let Some(newest) = log.last.max(log.checkpoint) else { return Ok(None) };
-        if checkpoint.is_none() && log.first != Some(0) {
-            let message = format!("the log begins at version {} without a checkpoint", log.first.unwrap_or_default());
+        let Some(newest) = log.last.max(log.checkpoints.first().map(|checkpoint| checkpoint.version)) else {
+            return Ok(None);
+        };
+        let mut passed: Vec<Unreadable> = Vec::new();
+        for checkpoint in &log.checkpoints {
+            match Self::begin(at, checkpoint, read).await? {
+                Ok(replay) => return replay.complete(at, checkpoint.version + 1, newest, passed).await.map(Some),
+                Err(unreadable) => passed.push(unreadable),
+            }
+        }
+        if log.first != Some(0) {
+            let first = log.first.unwrap_or(newest);
+            let message = match passed.first() {
+                Some(unreadable) => format!("{unreadable}, and the commits before it are gone: {RESTORE}"),
+                None => format!(
+                    "the log begins at version {first} without a checkpoint: its folder was deleted while it was being written \
+                     to, or a part of it is lost. {RESTORE}"
+                ),
+            };
             return Err(at.corrupt(log_folder(&at.root), message));
         }
-        let (replay, version) = Self::from(at, checkpoint.as_ref(), read).await?;
-        if version < newest {
-            return Err(at.corrupt(commit_path(&at.root, version + 1), "is missing, and later commits are not"));
-        }
-        Ok(Some((replay, version)))
+        Self::new(read).complete(at, 0, newest, passed).await.map(Some)
     }
 
-    /// The checkpoint, then every commit after it.
-    async fn from(at: &Location, checkpoint: Option<&Checkpoint>, read: Read) -> Result<(Self, i64), LakeError> {
-        let mut replay = Self { read, ..Self::default() };
-        let mut next = 0;
-        if let Some(checkpoint) = checkpoint {
-            replay.checkpoint(at, checkpoint).await?;
-            next = checkpoint.version + 1;
+    /// A replay that begins with a checkpoint.
+    ///
+    /// # Errors
+    /// The inner one: it is gone, or cannot be read as what it should be.
+    pub(crate) async fn begin(
+        at: &Location,
+        checkpoint: &Checkpoint,
+        read: Read,
+    ) -> Result<Result<Self, Unreadable>, LakeError> {
+        let mut replay = Self::new(read);
+        Ok(replay.checkpoint(at, checkpoint).await?.map(|()| replay))
+    }
+
+    /// Every commit from `first` to the newest version that is known of, past checkpoints that cannot be read.
+    async fn complete(
+        self,
+        at: &Location,
+        first: i64,
+        newest: i64,
+        passed: Vec<Unreadable>,
+    ) -> Result<(Self, i64), LakeError> {
+        let (mut replay, version) = self.follow(at, first).await?;
+        if version < newest {
+            let path = commit_path(&at.root, version + 1);
+            return Err(match passed.first() {
+                Some(unreadable) => at.corrupt(path, format!("is missing, and {unreadable}: {RESTORE}")),
+                None => at.corrupt(path, format!("is missing, and later commits are not: {RESTORE}")),
+            });
         }
-        let first = next;
+        for unreadable in passed {
+            tracing::warn!(table = at.name, "{unreadable}: its commits are read instead");
+            replay.damaged.extend(unreadable.damaged());
+        }
+        Ok((replay, version))
+    }
+
+    /// Every commit from `first` on. Returns the last version.
+    async fn follow(mut self, at: &Location, first: i64) -> Result<(Self, i64), LakeError> {
+        let mut next = first;
         let commits = futures::stream::iter(first..i64::MAX)
-            .map(
-                |version| async move { at.read_commit(version).await.map(|bytes| bytes.map(|bytes| (version, bytes))) },
-            )
+            .map(|version| async move { at.commit(version).await.map(|commit| commit.map(|commit| (version, commit))) })
             .buffered(READ_AHEAD);
         let mut commits = std::pin::pin!(commits);
-        while let Some(Some((version, bytes))) = commits.try_next().await? {
-            replay.commit(at, version, at.decode(version, &bytes)?)?;
+        while let Some(Some((version, Commit { bytes, mark }))) = commits.try_next().await? {
+            self.commit(at, version, at.decode(version, &bytes)?, mark.written_ms)?;
+            self.newest = Some(mark);
             next = version + 1;
         }
-        Ok((replay, next - 1))
+        Ok((self, next - 1))
     }
 
-    fn commit(&mut self, at: &Location, version: i64, lines: Vec<Line>) -> Result<(), LakeError> {
+    /// `written_ms`: when the store took it.
+    pub(crate) fn commit(
+        &mut self,
+        at: &Location,
+        version: i64,
+        lines: Vec<Line>,
+        written_ms: Option<i64>,
+    ) -> Result<(), LakeError> {
+        if let (Some(named), Some(metadata)) = (table_of(&lines), &self.metadata)
+            && named != metadata.id
+            && lines.iter().all(|line| line.meta_data.is_none())
+        {
+            return Err(at.left_behind(version));
+        }
         // Removes first: a file that one commit removes and adds (a rewrite of its metadata) stays.
         let mut added = Vec::new();
         for line in lines {
@@ -218,7 +284,9 @@ impl Replay {
                 continue;
             }
             if let Some(remove) = line.remove {
-                self.remove(remove);
+                // Whatever the clock of whoever removed it said: it is not older than its commit.
+                let removed_ms = remove.deletion_timestamp.max(written_ms);
+                self.remove(Remove { deletion_timestamp: removed_ms, ..remove });
             }
             added.extend(line.add);
         }
@@ -229,6 +297,11 @@ impl Replay {
             })?;
         }
         Ok(())
+    }
+
+    /// The checkpoint that it begins with was stored then; a commit that follows says more.
+    pub(super) fn taken_from(&mut self, written_ms: i64) {
+        self.newest = Some(Mark { e_tag: None, written_ms: Some(written_ms) });
     }
 
     pub(super) fn transaction(&mut self, Transaction { app_id, version, last_updated }: Transaction) {
@@ -256,9 +329,12 @@ impl Replay {
         let log = log_folder(&at.root);
         let metadata = self.metadata.ok_or_else(|| at.corrupt(&log, "no metaData action"))?;
         let protocol = self.protocol.ok_or_else(|| at.corrupt(&log, "no protocol action"))?;
-        guard(at, &protocol, &metadata)?;
+        let rules = guard(at, &protocol, &metadata)?;
         Ok(State {
             version,
+            newest: self.newest,
+            rules,
+            damaged: self.damaged,
             protocol,
             layout: Arc::new(Layout::fit(at, definition, &metadata)?),
             metadata,

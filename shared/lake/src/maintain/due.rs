@@ -29,7 +29,7 @@ impl Table {
         Ok(())
     }
 
-    fn marker(&self, name: &str) -> Path {
+    pub(super) fn marker(&self, name: &str) -> Path {
         self.at.root.clone().join("_weir_maintenance").join(name)
     }
 }

@@ -10,8 +10,9 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 
 use crate::error::LakeError;
-use crate::log::checkpoint::last_checkpoint;
-use crate::log::{LogObject, log_folder};
+use crate::log::checkpoint::{Checkpoint, last_checkpoint};
+use crate::log::state::{Read, Replay};
+use crate::log::{LogObject, Shape, log_folder};
 use crate::table::Table;
 
 /// What is kept where the table has no `delta.logRetentionDuration`: Delta's default.
@@ -43,7 +44,7 @@ impl Table {
         let Some((hinted, _)) = last_checkpoint(&self.at).await? else { return Ok(LogCleanup::default()) };
         // Writers rely on it: see `LakeOptions::max_state_age`.
         let retention = own?.unwrap_or(RETENTION).max(self.options.max_state_age * 4);
-        let oldest_ms = (self.options.now_ms)() - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        let oldest_ms = self.store_now_ms().await? - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let log = log_folder(&self.at.root);
         let failed = |error| self.at.store_error("list", &log, error);
         let listed: Vec<_> = self.at.store.list(Some(&log)).try_collect().await.map_err(failed)?;
@@ -59,10 +60,11 @@ impl Table {
         let keep_from = young.chain(options.keep_from).fold(hinted, i64::min);
         // Checkpoints that came in one piece: of one in parts, one part could be missing.
         let base = objects.iter().filter_map(|(object, _, _)| match object {
-            LogObject::Checkpoint { version, single: true } if *version <= keep_from => Some(*version),
+            LogObject::Checkpoint { version, shape: Shape::Single } if *version <= keep_from => Some(*version),
             _ => None,
         });
         let Some(base) = base.max() else { return Ok(LogCleanup::default()) };
+        self.check_readable(base).await?;
         let (mut cleaned, mut doomed) = (LogCleanup::default(), Vec::new());
         for (object, written, location) in objects {
             let counted = match object {
@@ -79,6 +81,19 @@ impl Table {
         doomed.sort();
         self.delete_all(doomed).await?;
         Ok(cleaned)
+    }
+
+    /// A checkpoint stands for what is deleted only if it can be read.
+    async fn check_readable(&self, version: i64) -> Result<(), LakeError> {
+        let file = log_folder(&self.at.root).join(format!("{version:020}.checkpoint.parquet"));
+        let base = Checkpoint { version, files: vec![file] };
+        match Replay::begin(&self.at, &base, Read::Tombstones).await? {
+            Ok(_) => Ok(()),
+            Err(unreadable) => {
+                let message = format!("{unreadable}; nothing was cleaned up");
+                Err(LakeError::Checkpoint { table: self.name().to_owned(), version, message })
+            }
+        }
     }
 
     /// Deletes objects in order; one that is gone already is as good.

@@ -1,10 +1,12 @@
 //! What keeps a table healthy and never runs on the ingestion path: checkpoints, log clean-up, vacuum, figures.
 //!
-//! All of it is safe without a lease; under one, nobody else does the same work at the same time.
+//! What deletes goes by the store's clock ([`Table::store_now_ms`]). All of it is safe without a lease; under one, nobody else does the same work at the same time.
 
 mod checkpoint;
+mod clock;
 mod due;
 mod log_cleanup;
+mod properties;
 mod vacuum;
 
 pub use checkpoint::CheckpointPolicy;

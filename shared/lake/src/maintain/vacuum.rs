@@ -61,7 +61,7 @@ impl Table {
     ///
     /// # Errors
     /// [`LakeError::Option`] when `orphan_age` is below twice the longest invocation, or when the table's retention is
-    /// no interval.
+    /// no interval; [`LakeError::Clock`] when this machine's clock is wrong.
     pub async fn vacuum(&self, options: VacuumOptions) -> Result<VacuumReport, LakeError> {
         if options.orphan_age < options.longest_invocation * 2 {
             return Err(LakeError::Option {
@@ -73,12 +73,12 @@ impl Table {
                 ),
             });
         }
+        let now_ms = self.store_now_ms().await?;
         // Listed first, replayed second: a file that is committed in between is in the state.
         let failed = |error| self.at.store_error("list", &self.at.root, error);
         let listed: Vec<_> = self.at.store.list(Some(&self.at.root)).try_collect().await.map_err(failed)?;
         let state = self.load_state(Read::Tombstones).await?;
         let own = self.interval(&state, "delta.deletedFileRetentionDuration")?;
-        let now_ms = (self.options.now_ms)();
         let before = |age: Duration| now_ms.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         let removed_before_ms = before(own.unwrap_or(RETENTION));
         let doomed = self.doomed(listed, &state, removed_before_ms, before(options.orphan_age));
@@ -112,11 +112,13 @@ impl Table {
             if self.is_hidden(&listed) || live.contains(&listed.location) {
                 continue;
             }
+            // No file is removed before it is written, whatever the clock of whoever removed it said.
+            let written_ms = listed.last_modified.timestamp_millis();
             match tombstones.get(&listed.location) {
-                Some(removed) if *removed < removed_before_ms => doomed.push((listed, true)),
+                Some(removed) if (*removed).max(written_ms) < removed_before_ms => doomed.push((listed, true)),
                 Some(_) => {}
                 // Never in the table, or so long ago that the log has forgotten.
-                None if listed.last_modified.timestamp_millis() < orphan_before_ms => doomed.push((listed, false)),
+                None if written_ms < orphan_before_ms => doomed.push((listed, false)),
                 None => {}
             }
         }

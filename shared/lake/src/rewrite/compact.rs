@@ -46,7 +46,7 @@ impl Table {
     /// What [`Table::compact`] would do. Costs a replay of the log.
     pub async fn plan_compaction(&self, options: &CompactOptions) -> Result<CompactPlan, LakeError> {
         let state = self.load_state(Read::Files).await?;
-        Ok(CompactPlan::of(state.files.values(), options, &state.layout.cluster_by))
+        Ok(CompactPlan::of(state.files.values(), &options.of(&state.layout), &state.layout.cluster_by))
     }
 
     /// Merges small files. Safe against every other writer: a bin whose files have gone is left alone. Under a lease
@@ -58,6 +58,7 @@ impl Table {
     ) -> Result<CompactReport, LakeError> {
         let began = Instant::now();
         let mut state = self.plan_on().await?;
+        let options = options.of(&state.layout);
         let plan = CompactPlan::of(state.files.values(), &options, &state.layout.cluster_by);
         let mut report = CompactReport::default();
         for bin in &plan.bins {

@@ -108,8 +108,8 @@ impl Table {
         let newest = self.refresh().await?;
         while state.version < newest {
             let next = state.version + 1;
-            match self.at.read_commit(next).await? {
-                Some(bytes) => state.apply(&self.at, next, self.at.decode(next, &bytes)?)?,
+            match self.at.commit(next).await? {
+                Some(commit) => state.apply(&self.at, next, self.at.decode(next, &commit.bytes)?, commit.mark)?,
                 // Cleaned up meanwhile.
                 None => *state = self.plan_on().await?,
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::schema::Layout;
 use crate::snapshot::FileEntry;
 
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +29,14 @@ impl Default for CompactOptions {
             memory_bytes: 128 * 1024 * 1024,
             stop_after: None,
         }
+    }
+}
+
+impl CompactOptions {
+    /// As `delta.targetFileSize` of a table says.
+    pub(crate) fn of(&self, layout: &Layout) -> Self {
+        let Some(target_bytes) = layout.target_file_bytes.map(|bytes| bytes as u64) else { return *self };
+        Self { target_bytes, max_bytes_per_commit: self.max_bytes_per_commit.max(target_bytes), ..*self }
     }
 }
 
