@@ -96,7 +96,7 @@ async fn of(runtime: &Runtime, dataset: &Dataset) -> DatasetBooks {
     let (mut in_progress, mut others, mut acknowledged) = (Vec::new(), Vec::new(), Acknowledged::default());
     let mut statistics = Vec::new();
     for definition in [&dataset.table, &dataset.quarantine] {
-        let told = match told_of(runtime, dataset, definition).await {
+        let told = match told_of(runtime, definition).await {
             Ok(told) => {
                 in_progress.extend(told.in_progress);
                 others.extend(told.others);
@@ -154,7 +154,7 @@ struct Told {
     balanced: bool,
 }
 
-async fn told_of(runtime: &Runtime, dataset: &Dataset, definition: &TableDefinition) -> Result<Told, AppError> {
+async fn told_of(runtime: &Runtime, definition: &TableDefinition) -> Result<Told, AppError> {
     let Some(table) = runtime.table_now(definition).await? else {
         return Ok(Told { balanced: true, ..Told::default() });
     };
