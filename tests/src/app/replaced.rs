@@ -115,7 +115,7 @@ async fn a_quarantine_that_is_deleted_under_a_running_app_is_made_anew() {
             assert_eq!(books(&receipt)[0], 2, "{receipt}");
         }
         assert!(failed <= 2, "{failed}");
-        let refused = site.quarantined("t", "eventhub:ns/t/weir/0").await;
+        let refused = site.quarantined("t", "eventhub:ns/t/0").await;
         assert_eq!(refused.iter().map(|record| record.position).collect::<Vec<_>>(), [5, 7, 9], "{tables:?}");
         assert!(first_commit(&site, "t") && first_commit(&site, "t__quarantine"));
         maintain(&handler, "t").await;
