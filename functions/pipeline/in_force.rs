@@ -68,6 +68,9 @@ impl InForce {
     /// Both tables as they stand now, with this process' contract in force. They are made where they do not exist.
     pub(crate) async fn tables(&self, runtime: &Runtime, dataset: &Dataset) -> Result<Tables, AppError> {
         let table = runtime.lake.table(&dataset.table).await?;
+        // Before quarantine is made: of two processes with different keys that make the tables at the same time, else one would
+        // have the table and the other its quarantine, and neither could go on.
+        keep_to_key(&table, dataset).await?;
         let quarantine = runtime.lake.table(&dataset.quarantine).await?;
         let known = Arc::clone(self.datasets.lock().await.entry(dataset.contract.name.clone()).or_default());
         let seen = known.lock().await.seen.clone();
