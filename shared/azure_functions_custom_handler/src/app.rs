@@ -18,6 +18,7 @@ use tracing::Span;
 use crate::envelope::{DataType, Envelope};
 use crate::error::{Error, HandlerError};
 use crate::invocation::{Invocation, RetryContext};
+use crate::large::LargeBody;
 use crate::reply::{Answer, HttpReply, Reply};
 use crate::router;
 use crate::trigger::{EventBatch, EventGridEvent, QueueMessage, TimerInfo, Trigger};
@@ -62,8 +63,9 @@ impl fmt::Debug for FunctionApp {
 /// What an app may use. The host sets no limit of its own between itself and the handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest request body in bytes; a larger one gets a 413. An Event Hub batch of 100 events of 1 MB is about
-    /// 137 MB on the wire, and a refused batch is lost, so keep the product of both below this. Default 256 MiB.
+    /// Largest request body that is held in memory, in bytes. A larger one of an Event Hub trigger goes through a temporary
+    /// file and is handled in parts of a quarter of this; any other gets a 413. An Event Hub batch of 100 events of 1 MB is
+    /// about 137 MB on the wire. Default 256 MiB.
     pub max_body_bytes: usize,
     /// Function invocations at a time; more of them wait with their bodies unread. `GET /` and forwarded routes are
     /// not counted. Default 16.
@@ -192,11 +194,20 @@ pub async fn serve(app: FunctionApp, listener: TcpListener) -> Result<(), Error>
     axum::serve(listener, app.into_router()).await.map_err(|source| Error::Serve { source })
 }
 
-type Call = dyn Fn(Invocation, Bytes) -> BoxFuture<'static, Result<Bytes, Error>> + Send + Sync;
+type Call = dyn Fn(Invocation, Input) -> BoxFuture<'static, Result<Bytes, Error>> + Send + Sync;
+
+/// The envelope, as it came.
+pub(crate) enum Input {
+    Whole(Bytes),
+    Large(LargeBody),
+}
 
 /// A handler whose types are forgotten: envelope in, response body out.
 #[derive(Clone)]
-pub(crate) struct Function(Arc<Call>);
+pub(crate) struct Function {
+    call: Arc<Call>,
+    pub(crate) in_parts: bool,
+}
 
 impl Function {
     fn new<T, A, F, Fut>(data_type: DataType, handler: F) -> Self
@@ -207,19 +218,53 @@ impl Function {
         Fut: Future<Output = Result<A, HandlerError>> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        Self(Arc::new(move |invocation, body| {
+        let call: Arc<Call> = Arc::new(move |invocation, input| {
             let handler = Arc::clone(&handler);
             async move {
+                let body = match input {
+                    Input::Whole(body) => body,
+                    Input::Large(body) => return in_parts(&*handler, invocation, body, data_type).await,
+                };
                 let (invocation, trigger) = decode::<T>(invocation, body, data_type).await?;
                 handler(invocation, trigger).await?.encode()
             }
             .boxed()
-        }))
+        });
+        Self { call, in_parts: T::IN_PARTS }
     }
 
-    pub(crate) fn call(&self, invocation: Invocation, body: Bytes) -> BoxFuture<'static, Result<Bytes, Error>> {
-        (self.0)(invocation, body)
+    pub(crate) fn call(&self, invocation: Invocation, input: Input) -> BoxFuture<'static, Result<Bytes, Error>> {
+        (self.call)(invocation, input)
     }
+}
+
+/// Calls the handler for each part of a body, one after the other.
+async fn in_parts<T, A, F, Fut>(
+    handler: &F,
+    mut invocation: Invocation,
+    mut body: LargeBody,
+    data_type: DataType,
+) -> Result<Bytes, Error>
+where
+    T: Trigger,
+    A: Answer,
+    F: Fn(Invocation, T) -> Fut,
+    Fut: Future<Output = Result<A, HandlerError>>,
+{
+    read_around(&mut invocation, &Envelope::parse(&body.skeleton)?);
+    let mut answer = None;
+    loop {
+        let span = Span::current();
+        let next = move || {
+            let part = span.in_scope(|| T::next_part(&mut body, data_type));
+            (body, part)
+        };
+        let (back, part) = tokio::task::spawn_blocking(next).await.map_err(|_| Error::Panicked)?;
+        body = back;
+        let Some(part) = part? else { break };
+        answer = Some(handler(invocation.clone(), part).await?.encode()?);
+    }
+    answer.ok_or_else(|| Error::envelope("Data", "holds no event"))
 }
 
 /// Above this size a body is decoded on a blocking thread, so that `GET /` and other invocations are not held up.
@@ -247,11 +292,16 @@ fn decode_now<T: Trigger>(
     let mut envelope = Envelope::parse(body)?;
     // First the trigger: it may find that its body has overwritten metadata.
     let trigger = T::decode(&mut envelope, data_type)?;
-    invocation.retry = RetryContext::read(&envelope);
+    read_around(&mut invocation, &envelope);
+    Ok((invocation, trigger))
+}
+
+/// What the envelope says beside the trigger.
+fn read_around(invocation: &mut Invocation, envelope: &Envelope<'_>) {
+    invocation.retry = RetryContext::read(envelope);
     for input in envelope.inputs() {
         if let Some(value) = wire::reparse_str(input.json()) {
             invocation.inputs.insert(input.name().to_owned(), value);
         }
     }
-    Ok((invocation, trigger))
 }

@@ -39,6 +39,15 @@ pub enum Error {
     /// The request body exceeds [`Limits::max_body_bytes`](crate::Limits).
     #[error("the request body is larger than {limit} bytes: lower the batch size in host.json or raise max_body_bytes")]
     BodyTooLarge { limit: usize },
+    /// A body above the limit goes through the folder for temporary files.
+    #[error(
+        "a body above the limit could not be kept in the folder for temporary files: {source}; make room there, or lower the \
+         batch size in host.json"
+    )]
+    TemporaryFile {
+        #[source]
+        source: io::Error,
+    },
     /// The connection broke while the body was read.
     #[error("the request body could not be read")]
     BodyRead,
@@ -100,7 +109,7 @@ impl Error {
         match self {
             Self::Bind { .. } | Self::Serve { .. } => ErrorKind::Network,
             Self::UnknownFunction | Self::MethodNotAllowed | Self::InvocationId | Self::BodyRead => ErrorKind::Request,
-            Self::Busy { .. } | Self::BodyTooLarge { .. } => ErrorKind::Limit,
+            Self::Busy { .. } | Self::BodyTooLarge { .. } | Self::TemporaryFile { .. } => ErrorKind::Limit,
             Self::Envelope { .. } | Self::Event { .. } => ErrorKind::Payload,
             Self::Deadline { .. } => ErrorKind::Deadline,
             Self::Panicked | Self::Handler(_) | Self::Reply { .. } => ErrorKind::Handler,

@@ -61,6 +61,7 @@ mod app;
 mod envelope;
 mod error;
 mod invocation;
+mod large;
 mod reply;
 mod router;
 mod trigger;
@@ -73,6 +74,7 @@ pub use app::{FunctionApp, FunctionAppBuilder, Limits, bind, serve};
 pub use envelope::{Binding, DataType, Envelope};
 pub use error::{Error, ErrorKind, HandlerError};
 pub use invocation::{Invocation, RetryContext};
+pub use large::LargeBody;
 pub use reply::{Answer, HttpReply, Reply};
 pub use trigger::{
     AbsentBody, BlobEvent, BlobEventKind, BlobPlace, Claim, Event, EventBatch, EventGridEvent, EventSchema, Identities,

@@ -23,9 +23,10 @@ use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt as _;
 use tracing::{Instrument as _, Span, field, info_span};
 
-use crate::app::{Function, FunctionApp, Limits};
+use crate::app::{Function, FunctionApp, Input, Limits};
 use crate::error::{Error, chain};
 use crate::invocation::Invocation;
+use crate::large::Spill;
 
 /// Set by the host on every function request.
 pub(crate) const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
@@ -103,8 +104,11 @@ async fn attempt(shared: &Shared, function: Function, invocation: Invocation, bo
     let slot = timeout_at(deadline, shared.slots.acquire()).await;
     let Ok(Ok(_slot)) = slot else { return Err(Error::Busy { limit: limits.max_concurrent }) };
     let work = async {
-        let body = read_body(body, limits.max_body_bytes).await?;
-        function.call(invocation, body).await
+        let input = match function.in_parts {
+            true => read_any_body(body, limits.max_body_bytes).await?,
+            false => Input::Whole(read_body(body, limits.max_body_bytes).await?),
+        };
+        function.call(invocation, input).await
     };
     guard(deadline, limits, work).await?
 }
@@ -161,6 +165,35 @@ async fn read_body(body: Body, limit: usize) -> Result<Bytes, Error> {
         Err(error) if error.is::<LengthLimitError>() => Err(Error::BodyTooLarge { limit }),
         Err(_) => Err(Error::BodyRead),
     }
+}
+
+/// The same; what is above the limit goes into a file.
+async fn read_any_body(mut body: Body, limit: usize) -> Result<Input, Error> {
+    let (mut held, mut length, mut spill) = (Vec::new(), 0, None);
+    if body.size_hint().lower() > limit as u64 {
+        spill = Some(Spill::new(limit)?);
+    }
+    while let Some(frame) = body.frame().await {
+        let Ok(chunk) = frame.map_err(|_| Error::BodyRead)?.into_data() else { continue };
+        length += chunk.len();
+        match &mut spill {
+            None if length <= limit => held.push(chunk),
+            None => {
+                let mut file = Spill::new(limit)?;
+                for chunk in held.drain(..).chain([chunk]) {
+                    file.push(&chunk).await?;
+                }
+                spill = Some(file);
+            }
+            Some(spill) => spill.push(&chunk).await?,
+        }
+    }
+    if let Some(spill) = spill {
+        return Ok(Input::Large(spill.finish().await?));
+    }
+    let mut whole = Vec::with_capacity(length);
+    held.drain(..).for_each(|chunk| whole.extend_from_slice(&chunk));
+    Ok(Input::Whole(whole.into()))
 }
 
 fn report(outcome: &Result<Bytes, Error>, started: Instant) {

@@ -17,6 +17,7 @@ use super::system_properties::SystemProperties;
 use super::{BodyLength, Trigger};
 use crate::envelope::{Binding, Body, DataType, Envelope, append_base64, lenient_text};
 use crate::error::Error;
+use crate::large::LargeBody;
 use crate::wire::{self, ArrayError, Members};
 
 /// Most events in a batch. Event Hubs deliver far fewer; the limit is there because an event costs a hundred times
@@ -55,6 +56,39 @@ pub struct Event {
 }
 
 impl Trigger for EventBatch {
+    const IN_PARTS: bool = true;
+
+    fn next_part(body: &mut LargeBody, data_type: DataType) -> Result<Option<Self>, Error> {
+        let mut rest = match body.around.take() {
+            Some(rest) => rest,
+            None => {
+                let envelope = Envelope::parse(&body.skeleton)?;
+                batch(&envelope, Bodies { buffer: Vec::new(), spans: vec![(0..0, false); body.count()] })
+            }
+        };
+        let Some((texts, ranges)) = body.next_texts()? else { return Ok(None) };
+        let bodies: Vec<&[u8]> = ranges.into_iter().map(|range| &texts[range]).collect();
+        let bodies = Bodies::decode(&bodies, texts.len(), |body, buffer| {
+            // Only what is text can be base64.
+            match std::str::from_utf8(body) {
+                Ok(text) if data_type == DataType::Binary => append_base64(text, buffer),
+                _ => {
+                    buffer.extend_from_slice(body);
+                    false
+                }
+            }
+        });
+        let later = rest.events.split_off(bodies.spans.len().min(rest.events.len()));
+        let events = std::mem::take(&mut rest.events);
+        let mut part = Self { events, ..rest.clone() };
+        rest.events = later;
+        for (event, given) in part.events.iter_mut().zip(bodies.into_events()) {
+            (event.body, event.body_encoding_error) = (given.body, given.body_encoding_error);
+        }
+        body.around = Some(rest);
+        Ok(Some(part))
+    }
+
     fn decode(envelope: &mut Envelope<'_>, data_type: DataType) -> Result<Self, Error> {
         let binding = envelope.trigger()?;
         // The cheap reading first; it borrows each body from the request.

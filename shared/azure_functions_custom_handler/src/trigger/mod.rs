@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::envelope::{DataType, Envelope};
 use crate::error::Error;
+use crate::large::LargeBody;
 
 pub use blob_event::{BlobEvent, BlobEventKind, BlobPlace};
 pub use event_grid::{EventGridEvent, EventSchema};
@@ -30,6 +31,19 @@ pub trait Trigger: Sized + Send + 'static {
     /// [`Error::Envelope`] naming the key that makes the envelope unusable. Be lenient: the host will deliver the same
     /// envelope again or drop it, it will not mend it.
     fn decode(envelope: &mut Envelope<'_>, data_type: DataType) -> Result<Self, Error>;
+
+    /// Whether a body above [`Limits::max_body_bytes`](crate::Limits::max_body_bytes) is taken in parts: the handler is then
+    /// called for each of them, in order and one after the other, and the last answer is the invocation's. The first error
+    /// ends it.
+    const IN_PARTS: bool = false;
+
+    /// The next part; `None` after the last.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode), or what reading the temporary file says.
+    fn next_part(_body: &mut LargeBody, _data_type: DataType) -> Result<Option<Self>, Error> {
+        Ok(None)
+    }
 }
 
 /// Shows a body's length in `Debug` output, because its content may be personal.
