@@ -56,6 +56,8 @@ pub(crate) struct Dataset {
     pub(crate) derivation: Option<Derivation>,
     pub(crate) table: TableDefinition,
     pub(crate) quarantine: TableDefinition,
+    /// For what frames take beyond the bytes that they are made of: one for all datasets.
+    pub(crate) frames: Arc<Budget>,
     /// Of the contract, of the key of its pseudonyms, and of this release: what decides which records are refused, and
     /// what becomes of values.
     pub(crate) fingerprint: String,
@@ -95,6 +97,7 @@ impl App {
         let key = settings.pseudonym_key.as_ref();
         let key = key.map(|key| PseudonymKey::from_text(1, key.reveal())).transpose()?;
         let mut datasets = HashMap::new();
+        let frames = Arc::new(Budget::new(for_frames(&settings)));
         for contract in contracts.iter() {
             let failed = |source| AppError::Contract {
                 file: contracts.file(&contract.name).unwrap_or(&contract.name).to_owned(),
@@ -102,6 +105,7 @@ impl App {
             };
             let mut dataset = Dataset::new(contract, key.as_ref()).map_err(failed)?;
             dataset.derivation = derivation(&contracts, contract).map_err(failed)?;
+            dataset.frames = Arc::clone(&frames);
             datasets.insert(contract.name.clone(), Arc::new(dataset));
         }
         Ok(Self { settings, contracts, task_keys, datasets, runtime: OnceCell::new() })
@@ -135,7 +139,7 @@ impl Runtime {
             hubs: Hubs::open(settings)?,
             memories: Memories::new(settings.memory_budget_bytes),
             in_force: InForce::new(deadline(settings) / 10),
-            budget: Budget::new(settings.memory_budget_bytes),
+            budget: Budget::new(settings.memory_budget_bytes - for_frames(settings)),
             datasets: datasets.clone(),
         })
     }
@@ -223,7 +227,8 @@ impl Dataset {
         };
         let transform = Transform::new(contract, key)?;
         let contract = contract.clone();
-        Ok(Self { contract, transform, derivation: None, table, quarantine, fingerprint, key: key_in_use })
+        let frames = Arc::new(Budget::new(0));
+        Ok(Self { contract, transform, derivation: None, table, quarantine, frames, fingerprint, key: key_in_use })
     }
 }
 
@@ -247,6 +252,13 @@ pub(crate) fn derivation(contracts: &Contracts, contract: &Contract) -> Result<O
 fn added_columns(contract: &Contract) -> Option<AddedColumns> {
     let Drift { unknown_fields, max_added_columns, match_case, .. } = contract.drift;
     (unknown_fields == UnknownFields::Add).then_some(AddedColumns { most: max_added_columns, match_case })
+}
+
+/// The share of the budget for short records and packed events, whose frames take many times their bytes. Who holds some
+/// of it waits for nothing else but the lake.
+fn for_frames(settings: &Settings) -> u64 {
+    const MOST: u64 = 256 * 1024 * 1024;
+    (settings.memory_budget_bytes / 4).min(MOST)
 }
 
 /// Bytes in flight over all invocations of this process: asked for before anything is read.

@@ -97,6 +97,11 @@ pub(crate) enum AppError {
     )]
     Moved { producer: String, attempts: u32 },
     #[error(
+        "{committed} events of this delivery are committed and {left} are not: they take longer than an invocation may; the \
+         next delivery goes on with them"
+    )]
+    Unfinished { committed: usize, left: usize },
+    #[error(
         "two releases with different contracts for `{dataset}` are running, and each put its own in force while the other \
          was at work; deliver again, and end one of them"
     )]

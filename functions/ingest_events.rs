@@ -4,10 +4,16 @@
 use std::sync::Arc;
 
 use azure_functions_custom_handler::{EventBatch, HandlerError, Reply};
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::pipeline::{Done, events};
 
-pub(crate) async fn run(app: Arc<App>, dataset: String, batch: EventBatch) -> Result<Reply, HandlerError> {
-    Done::of(events::ingest(&app, &dataset, batch).await?)?.reply(&app)
+pub(crate) async fn run(
+    app: Arc<App>,
+    dataset: String,
+    batch: EventBatch,
+    deadline: Instant,
+) -> Result<Reply, HandlerError> {
+    Done::of(events::ingest(&app, &dataset, batch, deadline).await?)?.reply(&app)
 }

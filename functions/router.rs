@@ -15,9 +15,6 @@ use crate::{
     backfill, ingest_blob, ingest_events, maintain, park_blob_events, park_tasks, reprocess, retry, run_task, status,
 };
 
-/// A larger batch is refused, and the host offers it again without end: `maxEventBatchSize` in host.json times the size
-/// of the hub's events must stay below it. See docs/ARCHITECTURE.md, "Limits".
-const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;
 const MAX_CONCURRENT: usize = 64;
 
 /// Everything, for the Functions host on the loopback address.
@@ -57,14 +54,15 @@ fn forwarded(app: &Arc<App>) -> Router {
 }
 
 fn limits(app: &App) -> Limits {
-    Limits { max_body_bytes: MAX_BODY_BYTES, max_concurrent: MAX_CONCURRENT, deadline: deadline(&app.settings) }
+    let max_body_bytes = usize::try_from(app.settings.max_body_bytes).unwrap_or(usize::MAX);
+    Limits { max_body_bytes, max_concurrent: MAX_CONCURRENT, deadline: deadline(&app.settings) }
 }
 
 fn event_functions(mut builder: FunctionAppBuilder, app: &Arc<App>) -> FunctionAppBuilder {
     for contract in app.contracts.iter().filter(|contract| matches!(contract.source, Source::Events { .. })) {
         let (own, dataset) = (Arc::clone(app), contract.name.clone());
-        builder = builder.event_hub(format!("ingest_{dataset}"), move |_, batch| {
-            ingest_events::run(Arc::clone(&own), dataset.clone(), batch)
+        builder = builder.event_hub(format!("ingest_{dataset}"), move |invocation, batch| {
+            ingest_events::run(Arc::clone(&own), dataset.clone(), batch, invocation.deadline)
         });
     }
     builder

@@ -2,15 +2,19 @@
 //!
 //! A body that cannot be taken as a whole is one record of quarantine, at its event's sequence number, as it came. So is
 //! one that is a single record; the records of one that holds several have places of their own ([`position_of`]). Memory
-//! is bounded: bodies are unpacked for one round of about [`ROUND_BYTES`] and then forgotten.
+//! is bounded: bodies are unpacked for one round of about [`ROUND_BYTES`] and then forgotten, a frame has as many rows as
+//! its columns leave room for, and what both may take beyond the bytes that came is asked for first.
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use azure_functions_custom_handler::Event;
 use bytes::Bytes;
-use weir_contract::{FormatKind, RuleAction, position_of};
-use weir_intake::{AvroBody, Body, MAX_BODY_BYTES, Magic};
+use tokio::sync::OwnedSemaphorePermit;
+use weir_contract::limits::{FRAME_BYTES, MAX_BODY_BYTES, body_bytes, body_records};
+use weir_contract::{Allowance, FormatKind, MAX_EVENT_RECORDS, RuleAction, Stop, position_of};
+use weir_intake::{AvroBody, Body, Magic};
 use weir_transform::{
     AvroChunk, AvroLayout, EventMeta, EventRecord, Lineage, Output, Transform, TransformError, looks_like,
 };
@@ -21,6 +25,8 @@ use crate::error::AppError;
 
 /// Records of one round; an event that unpacks to more is a round.
 const ROUND_BYTES: usize = 16 * 1024 * 1024;
+/// What a record of a round takes beside its text.
+const RECORD_BYTES: usize = 64;
 /// Bodies that are packed mostly give less than so many times their own size.
 const EXPANSION: u64 = 20;
 /// Lines that an Avro block gives at a time.
@@ -29,6 +35,7 @@ const LINES_BYTES: usize = 1024 * 1024;
 const NOT_BASE64: &str = "the body is not base64";
 const NO_BYTES: &str = "the body is an AMQP sequence or a value that is no text";
 const TOO_LARGE: &str = "the body unpacks to more than 64 MiB";
+const STOPPED: &str = "nobody waits for this event any more";
 const NO_PLACE: &str = "the body holds several records, but the event's sequence number leaves no places for them";
 
 /// Sequence number and event; ascending, each once.
@@ -43,10 +50,22 @@ pub(crate) struct HubPlace {
 
 /// What the records of events weigh, about, at most in one round.
 pub(crate) fn weight(events: &[Event]) -> u64 {
-    let is_packed = |event: &&Event| matches!(Magic::of(&event.body), Magic::Gzip | Magic::Zstd | Magic::Avro);
-    let packed: usize = events.iter().filter(is_packed).map(|event| event.body.len()).sum();
+    let packed: usize = events.iter().filter(|event| is_packed(event)).map(|event| event.body.len()).sum();
     let all: usize = events.iter().map(|event| event.body.len()).sum();
     all as u64 + (EXPANSION * packed as u64).min((ROUND_BYTES + MAX_BODY_BYTES) as u64)
+}
+
+fn is_packed(event: &Event) -> bool {
+    matches!(Magic::of(&event.body), Magic::Gzip | Magic::Zstd | Magic::Avro)
+}
+
+/// How much time events may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Time {
+    /// After this no further round begins, once one is done.
+    pub(crate) until: Option<Instant>,
+    /// An event whose body takes longer to be read is refused.
+    pub(crate) of_one: Duration,
 }
 
 /// Events on their way to be frames.
@@ -54,29 +73,66 @@ pub(crate) struct Bodies {
     /// Away while it works.
     work: Option<Work>,
     ready: std::vec::IntoIter<Output>,
+    time: Time,
+    /// Held while a round is in work, for what it takes beyond the bytes that came.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Bodies {
-    pub(crate) fn new(dataset: Arc<Dataset>, place: HubPlace, placed: Placed, lineage: Lineage) -> Self {
+    pub(crate) fn new(dataset: Arc<Dataset>, place: HubPlace, placed: Placed, lineage: Lineage, time: Time) -> Self {
         let transform = dataset.transform.clone();
-        let work = Work { dataset, place, placed, lineage, transform, at: 0, layout: None };
-        Self { work: Some(work), ready: Vec::new().into_iter() }
+        let end = placed.len();
+        let of_one = time.of_one;
+        let work = Work {
+            dataset,
+            place,
+            placed,
+            lineage,
+            transform,
+            of_one,
+            at: 0,
+            end,
+            judged: false,
+            round: Round::default(),
+            layout: None,
+        };
+        Self { work: Some(work), ready: Vec::new().into_iter(), time, room: None }
     }
 
-    /// The next frames; `None` at the end.
+    /// The next frames; `None` at the end, and when the time for a round is over. What was given then is all of the first
+    /// [`done`](Self::done) events and nothing of the others.
     pub(crate) async fn next(&mut self) -> Result<Option<Output>, AppError> {
-        if let Some(output) = self.ready.next() {
-            return Ok(Some(output));
+        loop {
+            if let Some(output) = self.ready.next() {
+                return Ok(Some(output));
+            }
+            let Some(mut work) = self.work.take() else { return Ok(None) };
+            if work.round.is_done() {
+                self.room = None;
+                let late = self.time.until.is_some_and(|until| Instant::now() >= until);
+                if work.at >= work.end || late && work.at > 0 {
+                    self.work = Some(work);
+                    return Ok(None);
+                }
+                let (room, frames) = (work.room(), Arc::clone(&work.dataset.frames));
+                if room > 0 {
+                    self.room = frames.take(room).await;
+                }
+            }
+            let until = self.time.until;
+            let (work, outputs) = compute(move |stop| {
+                let outputs = work.step(until, &stop);
+                (work, outputs)
+            })
+            .await?;
+            self.work = Some(work);
+            self.ready = outputs?.into_iter();
         }
-        let Some(mut work) = self.work.take_if(|work| work.at < work.placed.len()) else { return Ok(None) };
-        let (work, outputs) = compute(move || {
-            let outputs = work.round();
-            (work, outputs)
-        })
-        .await?;
-        self.work = Some(work);
-        self.ready = outputs?.into_iter();
-        Ok(self.ready.next())
+    }
+
+    /// How many events, from the first, were given whole.
+    pub(crate) fn done(&self) -> usize {
+        self.work.as_ref().map_or(0, |work| if work.round.is_done() { work.at } else { work.round.first })
     }
 
     /// The events, as they were given.
@@ -92,8 +148,14 @@ struct Work {
     lineage: Lineage,
     /// It holds everything back once a rule has said so.
     transform: Transform,
-    /// The next event.
+    of_one: Duration,
+    /// The next event to be read.
     at: usize,
+    /// Those from here on are for another commit.
+    end: usize,
+    /// The rules that hold the whole back were asked.
+    judged: bool,
+    round: Round,
     /// Events mostly have one schema.
     layout: Option<Layout>,
 }
@@ -106,71 +168,123 @@ struct Layout {
 
 /// The records of one round.
 #[derive(Default)]
-struct Records {
+struct Round {
+    /// Its first event.
+    first: usize,
     texts: Vec<Bytes>,
     /// Text, where in it, position, and event.
     records: Vec<(usize, Range<usize>, i64, usize)>,
+    /// The next record.
+    next: usize,
     /// Event and reason.
     refused: Vec<(usize, String)>,
 }
 
+impl Round {
+    fn is_done(&self) -> bool {
+        self.next >= self.records.len() && self.refused.is_empty()
+    }
+}
+
 impl Work {
-    fn round(&mut self) -> Result<Vec<Output>, TransformError> {
-        let first = self.at;
-        let (outputs, end) = self.frames(first)?;
-        self.at = end;
-        // A rule holds the whole back, and earlier rounds are gone: so the first one asks all of them.
-        let rules = &self.dataset.contract.rules;
-        if first > 0 || !rules.iter().any(|rule| rule.action == RuleAction::Fail) {
-            return Ok(outputs);
+    /// What the next round takes beyond some times the bytes that came.
+    fn room(&self) -> u64 {
+        let (mut bytes, mut rows, mut unpacked) = (0, 0, 0);
+        for (_, event) in &self.placed[self.at..self.end] {
+            bytes += event.body.len();
+            match is_packed(event) {
+                true => {
+                    unpacked = unpacked.max(body_bytes(event.body.len()));
+                    rows += body_records(event.body.len());
+                }
+                // No record is without one.
+                false => rows += event.body.iter().filter(|byte| **byte == b'{').count(),
+            }
+            if bytes >= ROUND_BYTES {
+                break;
+            }
         }
-        let mut held_back = held_back(&outputs);
-        let mut at = end;
-        while held_back.is_none() && at < self.placed.len() {
-            let (later, end) = self.frames(at)?;
-            (held_back, at) = (self::held_back(&later), end);
-        }
-        let Some(rule) = held_back else { return Ok(outputs) };
-        self.transform = self.transform.hold_back(&rule);
-        Ok(self.frames(first)?.0)
+        let frame = (rows * self.transform.row_bytes()).min(FRAME_BYTES);
+        let places = if unpacked > 0 { rows.min(MAX_EVENT_RECORDS) * RECORD_BYTES } else { 0 };
+        (frame.saturating_sub(4 * bytes) + unpacked + places) as u64
     }
 
-    /// The frames of a round, and the event that the next one begins with.
-    fn frames(&mut self, first: usize) -> Result<(Vec<Output>, usize), TransformError> {
-        let mut round = Records::default();
-        let (mut at, mut bytes) = (first, 0);
-        while at < self.placed.len() && bytes < ROUND_BYTES {
-            bytes += self.read(at, &mut round);
-            at += 1;
+    /// The next frames.
+    fn step(&mut self, until: Option<Instant>, stop: &Stop) -> Result<Vec<Output>, TransformError> {
+        let rules = &self.dataset.contract.rules;
+        if !self.judged && rules.iter().any(|rule| rule.action == RuleAction::Fail) {
+            self.judge(until, stop)?;
         }
+        self.judged = true;
+        self.frames(stop)
+    }
+
+    /// A rule holds the whole back, and what was given before is gone: so all are asked before the first is given. What
+    /// there is no time for is another delivery.
+    fn judge(&mut self, until: Option<Instant>, stop: &Stop) -> Result<(), TransformError> {
+        let mut held_back = None;
+        while held_back.is_none() && self.at < self.end && !stop.is_set() {
+            let outputs = self.frames(stop)?;
+            held_back = outputs.iter().find_map(|output| output.held_back.clone());
+            if self.round.is_done() && until.is_some_and(|until| Instant::now() >= until) {
+                self.end = self.at;
+            }
+        }
+        (self.at, self.round) = (0, Round::default());
+        if let Some(rule) = held_back {
+            self.transform = self.transform.hold_back(&rule);
+        }
+        Ok(())
+    }
+
+    fn frames(&mut self, stop: &Stop) -> Result<Vec<Output>, TransformError> {
+        if self.round.is_done() {
+            self.read_round(stop);
+        }
+        let Round { first, texts, records, next, refused } = &mut self.round;
+        let (first, from) = (*first, *next);
+        let to = records.len().min(from + self.transform.max_rows());
+        *next = to;
         let record = |(text, range, position, event): &(usize, Range<usize>, i64, usize)| EventRecord {
-            body: &round.texts[*text][range.clone()],
+            body: &texts[*text][range.clone()],
             position: *position,
             event: event - first,
         };
-        let records: Vec<EventRecord<'_>> = round.records.iter().map(record).collect();
-        let metas = self.placed[first..at].iter().map(|(sequence, event)| meta(&self.place, Some(*sequence), event));
+        let some: Vec<EventRecord<'_>> = records[from..to].iter().map(record).collect();
+        let metas =
+            self.placed[first..self.at].iter().map(|(sequence, event)| meta(&self.place, Some(*sequence), event));
         let metas: Vec<EventMeta<'_>> = metas.collect();
         let mut outputs = Vec::new();
-        if !records.is_empty() || round.refused.is_empty() {
-            outputs.push(self.transform.event_records(&records, &metas, &self.lineage)?);
+        if !some.is_empty() || refused.is_empty() {
+            outputs.push(self.transform.event_records(&some, &metas, &self.lineage)?);
         }
-        if !round.refused.is_empty() {
-            let events: Vec<EventMeta<'_>> = round.refused.iter().map(|(event, _)| metas[event - first]).collect();
-            let refused = round.refused.into_iter().map(|(event, reason)| {
+        if to == records.len() && !refused.is_empty() {
+            let events: Vec<EventMeta<'_>> = refused.iter().map(|(event, _)| metas[event - first]).collect();
+            let refused = std::mem::take(refused).into_iter().map(|(event, reason)| {
                 let (position, event) = &self.placed[event];
                 (&*event.body, *position, reason)
             });
             let refused: Vec<_> = refused.collect();
             outputs.push(self.transform.quarantine_events(&refused, &events, &self.lineage)?);
         }
-        Ok((outputs, at))
+        Ok(outputs)
+    }
+
+    /// The records of the next events.
+    fn read_round(&mut self, stop: &Stop) {
+        self.round = Round { first: self.at, ..Round::default() };
+        let mut bytes = 0;
+        while self.at < self.end && bytes < ROUND_BYTES && !stop.is_set() {
+            bytes += self.read(self.at, stop);
+            self.at += 1;
+        }
     }
 
     /// Adds an event's records. Returns what they weigh.
-    fn read(&mut self, at: usize, round: &mut Records) -> usize {
+    fn read(&mut self, at: usize, stop: &Stop) -> usize {
         let (sequence, event) = &self.placed[at];
         let format = &self.dataset.contract.format;
+        let round = &mut self.round;
         let body = match event.body_encoding_error {
             true if event.body.is_empty() => Err(NO_BYTES.to_owned()),
             true => Err(NOT_BASE64.to_owned()),
@@ -185,10 +299,13 @@ impl Work {
                 let length = text.len();
                 round.records.push((round.texts.len(), 0..length, *sequence, at));
                 round.texts.push(text);
-                return length;
+                return length + RECORD_BYTES;
             }
             Ok(Body::Several { text, records }) => Ok((text, records)),
-            Ok(Body::Avro(avro)) => lines(&self.transform, &mut self.layout, &avro),
+            Ok(Body::Avro(avro)) => {
+                let allowance = Allowance::of_avro_body();
+                lines(&self.transform, &mut self.layout, &avro, &allowance, self.of_one, stop)
+            }
             Err(reason) => Err(reason),
         };
         let placed = several.and_then(|(text, records)| {
@@ -198,7 +315,7 @@ impl Work {
         });
         match placed {
             Ok((text, records, positions)) => {
-                let (index, length) = (round.texts.len(), text.len());
+                let (index, length) = (round.texts.len(), text.len() + RECORD_BYTES * records.len());
                 let places = records.into_iter().zip(positions);
                 round.records.extend(places.map(|(range, position)| (index, range, position, at)));
                 round.texts.push(text);
@@ -206,7 +323,7 @@ impl Work {
             }
             Err(reason) => {
                 round.refused.push((at, reason));
-                event.body.len()
+                event.body.len() + RECORD_BYTES
             }
         }
     }
@@ -217,10 +334,6 @@ fn not_avro(body: &[u8], event: &EventMeta<'_>) -> String {
         Some(what) => format!("not an Avro file: {what}"),
         None => "not an Avro file".to_owned(),
     }
-}
-
-fn held_back(outputs: &[Output]) -> Option<String> {
-    outputs.iter().find_map(|output| output.held_back.clone())
 }
 
 pub(crate) fn meta<'e>(place: &'e HubPlace, sequence: Option<i64>, event: &'e Event) -> EventMeta<'e> {
@@ -270,8 +383,12 @@ fn lines(
     transform: &Transform,
     known: &mut Option<Layout>,
     avro: &AvroBody,
+    allowance: &Allowance,
+    time: Duration,
+    stop: &Stop,
 ) -> Result<(Bytes, Vec<Range<usize>>), String> {
     let AvroBody { schema, codec, blocks } = avro;
+    let began = Instant::now();
     let layout = match known {
         Some(known) if known.schema == *schema && known.codec == *codec => known.layout.clone(),
         _ => {
@@ -282,8 +399,8 @@ fn lines(
     };
     let mut text = Vec::new();
     for (count, data) in blocks {
-        let mut block = layout.block(*count, data);
-        while let Some(chunk) = block.next(LINES_BYTES) {
+        let mut block = layout.block(*count, data, allowance);
+        while let Some(chunk) = block.next(LINES_BYTES, stop) {
             match chunk {
                 AvroChunk::Lines(lines) => text.extend_from_slice(&lines),
                 AvroChunk::Refused(reason) => return Err(reason),
@@ -291,6 +408,12 @@ fn lines(
             if text.len() > MAX_BODY_BYTES {
                 return Err(TOO_LARGE.to_owned());
             }
+            if began.elapsed() > time {
+                return Err(format!("the event takes more than {} seconds to decode", time.as_secs()));
+            }
+        }
+        if stop.is_set() {
+            return Err(STOPPED.to_owned());
         }
     }
     let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);

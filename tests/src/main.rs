@@ -10,6 +10,7 @@ mod azurite_queues;
 mod azurite_tests;
 mod demo;
 mod derived;
+mod hostile;
 mod hub;
 mod intake;
 mod lake;

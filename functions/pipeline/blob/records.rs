@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use weir_contract::{Format, FormatKind};
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+use weir_contract::{Allowance, Format, FormatKind};
 use weir_intake::{AvroOptions, AvroPiece, AvroReader, Blob, ChunkOptions, Framing, Magic, Piece};
 use weir_transform::{
     AvroBlock, AvroChunk, AvroLayout, CsvLayout, Lineage, Output, ParquetPart, ParquetRows, parquet_parts,
@@ -20,6 +22,9 @@ use crate::pipeline::compute;
 pub(super) const RANGE_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes transformed at a time.
 pub(super) const CHUNK_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of a frame, for each byte of text, that are counted with the blob itself.
+const CELLS_PER_BYTE: usize = 4;
+
 /// Which records of a blob are read.
 #[derive(Debug, Clone)]
 pub(super) enum Extent {
@@ -39,7 +44,16 @@ pub(super) struct Records {
     position: i64,
     /// Of rows that were read from Parquet, in memory.
     parquet_bytes: u64,
+    /// Records of the last piece that made no frame yet.
+    pending: Option<Bytes>,
     form: Form,
+}
+
+/// A chunk's frames.
+pub(super) struct Chunk {
+    output: Output,
+    /// For what they take beyond the bytes that they were made of.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 enum Form {
@@ -59,6 +73,8 @@ enum Form {
         layout: AvroLayout,
         /// The block in work.
         block: Option<AvroBlock>,
+        /// What this reader may give.
+        allowance: Allowance,
     },
     /// One record that stands for a blob that is not what its name says.
     Refused(Option<String>),
@@ -119,6 +135,7 @@ impl Records {
             lineage: Arc::new(lineage),
             position,
             parquet_bytes: 0,
+            pending: None,
             form,
         })
     }
@@ -128,12 +145,16 @@ impl Records {
     pub(super) async fn give(&mut self, collector: &mut Collector<'_>, bytes: u64) -> Result<bool, AppError> {
         let enough = self.consumed().saturating_add(bytes);
         let mut ready = self.next().await?;
-        while let Some(output) = ready {
-            if self.consumed() >= enough {
-                collector.take(output).await?;
+        while let Some(chunk) = ready {
+            if self.pending.is_none() && self.consumed() >= enough {
+                collector.take(chunk.output).await?;
                 return Ok(false);
             }
-            let (taken, next) = tokio::join!(collector.take(output), self.next());
+            let take = async {
+                let Chunk { output, _room } = chunk;
+                collector.take(output).await
+            };
+            let (taken, next) = tokio::join!(take, self.next());
             taken?;
             ready = next?;
         }
@@ -156,7 +177,10 @@ impl Records {
     }
 
     /// The next chunk's frames; `None` at the end.
-    async fn next(&mut self) -> Result<Option<Output>, AppError> {
+    async fn next(&mut self) -> Result<Option<Chunk>, AppError> {
+        if let Some(bytes) = self.pending.take() {
+            return self.records(bytes).await.map(Some);
+        }
         let output = match &mut self.form {
             Form::Refused(reason) => match reason.take() {
                 Some(reason) => self.refuse(&[], reason)?,
@@ -169,13 +193,13 @@ impl Records {
                 },
                 None => return Ok(None),
             },
-            Form::Avro { blocks, layout, block } => match avro(blocks, layout, block).await? {
-                Some(AvroChunk::Lines(lines)) => self.records(lines.into()).await?,
+            Form::Avro { blocks, layout, block, allowance } => match avro(blocks, layout, block, allowance).await? {
+                Some(AvroChunk::Lines(lines)) => return self.records(lines.into()).await.map(Some),
                 Some(AvroChunk::Refused(reason)) => self.refuse(&[], reason)?,
                 None => return Ok(None),
             },
             Form::Csv { chunks, .. } | Form::Ndjson { chunks } => match chunks.next().await? {
-                Some(Piece::Records(bytes)) => self.records(bytes).await?,
+                Some(Piece::Records(bytes)) => return self.records(bytes).await.map(Some),
                 Some(Piece::Refused { head, reason }) => {
                     self.without_header()?;
                     self.refuse(&head, reason)?
@@ -184,15 +208,34 @@ impl Records {
             },
         };
         self.position += i64::try_from(output.records).unwrap_or(i64::MAX);
-        Ok(Some(output))
+        Ok(Some(Chunk { output, _room: None }))
     }
 
-    async fn records(&mut self, bytes: bytes::Bytes) -> Result<Output, AppError> {
+    /// As many of these records as make one frame; the others are pending.
+    async fn records(&mut self, mut bytes: Bytes) -> Result<Chunk, AppError> {
+        let framing = match &self.form {
+            Form::Csv { framing, .. } => *framing,
+            _ => Framing::Lines,
+        };
+        let rest = bytes.split_off(framing.first_records(&bytes, self.transform.max_rows()));
+        self.pending = (!rest.is_empty()).then_some(rest);
+        let rows = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let frame = (rows * self.transform.row_bytes()).saturating_sub(CELLS_PER_BYTE * bytes.len());
+        let room = match frame {
+            0 => None,
+            frame => self.dataset.frames.take(frame as u64).await,
+        };
+        let output = self.decoded(bytes).await?;
+        self.position += i64::try_from(output.records).unwrap_or(i64::MAX);
+        Ok(Chunk { output, _room: room })
+    }
+
+    async fn decoded(&mut self, bytes: Bytes) -> Result<Output, AppError> {
         let (transform, lineage, first) = (Arc::clone(&self.transform), Arc::clone(&self.lineage), self.position);
         let Form::Csv { framing, layout, .. } = &mut self.form else {
             // Avro's lines are records already.
             let is_avro = matches!(self.form, Form::Avro { .. });
-            let read = move || match is_avro {
+            let read = move |_stop| match is_avro {
                 true => transform.ndjson(&bytes, first, &lineage),
                 false => transform.json(&bytes, first, &lineage),
             };
@@ -212,7 +255,7 @@ impl Records {
                 if made.refusal().is_some() {
                     // It is no header, and so it is a record: the one before the first.
                     self.position -= 1;
-                    let refused = move || transform.csv_without_header(&made, &header, &body, first, &lineage);
+                    let refused = move |_stop| transform.csv_without_header(&made, &header, &body, first, &lineage);
                     return Ok(compute(refused).await??);
                 }
                 made
@@ -223,12 +266,12 @@ impl Records {
                 made
             }
         };
-        Ok(compute(move || transform.csv(&known, &body, first, &lineage)).await??)
+        Ok(compute(move |_stop| transform.csv(&known, &body, first, &lineage)).await??)
     }
 
     async fn parquet(&mut self, mut rows: ParquetRows) -> Result<Option<Output>, AppError> {
         let (transform, lineage, first) = (Arc::clone(&self.transform), Arc::clone(&self.lineage), self.position);
-        let (rows, output) = compute(move || {
+        let (rows, output) = compute(move |_stop| {
             let output = match rows.next() {
                 Ok(Some(step)) => transform.rows(&step, first, &lineage).map(Some),
                 Ok(None) => Ok(None),
@@ -267,7 +310,7 @@ async fn layout_of(dataset: &Dataset, blob: &Blob, options: &ChunkOptions) -> Re
         true => match blob.first_record(options).await?.piece {
             Some(Piece::Records(header)) => Some(header),
             // Refused, or not there: no other line may be taken for it.
-            Some(Piece::Refused { .. }) | None => Some(bytes::Bytes::new()),
+            Some(Piece::Refused { .. }) | None => Some(Bytes::new()),
         },
     };
     Ok(Arc::new(dataset.transform.csv_layout(header.as_deref())?))
@@ -284,7 +327,8 @@ async fn open_avro(
     let opened = blob.avro_header().await?.and_then(|header| {
         let layout = transform.avro_layout(&header.schema, &header.codec)?;
         let options = AvroOptions { range_bytes: RANGE_BYTES, from: 0, part };
-        Ok(Form::Avro { blocks: blob.avro(&header, options), layout, block: None })
+        let allowance = Allowance::of_avro_file();
+        Ok(Form::Avro { blocks: blob.avro(&header, options), layout, block: None, allowance })
     });
     Ok(opened.unwrap_or_else(|reason| Form::Refused(Some(reason))))
 }
@@ -294,11 +338,12 @@ async fn avro(
     blocks: &mut AvroReader,
     layout: &AvroLayout,
     current: &mut Option<AvroBlock>,
+    allowance: &Allowance,
 ) -> Result<Option<AvroChunk>, AppError> {
     loop {
         if let Some(mut block) = current.take() {
-            let (block, chunk) = compute(move || {
-                let chunk = block.next(CHUNK_BYTES);
+            let (block, chunk) = compute(move |stop| {
+                let chunk = block.next(CHUNK_BYTES, &stop);
                 (block, chunk)
             })
             .await?;
@@ -309,8 +354,8 @@ async fn avro(
         }
         match blocks.next().await? {
             Some(AvroPiece::Block { count, data }) => {
-                let layout = layout.clone();
-                *current = Some(compute(move || layout.block(count, &data)).await?);
+                let (layout, allowance) = (layout.clone(), allowance.clone());
+                *current = Some(compute(move |_stop| layout.block(count, &data, &allowance)).await?);
             }
             Some(AvroPiece::Refused { reason, .. }) => return Ok(Some(AvroChunk::Refused(reason.to_owned()))),
             None => return Ok(None),
@@ -331,7 +376,7 @@ async fn open_parquet(blob: &Blob, extent: &Extent, format: &Format) -> Result<F
                     return Err(AppError::Task { message: "the blob has no such part".to_owned() });
                 };
                 blob.spill_ranges(&mut file, &[footer, part.bytes.clone()], RANGE_BYTES).await?;
-                compute(move || ParquetRows::open_part(file, &part, most)).await?
+                compute(move |_stop| ParquetRows::open_part(file, &part, most)).await?
             }
             Err(reason) => Err(reason),
         },
@@ -342,7 +387,7 @@ async fn open_parquet(blob: &Blob, extent: &Extent, format: &Format) -> Result<F
                 Extent::From(resume) => u64::try_from(resume.position.saturating_sub(1)).unwrap_or(0),
                 _ => 0,
             };
-            compute(move || ParquetRows::open_after(file, skip, most)).await?
+            compute(move |_stop| ParquetRows::open_after(file, skip, most)).await?
         }
     };
     Ok(match opened {
@@ -361,5 +406,5 @@ pub(super) async fn parquet_plan(blob: &Blob, split_bytes: u64) -> Result<Parque
     };
     let mut file = tempfile::tempfile().map_err(AppError::TemporaryFile)?;
     blob.spill_ranges(&mut file, std::slice::from_ref(&footer), RANGE_BYTES).await?;
-    compute(move || Ok(parquet_parts(&file, split_bytes).map(|parts| (file, footer, parts)))).await?
+    compute(move |_stop| Ok(parquet_parts(&file, split_bytes).map(|parts| (file, footer, parts)))).await?
 }

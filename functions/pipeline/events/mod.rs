@@ -14,10 +14,12 @@ pub(crate) mod window;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use azure_functions_custom_handler::{Event, EventBatch, SystemProperties};
 use sha2::{Digest, Sha256};
 use tokio::sync::SemaphorePermit;
+use tokio::time::Instant;
 use weir_contract::{FIRST_OF_SEVERAL, Gap, Source};
 use weir_intake::hub::{HubEvent, HubRange};
 use weir_lake::{Producer, Table};
@@ -30,7 +32,7 @@ use dedupe::{At, Remembered};
 use identity::{Known, Partition, SeveralNamespaces, enqueued_id};
 
 use super::Receipt;
-use super::bodies::{self, Bodies, HubPlace, Placed};
+use super::bodies::{self, Bodies, HubPlace, Placed, Time};
 use super::checked::MAX_SEQUENCE;
 use super::in_force::Tables;
 use super::sink::{Settled, Sink};
@@ -45,7 +47,14 @@ const EVENT_VERSION: &str = "1";
 /// More events than a partition takes in in 90 days, the longest that a hub keeps any, at a million a second.
 const MAX_AHEAD: i64 = 90 * 24 * 3600 * 1_000_000;
 
-pub(crate) async fn ingest(app: &App, dataset: &str, batch: EventBatch) -> Result<Receipt, AppError> {
+/// Ingests a batch. What takes longer than half of the time until `deadline` is committed in rounds; what is left shortly
+/// before it fails, and the host's next delivery goes on from what is committed.
+pub(crate) async fn ingest(
+    app: &App,
+    dataset: &str,
+    batch: EventBatch,
+    deadline: Instant,
+) -> Result<Receipt, AppError> {
     let runtime = app.runtime().await?;
     let dataset = Arc::clone(runtime.dataset(dataset)?);
     // The bodies are in memory already; what is asked for is what their frames and files will take.
@@ -56,7 +65,8 @@ pub(crate) async fn ingest(app: &App, dataset: &str, batch: EventBatch) -> Resul
     match Place::of(&batch, &dataset) {
         Some((place, positions)) => {
             let placed = positions.into_iter().zip(batch.events).collect();
-            Delivery::new(runtime, dataset, place, placed).ingest().await
+            let pace = Pace::until(deadline.into_std(), crate::app::deadline(&app.settings));
+            Delivery::new(runtime, dataset, place, placed, pace).ingest().await
         }
         None => quarantine_unplaced(runtime, &dataset, &batch).await,
     }
@@ -100,6 +110,35 @@ struct Delivery<'a> {
     dropped: u64,
     healed: u64,
     lost: u64,
+    pace: Pace,
+}
+
+/// How a delivery uses its time.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    deadline: std::time::Instant,
+    /// Of an invocation.
+    whole: Duration,
+}
+
+impl Pace {
+    fn until(deadline: std::time::Instant, whole: Duration) -> Self {
+        Self { deadline, whole }
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(std::time::Instant::now())
+    }
+
+    /// What is done in half of what is left is committed: the other half is for the commit.
+    fn next(&self) -> Time {
+        Time { until: Some(std::time::Instant::now() + self.left() / 2), of_one: self.whole / 4 }
+    }
+
+    /// Whether a commit that begins now may not end in time.
+    fn is_over(&self) -> bool {
+        self.left() < self.whole / 8
+    }
 }
 
 /// What was found about the events that the delivery passes over.
@@ -114,19 +153,22 @@ struct Passed<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    fn new(runtime: &'a Runtime, dataset: Arc<Dataset>, place: Place, mut placed: Placed) -> Self {
+    fn new(runtime: &'a Runtime, dataset: Arc<Dataset>, place: Place, mut placed: Placed, pace: Pace) -> Self {
         let came = placed.len();
         placed.sort_by_key(|(position, _)| *position);
         placed.dedup_by_key(|(position, _)| *position);
         let dropped = (came - placed.len()) as u64;
-        Self { runtime, dataset, place, placed, dropped, healed: 0, lost: 0 }
+        Self { runtime, dataset, place, placed, dropped, healed: 0, lost: 0, pace }
     }
 
     async fn ingest(mut self) -> Result<Receipt, AppError> {
         let dataset = Arc::clone(&self.dataset);
         let mut receipt: Option<Receipt> = None;
-        let mut attempts = 0;
+        let (mut attempts, mut committed) = (0, 0);
         while attempts < ATTEMPTS {
+            if committed > 0 && self.pace.is_over() {
+                return Err(AppError::Unfinished { committed, left: self.placed.len() });
+            }
             let tables = self.runtime.in_force.tables(self.runtime, &dataset).await?;
             let known = known(&self.place.partition, &dataset, &tables)?;
             let sources = known.sources();
@@ -143,20 +185,27 @@ impl<'a> Delivery<'a> {
             let waiting = self.placed.len();
             self.placed.retain(|(position, _)| sink.after.is_none_or(|after| *position > after));
             self.dropped += (waiting - self.placed.len()) as u64;
-            let passed = self.look_for_passed(sink.after).await?;
+            let mut passed = self.look_for_passed(sink.after).await?;
             self.check_epoch(&known)?;
-            let later = passed
-                .until
-                .map(|until| self.placed.split_off(self.placed.partition_point(|(position, _)| *position <= until)));
-            let Some((last, _)) = self.placed.last() else {
+            let mut later = match passed.until {
+                Some(until) => self.placed.split_off(self.placed.partition_point(|(position, _)| *position <= until)),
+                None => Vec::new(),
+            };
+            if self.placed.is_empty() {
                 // All of it is committed, in a table that has to be there still.
                 sink.table.look().await?;
                 break;
+            }
+            let mut remembered = self.remembered(&sink, &sources, &lineage).await;
+            let done = self.transform(&lineage, &sources, remembered.as_mut(), &mut sink).await?;
+            // What there was no time for comes before what was not to be read yet.
+            later = self.placed.split_off(done).into_iter().chain(later).collect();
+            let Some((last, _)) = self.placed.last() else {
+                return Err(AppError::Unfinished { committed, left: later.len() });
             };
             let last = *last;
+            passed.lost.retain(|run| *run.end() <= last);
             let enqueued = self.enqueued(&known);
-            let mut remembered = self.remembered(&sink, &sources, &lineage).await;
-            self.placed = self.transform(&lineage, &sources, remembered.as_mut(), &mut sink).await?;
             let duplicates = remembered.as_ref().map_or(0, Remembered::duplicates);
             if !passed.lost.is_empty() {
                 sink.take(lost_records(&dataset, &passed.lost, &lineage)?).await?;
@@ -172,11 +221,12 @@ impl<'a> Delivery<'a> {
                         None => done,
                     });
                     self.lost += gap::count(&passed.lost);
-                    (self.placed, self.dropped, attempts) = (later.unwrap_or_default(), 0, 0);
+                    committed += self.placed.len();
+                    (self.placed, self.dropped, attempts) = (later, 0, 0);
                 }
                 Settled::Moved => {
                     tracing::info!(source = lineage.source, "another delivery of this partition got in between");
-                    self.placed.extend(later.unwrap_or_default());
+                    self.placed.extend(later);
                     attempts += 1;
                 }
             }
@@ -254,25 +304,28 @@ impl<'a> Delivery<'a> {
         Some(Remembered::new(memories, memory, rule, at))
     }
 
-    /// Gives the events back, for another attempt.
+    /// Gives the events of a round to the sink; how many they are, from the first.
     async fn transform(
         &mut self,
         lineage: &Lineage,
         sources: &[String],
         mut remembered: Option<&mut Remembered<'a>>,
         sink: &mut Sink<'_>,
-    ) -> Result<Placed, AppError> {
+    ) -> Result<usize, AppError> {
         let Place { hub, id, .. } = &self.place;
         let place = HubPlace { hub: hub.clone(), partition: id.clone() };
         let placed = std::mem::take(&mut self.placed);
-        let mut bodies = Bodies::new(Arc::clone(&self.dataset), place, placed, lineage.clone());
+        let time = self.pace.next();
+        let mut bodies = Bodies::new(Arc::clone(&self.dataset), place, placed, lineage.clone(), time);
         while let Some(mut output) = bodies.next().await? {
             if let Some(remembered) = &mut remembered {
                 remembered.take_out(&sink.table, sources, &mut output).await?;
             }
             sink.take(output).await?;
         }
-        Ok(bodies.into_placed())
+        let done = bodies.done();
+        self.placed = bodies.into_placed();
+        Ok(done)
     }
 
     /// The whole delivery's receipt, once nothing is left to commit.

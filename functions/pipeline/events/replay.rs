@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use weir_contract::Source;
@@ -20,7 +21,7 @@ use super::{EVENT_VERSION, dedupe, known_to, of_hub};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 use crate::hubs::Hubs;
-use crate::pipeline::bodies::{Bodies, HubPlace};
+use crate::pipeline::bodies::{Bodies, HubPlace, Time};
 use crate::pipeline::events::GapReport;
 use crate::pipeline::{Done, Outcome, Receipt};
 use crate::tasks::Task;
@@ -386,7 +387,8 @@ impl Round {
             let place = HubPlace { hub: hub.to_owned(), partition: partition.to_string() };
             let rule = claim.dataset.contract.dedupe.as_ref().zip(selection.cover());
             let mut fresh = dedupe::Fresh::default();
-            let mut bodies = Bodies::new(Arc::clone(claim.dataset), place, placed, lineage.clone());
+            let time = Time { until: None, of_one: Duration::MAX };
+            let mut bodies = Bodies::new(Arc::clone(claim.dataset), place, placed, lineage.clone(), time);
             while let Some(mut output) = bodies.next().await? {
                 if let Some((rule, cover)) = &rule {
                     let (table, sources, at) = (&claim.table, claim.known.sources(), lineage.ingested_at_us);

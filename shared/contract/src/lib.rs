@@ -15,6 +15,7 @@ mod format;
 mod glob;
 mod hidden;
 mod keys;
+pub mod limits;
 mod model;
 mod parse;
 mod path;
@@ -31,6 +32,7 @@ pub use drift::{Drift, MissingColumns, PersonalUnknownFields, Quality, Share, Un
 pub use error::{ContractError, ContractErrors, ErrorKind};
 pub use event::{EventField, FIRST_OF_SEVERAL, MAX_EVENT_RECORDS, Origin, position_of, positions_of, sequence_of};
 pub use format::UnknownExtension;
+pub use limits::{Allowance, Stop};
 pub use model::*;
 pub use parse::MAX_FILE_BYTES;
 pub use path::{pointer, pushed};

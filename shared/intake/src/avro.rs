@@ -8,18 +8,17 @@ use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memmem;
+use weir_contract::limits::{MAX_AVRO_BLOCK_BYTES, MAX_AVRO_HEADER_BYTES};
 
 use crate::blob::Blob;
 use crate::error::IntakeError;
 use crate::ranges::Ranges;
 use crate::split::HEAD_BYTES;
 
+const LONG_HEADER: &str = "the Avro file's header has more than 4 MiB";
 const MAGIC: [u8; 4] = *b"Obj\x01";
 const MARKER_BYTES: usize = 16;
-const MAX_HEADER_BYTES: u64 = 4 * 1024 * 1024;
 const FIRST_READ: u64 = 64 * 1024;
-/// A longer block is refused: it is held in memory, packed and unpacked.
-const MAX_BLOCK_BYTES: u64 = 64 * 1024 * 1024;
 /// Two numbers of 64 bits.
 const MAX_BLOCK_HEAD: usize = 20;
 
@@ -81,8 +80,8 @@ impl Blob {
                 Err(Broken::Short) if wanted >= self.size() => {
                     return Ok(Err("the Avro file is truncated in its header".to_owned()));
                 }
-                Err(Broken::Short) if wanted >= MAX_HEADER_BYTES => {
-                    return Ok(Err("the Avro file's header has more than 4 MiB".to_owned()));
+                Err(Broken::Short) if wanted >= MAX_AVRO_HEADER_BYTES as u64 => {
+                    return Ok(Err(LONG_HEADER.to_owned()));
                 }
                 Err(Broken::Short) => wanted = wanted.saturating_mul(4),
             }
@@ -157,7 +156,8 @@ impl AvroReader {
         let (Ok(count), Ok(length)) = (u64::try_from(count), u64::try_from(length)) else {
             return self.refuse("the Avro block's head is damaged");
         };
-        if length > MAX_BLOCK_BYTES {
+        // It is held in memory, packed and unpacked.
+        if length > MAX_AVRO_BLOCK_BYTES as u64 {
             return self.refuse("the Avro block has more than 64 MiB");
         }
         let length = usize::try_from(length).unwrap_or(usize::MAX);
@@ -222,12 +222,13 @@ impl AvroReader {
 
 /// The header of a file that is there as a whole, and where its blocks begin.
 pub(crate) fn whole_header(bytes: &[u8]) -> Result<(AvroHeader, usize), String> {
-    match header(bytes) {
+    match header(&bytes[..bytes.len().min(MAX_AVRO_HEADER_BYTES)]) {
         Ok(header) => {
             let length = usize::try_from(header.length).unwrap_or(usize::MAX);
             Ok((header, length))
         }
         Err(Broken::Damaged(reason)) => Err(format!("the Avro file's header is damaged: {reason}")),
+        Err(Broken::Short) if bytes.len() >= MAX_AVRO_HEADER_BYTES => Err(LONG_HEADER.to_owned()),
         Err(Broken::Short) => Err("the Avro file is truncated in its header".to_owned()),
     }
 }

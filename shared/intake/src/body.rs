@@ -10,7 +10,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use memchr::{memchr, memchr_iter, memchr2};
-use weir_contract::{Compression, Format, FormatKind, MAX_EVENT_RECORDS};
+use weir_contract::limits::{MAX_BODY_BYTES, body_bytes, body_records};
+use weir_contract::{Compression, Format, FormatKind};
 
 use crate::avro;
 use crate::gunzip::Gunzip;
@@ -18,10 +19,8 @@ use crate::inflate::Inflate;
 use crate::magic::Magic;
 use crate::unzstd::Unzstd;
 
-/// A body that unpacks to more is refused.
-pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
-
 const TOO_LARGE: &str = "the body unpacks to more than 64 MiB";
+const TOO_MUCH: &str = "the body unpacks to more than 200 times its size and 1 MiB";
 const NOT_CLOSED: &str = "the body's JSON array is not closed";
 const BROKEN: &str = "the body's JSON array is broken between its elements";
 
@@ -53,31 +52,36 @@ impl Body {
     /// The reason to refuse it with, as one record.
     pub fn read(body: &Bytes, format: &Format) -> Result<Self, String> {
         let packed = Magic::of(body);
+        let most = body_records(body.len());
         let inflate = match (format.compression, packed) {
             (Compression::Auto | Compression::Gzip, Magic::Gzip) => Inflate::Gzip(Box::new(Gunzip::new())),
             (Compression::Auto | Compression::Zstd, Magic::Zstd) => Inflate::Zstd(Box::new(Unzstd::new())),
             (Compression::Gzip, found) => return Err(found.instead_of(Magic::Gzip)),
             (Compression::Zstd, found) => return Err(found.instead_of(Magic::Zstd)),
-            (Compression::Auto | Compression::None, found) => return plain(body.clone(), found, None, format.kind),
+            (Compression::Auto | Compression::None, found) => {
+                return plain(body.clone(), found, None, format.kind, most);
+            }
         };
         let text = unpack(inflate, body.clone())?;
         let found = Magic::of(&text);
-        plain(text, found, Some(packed), format.kind)
+        plain(text, found, Some(packed), format.kind, most)
     }
 }
 
 fn unpack(mut inflate: Inflate, mut packed: Bytes) -> Result<Bytes, String> {
-    let (text, fault) = inflate.expand(&mut packed, true, MAX_BODY_BYTES + 1);
+    let most = body_bytes(packed.len());
+    let (text, fault) = inflate.expand(&mut packed, true, most + 1);
     match fault {
         Some(fault) => Err(fault.to_owned()),
         None if text.len() > MAX_BODY_BYTES => Err(TOO_LARGE.to_owned()),
+        None if text.len() > most => Err(TOO_MUCH.to_owned()),
         None => Ok(Bytes::from(text)),
     }
 }
 
-fn plain(body: Bytes, found: Magic, within: Option<Magic>, kind: FormatKind) -> Result<Body, String> {
+fn plain(body: Bytes, found: Magic, within: Option<Magic>, kind: FormatKind, most: usize) -> Result<Body, String> {
     match (kind, found) {
-        (FormatKind::Avro | FormatKind::Auto, Magic::Avro) => avro(&body).map(Body::Avro),
+        (FormatKind::Avro | FormatKind::Auto, Magic::Avro) => avro(&body, most).map(Body::Avro),
         (FormatKind::Avro, _) if body.first() == Some(&0) => {
             Err("looks like Avro with its schema in a registry, which \
                                                                   is not supported: send object container files"
@@ -87,12 +91,12 @@ fn plain(body: Bytes, found: Magic, within: Option<Magic>, kind: FormatKind) -> 
         (_, Magic::Parquet) => Err("looks like a Parquet file: events hold JSON or Avro".to_owned()),
         _ => match found.not_text(within) {
             Some(reason) => Err(reason),
-            None => json(body, kind),
+            None => json(body, kind, most),
         },
     }
 }
 
-fn json(body: Bytes, kind: FormatKind) -> Result<Body, String> {
+fn json(body: Bytes, kind: FormatKind, most: usize) -> Result<Body, String> {
     let (lines, arrays) = match kind {
         FormatKind::Ndjson => (true, false),
         FormatKind::Json => (false, true),
@@ -101,17 +105,21 @@ fn json(body: Bytes, kind: FormatKind) -> Result<Body, String> {
     let start = if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     let first = start + body[start..].iter().take_while(|byte| blank(**byte)).count();
     let records = match body.get(first) {
-        Some(b'[') if arrays => elements(&body, first)?,
-        _ if lines => match lines_of(&body[start..]) {
+        Some(b'[') if arrays => elements(&body, first, most)?,
+        _ if lines => match lines_of(&body[start..], most) {
             Some(records) => records.into_iter().map(|line| line.start + start..line.end + start).collect(),
             None => return Ok(Body::One(body)),
         },
         _ => return Ok(Body::One(body)),
     };
-    if records.len() > MAX_EVENT_RECORDS {
-        return Err(format!("the body has more than {MAX_EVENT_RECORDS} records"));
+    if records.len() > most {
+        return Err(too_many(most));
     }
     Ok(Body::Several { text: body, records })
+}
+
+fn too_many(most: usize) -> String {
+    format!("the body has more than {most} records")
 }
 
 fn blank(byte: u8) -> bool {
@@ -120,7 +128,7 @@ fn blank(byte: u8) -> bool {
 
 /// The lines that are not blank, if the body is several objects, one a line: there are two or more, and the first or the
 /// last is a closed object by itself. An object that is written over several lines is one record, damaged or not.
-fn lines_of(text: &[u8]) -> Option<Vec<Range<usize>>> {
+fn lines_of(text: &[u8], most: usize) -> Option<Vec<Range<usize>>> {
     // Mostly there is none.
     let line_end = memchr(b'\n', text).or_else(|| memchr(b'\r', text)).and_then(|at| text.get(at).copied())?;
     let ends = memchr_iter(line_end, text).chain([text.len()]);
@@ -130,7 +138,7 @@ fn lines_of(text: &[u8]) -> Option<Vec<Range<usize>>> {
         (from < line.end).then(|| from..line.end - blanks)
     });
     // Counted first: a body of line breaks would take sixteen times its size.
-    let lines: Vec<_> = lines.take(MAX_EVENT_RECORDS + 1).collect();
+    let lines: Vec<_> = lines.take(most + 1).collect();
     let [first, .., last] = &lines[..] else { return None };
     let closed = |line: &Range<usize>| {
         text[line.start] == b'{' && value_end(text, line.start).is_some_and(|end| end == line.end)
@@ -139,7 +147,7 @@ fn lines_of(text: &[u8]) -> Option<Vec<Range<usize>>> {
 }
 
 /// The elements of the one array that the text is.
-fn elements(text: &[u8], open: usize) -> Result<Vec<Range<usize>>, String> {
+fn elements(text: &[u8], open: usize, most: usize) -> Result<Vec<Range<usize>>, String> {
     let skip = |at: usize| at + text[at..].iter().take_while(|byte| blank(**byte)).count();
     let mut elements = Vec::new();
     let mut at = skip(open + 1);
@@ -153,7 +161,7 @@ fn elements(text: &[u8], open: usize) -> Result<Vec<Range<usize>>, String> {
                 Some(_) => value_end(text, at).ok_or(NOT_CLOSED)?,
             };
             elements.push(at..end);
-            if elements.len() > MAX_EVENT_RECORDS {
+            if elements.len() > most {
                 break; // refused by the caller
             }
             at = skip(end);
@@ -168,7 +176,7 @@ fn elements(text: &[u8], open: usize) -> Result<Vec<Range<usize>>, String> {
             }
         }
     }
-    if elements.len() <= MAX_EVENT_RECORDS && skip(at) < text.len() {
+    if elements.len() <= most && skip(at) < text.len() {
         return Err("the body has more than its JSON array".to_owned());
     }
     Ok(elements)
@@ -213,15 +221,15 @@ fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-fn avro(body: &Bytes) -> Result<AvroBody, String> {
+fn avro(body: &Bytes, most: usize) -> Result<AvroBody, String> {
     let (header, mut at) = avro::whole_header(body)?;
     let mut blocks = Vec::new();
     let mut records = 0_u64;
     while at < body.len() {
         let block = avro::whole_block(body, at, &header)?;
         records = records.saturating_add(block.count);
-        if records > MAX_EVENT_RECORDS as u64 {
-            return Err(format!("the body has more than {MAX_EVENT_RECORDS} records"));
+        if records > most as u64 {
+            return Err(too_many(most));
         }
         blocks.push((block.count, body.slice(block.data)));
         at = block.end;

@@ -28,7 +28,7 @@ mod unzstd;
 
 pub use avro::{AvroHeader, AvroOptions, AvroPiece, AvroReader};
 pub use blob::Blob;
-pub use body::{AvroBody, Body, MAX_BODY_BYTES};
+pub use body::{AvroBody, Body};
 pub use chunks::{ChunkOptions, ChunkReader};
 pub use error::{ErrorKind, IntakeError};
 pub use magic::Magic;

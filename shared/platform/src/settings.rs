@@ -44,6 +44,8 @@ pub struct Settings {
     pub task_key: Option<Secret>,
     /// Bytes in flight over all invocations.
     pub memory_budget_bytes: u64,
+    /// A larger request body goes through a temporary file, if it is a batch of events.
+    pub max_body_bytes: u64,
     /// An invocation ends before it; `None` derives it from `functionTimeout`.
     pub deadline: Option<Duration>,
     /// How long appends wait for one another at most, when others came lately; `None` is the lake's own.
@@ -86,12 +88,13 @@ const TASK_KEY: &str = "WEIR_TASK_KEY";
 const MEMORY_BUDGET_MB: &str = "WEIR_MEMORY_BUDGET_MB";
 const DEADLINE_S: &str = "WEIR_DEADLINE_S";
 const LINGER_MS: &str = "WEIR_LINGER_MS";
+const MAX_BODY_MB: &str = "WEIR_MAX_BODY_MB";
 const REPLAY_GROUP: &str = "WEIR_REPLAY_GROUP";
 const LAMBDA_KEY: &str = "WEIR_LAMBDA_KEY";
 const LOG_FORMAT: &str = "WEIR_LOG_FORMAT";
 const LOG_FILTER: &str = "WEIR_LOG";
 
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     LAKE_URL,
     LANDING_URL,
     DATASETS,
@@ -101,6 +104,7 @@ const KNOWN: [&str; 13] = [
     MEMORY_BUDGET_MB,
     DEADLINE_S,
     LINGER_MS,
+    MAX_BODY_MB,
     REPLAY_GROUP,
     LAMBDA_KEY,
     LOG_FORMAT,
@@ -148,6 +152,7 @@ impl Settings {
                 LINGER_MS => {
                     settings.linger = Some(Duration::from_millis(number(LINGER_MS, &value, 0, 60_000)?));
                 }
+                MAX_BODY_MB => settings.max_body_bytes = number(MAX_BODY_MB, &value, 1, 1_024)? * 1024 * 1024,
                 REPLAY_GROUP => settings.replay_group = value,
                 LAMBDA_KEY => settings.lambda_key = Some(lambda_key(value)?),
                 LOG_FORMAT => settings.log_format = log_format(&value)?,
@@ -195,6 +200,7 @@ impl Default for Settings {
             pseudonym_key: None,
             task_key: None,
             memory_budget_bytes: 1024 * 1024 * 1024,
+            max_body_bytes: 256 * 1024 * 1024,
             deadline: None,
             linger: None,
             log_format: LogFormat::Json,

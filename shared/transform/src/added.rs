@@ -2,19 +2,17 @@
 //!
 //! Values are kept one after the other, with their rows, until the whole chunk is known: only then does it show which
 //! fields are there and how many columns that would be. Memory: what the values take in the chunk, then at most
-//! [`MAX_CELLS`] cells.
+//! [`MAX_ADDED_CELLS`] cells, of 16 bytes where they are empty.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use polars::prelude::{Column, IntoSeries, Series, StringChunkedBuilder};
+use weir_contract::limits::MAX_ADDED_CELLS;
 
 use crate::error::Result;
 use crate::fields::Fields;
 use crate::json;
 use crate::output::chunked;
-
-/// Rows times added columns of one chunk; an empty cell takes 16 bytes.
-const MAX_CELLS: usize = 8 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Added {
@@ -108,7 +106,7 @@ impl Added {
         rescued: &mut Vec<(usize, String)>,
     ) -> Result<Vec<Column>> {
         let rows: usize = lengths.iter().sum();
-        let most = rules.most_added.min(MAX_CELLS / rows.max(1));
+        let most = rules.most_added.min(MAX_ADDED_CELLS / rows.max(1));
         let mut names = HashSet::new();
         let (mut columns, mut surplus) = (Vec::new(), BTreeMap::<usize, String>::new());
         for field in self.fields.iter().filter(|field| !field.values.is_empty()) {

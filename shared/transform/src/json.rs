@@ -350,6 +350,8 @@ pub(crate) fn text(json: &str) -> std::result::Result<Option<Cow<'_, str>>, &'st
     match json.as_bytes() {
         [b'n', ..] => Ok(None),
         [b'"', ..] => match serde_json::from_str::<String>(json) {
+            // So a reader of binary formats writes a byte that is no text.
+            Err(_) if json.contains("\\udc") => Err("not UTF-8"),
             Err(_) => Err("not a sound JSON string"),
             Ok(text) if text.contains('\0') => Err("NUL character"),
             Ok(text) => Ok(Some(Cow::Owned(text))),

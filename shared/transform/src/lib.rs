@@ -155,6 +155,17 @@ impl Transform {
         Self { plan: Arc::clone(&self.plan), hold_back: Some(rule.into()) }
     }
 
+    /// How many records may be given at a time, so that a frame stays below [`weir_contract::limits::FRAME_BYTES`] however
+    /// short they are.
+    pub fn max_rows(&self) -> usize {
+        self.plan.max_rows
+    }
+
+    /// What a row takes in a frame beside its text, about.
+    pub fn row_bytes(&self) -> usize {
+        self.plan.row_bytes
+    }
+
     /// Maps the fields of a CSV file to columns. `header` is the first record; it is not read when the contract says
     /// that there is none.
     ///

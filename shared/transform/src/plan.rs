@@ -1,7 +1,8 @@
 //! A contract made ready: columns, rules and protections checked and compiled once, used for every chunk.
 
 use polars::prelude::{Field, Schema};
-use weir_contract::{Contract, DataType, EventField, Origin, Source, Treatment};
+use weir_contract::limits::{FRAME_BYTES, MAX_ADDED_CELLS, ROW_BYTES};
+use weir_contract::{Contract, DataType, EventField, Origin, Source, Treatment, UnknownFields};
 
 use crate::columns::{Target, dtype};
 use crate::csv::Dialect;
@@ -10,6 +11,9 @@ use crate::fields::Fields;
 use crate::json::Shape;
 use crate::privacy::{Protection, PseudonymKey};
 use crate::rules::CompiledRule;
+
+/// However wide they are.
+const LEAST_ROWS: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -42,6 +46,10 @@ pub(crate) struct Plan {
     pub(crate) payload: Option<String>,
     /// Quarantine then says what stood around a record's event.
     pub(crate) is_of_events: bool,
+    /// What a row takes in a frame, about.
+    pub(crate) row_bytes: usize,
+    /// Rows of one frame.
+    pub(crate) max_rows: usize,
 }
 
 impl Plan {
@@ -94,7 +102,14 @@ impl Plan {
         let partition_texts = (0..columns.len()).filter(|index| is_folder(columns[*index])).collect();
         let schema: Schema =
             targets.iter().map(|target| Field::new(target.name.as_str().into(), dtype(target.data_type))).collect();
+        let row_bytes = ROW_BYTES + targets.iter().map(|target| width(target.data_type)).sum::<usize>();
+        let for_added = match contract.drift.unknown_fields {
+            UnknownFields::Add => MAX_ADDED_CELLS / contract.drift.max_added_columns.max(1),
+            _ => usize::MAX,
+        };
         Ok(Self {
+            row_bytes,
+            max_rows: (FRAME_BYTES / row_bytes).min(for_added).max(LEAST_ROWS),
             rules: contract.rules.iter().map(|rule| CompiledRule::new(rule, &schema)).collect::<Result<Vec<_>>>()?,
             dialect: Dialect::new(&contract.format)?,
             max_record_bytes: contract.format.max_record_bytes,
@@ -112,5 +127,16 @@ impl Plan {
             order,
             protections,
         })
+    }
+}
+
+/// What a cell takes, beside the text that does not fit into it.
+fn width(data_type: DataType) -> usize {
+    match data_type {
+        DataType::Boolean | DataType::Byte => 1,
+        DataType::Short => 2,
+        DataType::Integer | DataType::Float | DataType::Date => 4,
+        DataType::Long | DataType::Double | DataType::Timestamp => 8,
+        DataType::String | DataType::Binary | DataType::Decimal { .. } => 16,
     }
 }

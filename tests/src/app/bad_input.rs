@@ -350,7 +350,7 @@ async fn a_body_above_the_limit_is_refused_before_it_is_read() {
     let length = 256 * 1024 * 1024 + 1;
     write!(
         connection,
-        "POST /ingest_clicks HTTP/1.1\r\nhost: x\r\nx-azure-functions-invocationid: i\r\ncontent-length: {length}\r\n\r\n"
+        "POST /ingest_blob HTTP/1.1\r\nhost: x\r\nx-azure-functions-invocationid: i\r\ncontent-length: {length}\r\n\r\n"
     )
     .unwrap();
     let mut answer = [0; 1024];

@@ -1,6 +1,7 @@
 //! The real `weir` binary, from outside: started as a process, spoken to as the Functions host does, judged by its
 //! answers and by the tables that it leaves.
 
+mod amounts;
 mod azure_path;
 mod bad_input;
 mod bodies;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use serde_json::Value;
+use weir_contract::limits::body_bytes;
 use weir_contract::{Compression, Contract, Format, FormatKind, MAX_EVENT_RECORDS};
 use weir_intake::Body;
 
@@ -128,12 +129,24 @@ fn what_is_no_text_says_what_it_is() {
 #[test]
 fn bombs_and_crowds_are_refused() {
     let large = "!the body unpacks to more than 64 MiB";
+    let much = "!the body unpacks to more than 200 times its size and 1 MiB";
     let zeros = vec![b' '; 65 * 1024 * 1024];
     for packed in [gzip(&zeros), zstd::encode_all(&zeros[..], 1).unwrap()] {
         let found = shown(&packed, &auto());
-        assert!(found == large || found.contains("expands more than 200 times"), "{found}");
+        let refused = found == large || found == much || found.contains("expands more than 200 times");
+        assert!(refused, "{found}");
     }
-    assert_eq!(shown(&gzip(&zeros[..zeros.len() - (1 << 20)]), &auto()).len(), (64 << 20) + 2);
+    // What its own size pays for, and a byte more.
+    let most = |unpacked: usize| {
+        let packed = zstd::encode_all(&zeros[..unpacked], 1).unwrap();
+        (body_bytes(packed.len()), shown(&packed, &auto()))
+    };
+    let (limit, _) = most(1 << 20);
+    assert!(limit > 1 << 20 && limit < (1 << 20) + 100_000, "{limit}");
+    assert_eq!(most(limit).1.len(), limit + 2);
+    // Larger ones may take some bytes more when they are packed.
+    let (_, found) = most(limit + 2_000);
+    assert!(found == much, "{found:.100}");
     let crowd = format!("!the body has more than {MAX_EVENT_RECORDS} records");
     let array = |count: usize| format!("[{}1]", "1,".repeat(count - 1));
     assert_eq!(shown(array(MAX_EVENT_RECORDS + 1).as_bytes(), &auto()), crowd);

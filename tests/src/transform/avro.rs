@@ -8,9 +8,9 @@ use std::sync::Arc;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use weir_contract::{Column, Contract, DataType};
+use weir_contract::{Allowance, Column, Contract, DataType, Stop};
 use weir_intake::{AvroHeader, AvroOptions, AvroPiece, Blob};
-use weir_transform::AvroChunk;
+use weir_transform::{AvroChunk, AvroLayout};
 
 use super::{clean, column, contract, quarantined, refused, run_ndjson, transform};
 
@@ -43,9 +43,10 @@ fn lines(
 ) -> (String, Vec<String>) {
     let layout = transform(contract).avro_layout(schema, codec).unwrap();
     let (mut lines, mut refused) = (Vec::new(), Vec::new());
+    let allowance = Allowance::of_avro_file();
     for (count, data) in blocks {
-        let mut block = layout.block(*count, data);
-        while let Some(chunk) = block.next(enough) {
+        let mut block = layout.block(*count, data, &allowance);
+        while let Some(chunk) = block.next(enough, &Stop::never()) {
             match chunk {
                 AvroChunk::Lines(more) => lines.extend(more),
                 AvroChunk::Refused(reason) => refused.push(reason),
@@ -53,6 +54,11 @@ fn lines(
         }
     }
     (String::from_utf8_lossy(&lines).into_owned(), refused)
+}
+
+/// The first chunk of a block.
+fn first(layout: &AvroLayout, count: u64, data: &[u8]) -> Option<AvroChunk> {
+    layout.block(count, data, &Allowance::of_avro_file()).next(1 << 20, &Stop::never())
 }
 
 fn orders() -> Contract {
@@ -199,8 +205,11 @@ fn blocks_that_lie() {
     // Arrays that say they hold 2^62 nulls, negative lengths, unknown branches, symbols and truths.
     let nulls = record(json!({ "type": "array", "items": "null" }));
     let endless = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
-    assert_eq!(block(nulls.clone(), 1, &endless), (String::new(), cannot(1)));
-    assert_eq!(block(nulls.clone(), 1, &[0x80, 0x89, 0x7a, 0]), (String::new(), cannot(1)), "a million");
+    let much = "the Avro block gives, with all before it, more than 512 times the bytes of its file: 1 of its records \
+                cannot be read";
+    assert_eq!(block(nulls.clone(), 1, &endless), (String::new(), vec![much.to_owned()]));
+    let (line, refusals) = block(nulls.clone(), 1, &[0x80, 0x89, 0x7a, 0]);
+    assert_eq!((line.len(), refusals.len()), ((1 << 20) + 2, 0), "a million, too long for a record");
     assert_eq!(block(nulls, 1, &[4, 0, 0, 0]).1.len(), 1, "what is left over");
     assert_eq!(block(record(json!("bytes")), 1, &[1]), (String::new(), cannot(1)));
     assert_eq!(block(record(json!(["null", "int"])), 1, &[4, 0]), (String::new(), cannot(1)));
@@ -212,10 +221,45 @@ fn blocks_that_lie() {
     let tree = json!({ "type": "record", "name": "T", "fields": [{ "name": "id", "type": ["null", "T"] }] });
     assert_eq!(block(tree.clone(), 1, &[2, 2, 0]).0, "{\"id\":{\"id\":{\"id\":null}}}\n");
     let nested = |depth| block(tree.clone(), 1, &[&vec![2; depth][..], &[0]].concat());
-    assert_eq!((nested(40).1.len(), nested(60)), (0, (String::new(), cannot(1))));
+    assert_eq!((nested(255).1.len(), nested(256)), (0, (String::new(), cannot(1))));
     assert_eq!(nested(100_000), (String::new(), cannot(1)));
     let itself = json!({ "type": "record", "name": "T", "fields": [{ "name": "id", "type": "T" }] });
     assert_eq!(block(itself, 1, &[0]), (String::new(), cannot(1)));
+}
+
+/// Nulls, empty records and blocks without bytes draw from what the bytes of the file have earned.
+#[test]
+fn what_takes_no_bytes_is_paid_for() {
+    let contract = contract(vec![column("id", DataType::Long)]);
+    let layout = |schema: Value| transform(&contract).avro_layout(&schema.to_string(), "null").unwrap();
+    let read = |layout: &AvroLayout, count: u64, data: &[u8], allowance: &Allowance| {
+        let mut block = layout.block(count, data, allowance);
+        std::iter::from_fn(|| block.next(1 << 20, &Stop::never())).collect::<Vec<_>>()
+    };
+    let fits = |items: usize| {
+        let nulls = layout(record(json!({ "type": "array", "items": "null" })));
+        let data = [&[(items << 1) as u8 | 0x80, (items >> 6) as u8][..], &[0]].concat();
+        matches!(read(&nulls, 1, &data, &Allowance::of(0))[..], [AvroChunk::Lines(_)])
+    };
+    // Three bytes earn 1,536. The data takes 3, the array 4, the line 10; each item 4 and five of the line, the first one less.
+    let most = (1..2_000).take_while(|items| fits(*items)).count();
+    assert_eq!(most, (1_536 - 3 - 4 - 9) / 9, "and one more is refused");
+    assert!(!(most + 1..2_000).any(fits));
+    // What one block has taken the next ones lack: here 20 bytes of each line of nothing.
+    let (none, allowance) = (layout(record(json!("null"))), Allowance::of(1_000));
+    let chunks = read(&none, 100, &[], &allowance);
+    let [AvroChunk::Lines(lines), AvroChunk::Refused(reason)] = &chunks[..] else { panic!("{chunks:?}") };
+    let records = lines.iter().filter(|byte| **byte == b'\n').count();
+    assert_eq!((lines.len(), records), (62 * 12, 62), "of 16 each");
+    assert!(reason.ends_with("38 of its records cannot be read"), "{reason}");
+    assert!(matches!(read(&none, 1, &[], &allowance)[..], [AvroChunk::Refused(_)]));
+    assert_eq!(read(&none, 1, &[], &Allowance::of(16)).len(), 1);
+    // One that nobody waits for ends, and says nothing.
+    let stop = Stop::default();
+    stop.set();
+    let nulls = layout(record(json!({ "type": "array", "items": "null" })));
+    let mut block = nulls.block(1, &[0x80, 0x89, 0x7a, 0], &Allowance::of_avro_file());
+    assert_eq!(block.next(1, &stop), None);
 }
 
 #[test]
@@ -231,8 +275,8 @@ fn values_that_no_column_holds() {
         (decimal.clone(), vec![4, 0x00, 0x80], "1.28"),
         (decimal.clone(), vec![2, 0xff], "-0.01"),
         (decimal.clone(), [&[36][..], &[0xff; 17], &[0x80]].concat(), "-1.28"),
-        (decimal, [&[34][..], &[1], &[0; 16]].concat(), "\"AQAAAAAAAAAAAAAAAAAAAAA=\""),
-        (logical("int", "date"), vec![0xff, 0xff, 0xff, 0xff, 0x0f], "-2147483648"),
+        (decimal, [&[34][..], &[1], &[0; 16]].concat(), "3402823669209384634633746074317682114.56"),
+        (logical("int", "date"), vec![0xff, 0xff, 0xff, 0xff, 0x0f], "\"-5877641-06-23\""),
         (logical("long", "timestamp-millis"), vec![1], "\"1969-12-31T23:59:59.999000000Z\""),
         (logical("long", "local-timestamp-micros"), vec![2], "\"1970-01-01T00:00:00.000001000\""),
         (logical("int", "time-millis"), vec![1], "-1"),
@@ -244,16 +288,13 @@ fn values_that_no_column_holds() {
     // What is no UTF-8 is no text: the record is refused.
     let (header, mut contract) = (record(json!("bytes")).to_string(), contract(vec![column("id", DataType::String)]));
     let layout = transform(&contract).avro_layout(&header, "null").unwrap();
-    let Some(AvroChunk::Lines(lines)) = layout.block(1, &[2, 0xff]).next(1) else { panic!() };
-    assert_eq!(
-        refused(&run_ndjson(&contract, &lines)),
-        ["1: not UTF-8, not one JSON object: text that is not UTF-8 (Latin-1 or Windows-1252, perhaps)"]
-    );
+    let Some(AvroChunk::Lines(lines)) = first(&layout, 1, &[2, 0xff]) else { panic!() };
+    assert_eq!(refused(&run_ndjson(&contract, &lines)), ["1: column `id`: not UTF-8"]);
     // A record beyond the limit is not kept whole.
     contract.format.max_record_bytes = 20;
     let layout = transform(&contract).avro_layout(&header, "null").unwrap();
     let long = [&[0xd0, 0x0f][..], &[b'a'; 1000], &[2, b'b']].concat();
-    let Some(AvroChunk::Lines(lines)) = layout.block(2, &long).next(1 << 20) else { panic!() };
+    let Some(AvroChunk::Lines(lines)) = first(&layout, 2, &long) else { panic!() };
     assert_eq!(lines, b"{\"id\":\"aaaaaaaaaaaaaa\n{\"id\":\"b\"}\n");
     let faults = refused(&run_ndjson(&contract, &lines));
     assert!(faults.len() == 1 && faults[0].contains("record longer than 20 bytes"), "{faults:?}");
@@ -311,11 +352,12 @@ fn whatever_was_tampered_with_gives_json_or_a_refusal() {
                 continue;
             };
             layouts += 1;
-            let mut block = layout.block(count, &data);
-            while let Some(chunk) = block.next(1_000) {
+            let mut block = layout.block(count, &data, &Allowance::of_avro_file());
+            while let Some(chunk) = block.next(1_000, &Stop::never()) {
                 let AvroChunk::Lines(lines) = chunk else { continue };
                 for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                    let line = String::from_utf8_lossy(line);
+                    // Half a character stands for a byte that is no UTF-8.
+                    let line = String::from_utf8_lossy(line).replace("\\udc", "\\u00");
                     let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
                     assert!(value.is_object(), "{line}");
                     read += 1;

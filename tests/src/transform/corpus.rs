@@ -9,7 +9,7 @@ use std::sync::Arc;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use weir_contract::{Compression, Contract, FormatKind};
+use weir_contract::{Allowance, Compression, Contract, FormatKind, Stop};
 use weir_intake::{AvroOptions, AvroPiece, Blob, ChunkOptions, Magic, Piece};
 use weir_transform::{AvroChunk, Output, ParquetRows, Transform};
 
@@ -145,12 +145,13 @@ async fn avro(blob: &Blob, found: &mut Found) {
         Ok(opened) => opened,
         Err(reason) => return found.refuse(&[], reason),
     };
+    let allowance = Allowance::of_avro_file();
     while let Some(piece) = reader.next().await.unwrap() {
         match piece {
             AvroPiece::Refused { head, reason } => found.refuse(&head, reason.to_owned()),
             AvroPiece::Block { count, data } => {
-                let mut block = layout.block(count, &data);
-                while let Some(chunk) = block.next(CHUNK_BYTES) {
+                let mut block = layout.block(count, &data, &allowance);
+                while let Some(chunk) = block.next(CHUNK_BYTES, &Stop::never()) {
                     match chunk {
                         AvroChunk::Lines(lines) => found.lines(&lines),
                         AvroChunk::Refused(reason) => found.refuse(&[], reason),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests, which clippy only knows by their attribute
 
 mod avro;
+mod avro_types;
 mod cases;
 mod corpus;
 mod csv;

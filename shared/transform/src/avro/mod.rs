@@ -10,18 +10,26 @@
 //! say that it holds 2^60 nulls, and a block may unpack without end.
 
 mod codec;
+mod cursor;
 mod datum;
+mod envelope;
 mod schema;
+mod values;
 
 use std::sync::Arc;
 
-use weir_contract::DataType;
+use weir_contract::{Allowance, DataType, Stop};
 
 use crate::columns::Target;
 use crate::fields::Fields;
 use codec::Codec;
-use datum::{Cursor, Envelope, Lines};
+use cursor::{Cursor, Fault};
+use datum::{Lines, Want};
+use envelope::Envelope;
 use schema::{Record, Schemas};
+
+/// A record of no bytes is possible, but a million of them is not meant.
+const FREE_RECORDS: u64 = 1_000;
 
 const MORE: &str = "the Avro block holds more than the records that it says it has";
 
@@ -35,8 +43,8 @@ pub struct AvroLayout {
 struct Shared {
     schemas: Schemas,
     codec: Codec,
-    /// Fields of the datum that string columns take.
-    texts: Vec<bool>,
+    /// What takes each field of the datum.
+    wants: Vec<Want>,
     envelope: Option<Envelope>,
     max_record_bytes: usize,
 }
@@ -58,6 +66,7 @@ pub struct AvroBlock {
     at: usize,
     left: u64,
     refused: Option<String>,
+    allowance: Allowance,
 }
 
 impl AvroLayout {
@@ -75,24 +84,30 @@ impl AvroLayout {
         let schemas = Schemas::parse(schema)?;
         let top = schemas.top();
         let column = |name: &str| fields.column(name).map(|column| &targets[column]);
-        let is_text = |name: &str| column(name).is_some_and(|target| target.data_type == DataType::String);
-        let texts = top.fields.iter().map(|field| is_text(&field.name)).collect();
-        let envelope = payload
-            .map(|payload| envelope(top, payload, |name| column(name).is_some() || fields.paths.get(name).is_some()))
-            .transpose()?;
-        Ok(Self { shared: Arc::new(Shared { schemas, codec, texts, envelope, max_record_bytes }) })
+        let want = |name: &str| match column(name).map(|target| target.data_type) {
+            None => Want::Any,
+            Some(DataType::String) => Want::Text,
+            Some(DataType::Binary) => Want::Bytes,
+            Some(_) => Want::Value,
+        };
+        let wants = top.fields.iter().map(|field| want(&field.name)).collect();
+        let is_column = |name: &str| column(name).is_some() || fields.paths.get(name).is_some();
+        let envelope = payload.map(|payload| envelope(top, payload, is_column)).transpose()?;
+        Ok(Self { shared: Arc::new(Shared { schemas, codec, wants, envelope, max_record_bytes }) })
     }
 
-    /// Unpacks a block, which says that it has `count` records.
-    pub fn block(&self, count: u64, data: &[u8]) -> AvroBlock {
+    /// Unpacks a block, which says that it has `count` records. What it unpacks to and what it gives is drawn from the
+    /// allowance of its file.
+    pub fn block(&self, count: u64, data: &[u8], allowance: &Allowance) -> AvroBlock {
+        allowance.earn_avro(data.len());
         let shared = Arc::clone(&self.shared);
-        let (data, mut refused) = match shared.codec.unpack(data) {
+        let (data, mut refused) = match shared.codec.unpack(data, allowance.left()) {
             Ok(data) => (data, None),
             Err(reason) => (Vec::new(), Some(reason.to_owned())),
         };
+        allowance.take(data.len() as u64);
         let mut left = count;
-        // A datum without any byte is possible, but a million of them is not meant.
-        if refused.is_none() && count > data.len() as u64 + 1 {
+        if refused.is_none() && count > data.len() as u64 + FREE_RECORDS {
             refused = Some("the Avro block says that it has more records than bytes".to_owned());
         }
         if refused.is_none() && count == 0 && !data.is_empty() {
@@ -101,7 +116,7 @@ impl AvroLayout {
         if refused.is_some() {
             left = 0;
         }
-        AvroBlock { shared, data, at: 0, left, refused }
+        AvroBlock { shared, data, at: 0, left, refused, allowance: allowance.clone() }
     }
 }
 
@@ -117,15 +132,20 @@ fn envelope(top: &Record, payload: &str, is_column: impl Fn(&str) -> bool) -> Re
 }
 
 impl AvroBlock {
-    /// Further records, until their lines have `enough` bytes; `None` at the end.
-    pub fn next(&mut self, enough: usize) -> Option<AvroChunk> {
+    /// Further records, until their lines have `enough` bytes; `None` at the end, and when nobody waits any more.
+    pub fn next(&mut self, enough: usize, stop: &Stop) -> Option<AvroChunk> {
         let shared = Arc::clone(&self.shared);
-        let mut lines = Lines::new(shared.max_record_bytes);
+        let before = self.allowance.left();
+        let mut lines = Lines::new(shared.max_record_bytes, before, stop);
         while self.left > 0 && lines.len() < enough {
             let mut cursor = Cursor::new(&self.data[self.at..]);
-            let read = lines.datum(&mut cursor, &shared.schemas, &shared.texts, shared.envelope.as_ref());
-            if read.is_err() {
-                self.refused = Some(format!("the Avro block is damaged: {} of its records cannot be read", self.left));
+            if let Err(fault) = lines.datum(&mut cursor, &shared.schemas, &shared.wants, shared.envelope.as_ref()) {
+                let why = match fault {
+                    Fault::Damaged => "is damaged",
+                    Fault::TooMuch => "gives, with all before it, more than 512 times the bytes of its file",
+                    Fault::Stopped => return None,
+                };
+                self.refused = Some(format!("the Avro block {why}: {} of its records cannot be read", self.left));
                 self.left = 0;
                 break;
             }
@@ -135,6 +155,7 @@ impl AvroBlock {
                 self.refused = Some(MORE.to_owned());
             }
         }
+        self.allowance.take(before - lines.left());
         if lines.len() > 0 {
             return Some(AvroChunk::Lines(lines.into_bytes()));
         }

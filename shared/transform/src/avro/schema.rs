@@ -1,11 +1,10 @@
 //! A schema as Avro writes it in JSON, within limits.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::Value;
-
-/// More in one file is a mistake, or an attack.
-const MAX_TYPES: usize = 10_000;
+use weir_contract::limits::MAX_AVRO_TYPES;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Schema {
@@ -23,9 +22,14 @@ pub(crate) enum Schema {
     /// The same; and whether it is an instant rather than a local time.
     Timestamp(i64, bool),
     /// Two's complement, in bytes or in a fixed.
-    Decimal(Option<usize>, u32),
+    Decimal(Option<usize>, usize),
+    /// 16 bytes, shown as text.
+    Uuid,
+    /// 12 bytes.
+    Duration,
     Fixed(usize),
-    Enum(Vec<String>),
+    /// Shared by all places that name it: an enum may be large, and may be named often.
+    Enum(Arc<[String]>),
     Array(Box<Schema>),
     Map(Box<Schema>),
     Union(Vec<Schema>),
@@ -57,6 +61,23 @@ pub(crate) struct Schemas {
 }
 
 impl Schema {
+    /// Whether its JSON is a number or a word, and no text, object or array.
+    pub(crate) fn is_plain(&self) -> bool {
+        !matches!(
+            self,
+            Self::Null
+                | Self::String
+                | Self::Bytes
+                | Self::Fixed(_)
+                | Self::Uuid
+                | Self::Duration
+                | Self::Union(_)
+                | Self::Record(_)
+                | Self::Array(_)
+                | Self::Map(_)
+        )
+    }
+
     pub(crate) fn holds_bytes(&self) -> bool {
         match self {
             Self::Bytes | Self::String | Self::Null => true,
@@ -100,7 +121,7 @@ impl Parser {
     /// JSON's own parser bounds the depth. `namespace` is the one around.
     fn schema(&mut self, value: &Value, namespace: &str) -> Result<Schema> {
         self.types += 1;
-        if self.types > MAX_TYPES {
+        if self.types > MAX_AVRO_TYPES {
             return Err("it has more than 10,000 types");
         }
         match value {
@@ -152,7 +173,7 @@ impl Parser {
             let symbols = object.get("symbols").and_then(Value::as_array).ok_or("an enum has no symbols")?;
             let symbols: Option<Vec<String>> =
                 symbols.iter().map(|symbol| symbol.as_str().map(str::to_owned)).collect();
-            let schema = Schema::Enum(symbols.ok_or("an enum's symbol is no string")?);
+            let schema = Schema::Enum(symbols.ok_or("an enum's symbol is no string")?.into());
             self.named.insert(name, schema.clone());
             return Ok(schema);
         }
@@ -181,11 +202,12 @@ fn full_name(name: &str, namespace: &str) -> String {
     if name.contains('.') || namespace.is_empty() { name.to_owned() } else { format!("{namespace}.{name}") }
 }
 
-/// The logical type; the plain one when it does not fit, as the specification wants it.
+/// The logical type; the plain one when it is unknown or does not fit, as the specification wants it. Precision is not asked
+/// for: what the bytes say is the value.
 fn logical(plain: Schema, name: Option<&str>, scale: Option<&Value>) -> Schema {
-    const MAX_SCALE: u64 = 38;
+    const MAX_SCALE: u64 = 4_096;
     let scale = scale.map_or(Some(0), Value::as_u64).filter(|scale| *scale <= MAX_SCALE);
-    let scale = scale.and_then(|scale| u32::try_from(scale).ok());
+    let scale = scale.and_then(|scale| usize::try_from(scale).ok());
     match (name, plain, scale) {
         (Some("date"), Schema::Int, _) => Schema::Date,
         (Some("time-millis"), Schema::Int, _) => Schema::Time(Number::Int, 1_000),
@@ -198,6 +220,8 @@ fn logical(plain: Schema, name: Option<&str>, scale: Option<&Value>) -> Schema {
         (Some("local-timestamp-nanos"), Schema::Long, _) => Schema::Timestamp(1_000_000_000, false),
         (Some("decimal"), Schema::Bytes, Some(scale)) => Schema::Decimal(None, scale),
         (Some("decimal"), Schema::Fixed(size), Some(scale)) => Schema::Decimal(Some(size), scale),
+        (Some("uuid"), Schema::Fixed(16), _) => Schema::Uuid,
+        (Some("duration"), Schema::Fixed(12), _) => Schema::Duration,
         (_, plain, _) => plain,
     }
 }

@@ -1,0 +1,139 @@
+//! What takes hostile input: the decoders, driven as the app drives them, under contracts of several kinds.
+
+use std::sync::{Arc, LazyLock};
+
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use weir_contract::{Allowance, Contract, FormatKind, Stop, position_of};
+use weir_intake::{AvroOptions, AvroPiece, Blob, Body, ChunkOptions, Framing, Piece};
+use weir_transform::{AvroChunk, AvroLayout, EventMeta, EventRecord, Lineage, Transform};
+
+const CHUNK_BYTES: usize = 16 << 20;
+const RANGE_BYTES: u64 = 8 << 20;
+
+struct Made {
+    contract: Contract,
+    transform: Transform,
+}
+
+/// Few columns, many, and columns that come from the data.
+static CONTRACTS: LazyLock<Vec<Made>> = LazyLock::new(|| {
+    let few = "columns = [{ name = 'n', type = 'long' }, { name = 's', type = 'string' }, \
+               { name = 'b', type = 'binary' }, { name = 'd', type = 'decimal(38,9)' }]";
+    let many: Vec<String> = (0..200).map(|at| format!("{{ name = 'c{at}', type = 'string' }}")).collect();
+    let many = format!("columns = [{}]", many.join(", "));
+    let add = format!("{few}\ndrift = {{ unknown_fields = 'add', max_added_columns = 1024 }}");
+    let made = |columns: &str| {
+        let text = format!("name = 'c'\nsource = {{ kind = 'blob', container = 'landing', path = '**' }}\n{columns}");
+        let contract = Contract::parse(&text, "c.toml").unwrap();
+        Made { transform: Transform::new(&contract, None).unwrap(), contract }
+    };
+    vec![made(few), made(&many), made(&add)]
+});
+
+static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap());
+
+fn lineage() -> Lineage {
+    Lineage { source: "blob:l/x".to_owned(), source_version: "1".to_owned(), ingested_at_us: 0 }
+}
+
+/// The contract for this input: the same for the same bytes.
+fn one(input: &[u8]) -> &'static Made {
+    &CONTRACTS[input.iter().map(|byte| usize::from(*byte)).sum::<usize>() % 3]
+}
+
+async fn blob(input: &[u8]) -> Blob {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    store.put(&Path::from("x"), input.to_vec().into()).await.unwrap();
+    Blob::open(store, Path::from("x"), None).await.unwrap()
+}
+
+pub(super) fn json(input: &[u8]) {
+    let document = input.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    let kind = if document { FormatKind::Json } else { FormatKind::Ndjson };
+    RUNTIME.block_on(text(input, kind));
+}
+
+pub(super) fn csv(input: &[u8]) {
+    RUNTIME.block_on(text(input, FormatKind::Csv));
+}
+
+async fn text(input: &[u8], kind: FormatKind) {
+    let Made { contract, transform } = one(input);
+    let options = ChunkOptions::of(&contract.format, kind, RANGE_BYTES, CHUNK_BYTES);
+    let framing = options.framing;
+    let mut chunks = blob(input).await.chunks(options);
+    let mut layout = None;
+    while let Some(piece) = chunks.next().await.unwrap() {
+        let Piece::Records(mut bytes) = piece else { continue };
+        if kind == FormatKind::Csv && layout.is_none() {
+            let header = bytes.split_to(framing.first_record(&bytes));
+            layout = Some(transform.csv_layout(Some(&header)).unwrap());
+        }
+        let cut = if kind == FormatKind::Csv { framing } else { Framing::Lines };
+        while !bytes.is_empty() {
+            let some = bytes.split_to(cut.first_records(&bytes, transform.max_rows()));
+            match &layout {
+                Some(layout) => drop(transform.csv(layout, &some, 2, &lineage()).unwrap()),
+                None => drop(transform.ndjson(&some, 1, &lineage()).unwrap()),
+            }
+        }
+    }
+}
+
+pub(super) fn avro(input: &[u8]) {
+    RUNTIME.block_on(async {
+        let Made { transform, .. } = one(input);
+        let blob = blob(input).await;
+        let Ok(header) = blob.avro_header().await.unwrap() else { return };
+        let Ok(layout) = transform.avro_layout(&header.schema, &header.codec) else { return };
+        let mut blocks = blob.avro(&header, AvroOptions { range_bytes: RANGE_BYTES, from: 0, part: None });
+        let allowance = Allowance::of_avro_file();
+        while let Some(piece) = blocks.next().await.unwrap() {
+            let AvroPiece::Block { count, data } = piece else { continue };
+            lines(transform, &layout, count, &data, &allowance);
+        }
+    });
+    body(input);
+}
+
+fn lines(transform: &Transform, layout: &AvroLayout, count: u64, data: &[u8], allowance: &Allowance) {
+    let mut block = layout.block(count, data, allowance);
+    while let Some(chunk) = block.next(CHUNK_BYTES, &Stop::never()) {
+        let AvroChunk::Lines(lines) = chunk else { continue };
+        let mut rest = &lines[..];
+        while !rest.is_empty() {
+            let (some, others) = rest.split_at(Framing::Lines.first_records(rest, transform.max_rows()));
+            drop(transform.ndjson(some, 1, &lineage()).unwrap());
+            rest = others;
+        }
+    }
+}
+
+pub(super) fn body(input: &[u8]) {
+    let Made { contract, transform } = one(input);
+    let (text, records) = match Body::read(&input.to_vec().into(), &contract.format) {
+        Ok(Body::One(text)) => (text.clone(), std::iter::once(0..text.len()).collect()),
+        Ok(Body::Several { text, records }) => (text, records),
+        Ok(Body::Avro(avro)) => {
+            let Ok(layout) = transform.avro_layout(&avro.schema, &avro.codec) else { return };
+            let allowance = Allowance::of_avro_body();
+            for (count, data) in avro.blocks {
+                lines(transform, &layout, count, &data, &allowance);
+            }
+            return;
+        }
+        Err(_) => return,
+    };
+    for (part, records) in records.chunks(transform.max_rows()).enumerate() {
+        let record = |(at, range): (usize, &std::ops::Range<usize>)| EventRecord {
+            body: &text[range.clone()],
+            position: position_of(7, part + at).unwrap(),
+            event: 0,
+        };
+        let records: Vec<_> = records.iter().enumerate().map(record).collect();
+        drop(transform.event_records(&records, &[EventMeta::default()], &lineage()).unwrap());
+    }
+}
