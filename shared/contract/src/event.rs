@@ -59,6 +59,8 @@ pub enum EventField {
     Hub,
     /// What the sender gave it, by name.
     Property(String),
+    /// What the broker, or an IoT Hub before it, wrote on it, by name.
+    System(String),
 }
 
 /// What a column is made of.
@@ -77,6 +79,7 @@ pub(crate) const COLUMN_PREFIX: &str = "column:";
 
 pub(crate) const EVENT_PREFIX: &str = "event:";
 pub(crate) const PROPERTY_PREFIX: &str = "event:property:";
+pub(crate) const SYSTEM_PREFIX: &str = "event:system:";
 pub(crate) const EVENT_FIELDS: [(&str, EventField); 6] = [
     ("event:enqueued_time", EventField::EnqueuedTime),
     ("event:sequence_number", EventField::SequenceNumber),
@@ -92,6 +95,9 @@ impl EventField {
         if let Some(property) = from.strip_prefix(PROPERTY_PREFIX) {
             return (!property.is_empty()).then(|| Self::Property(property.to_owned()));
         }
+        if let Some(property) = from.strip_prefix(SYSTEM_PREFIX) {
+            return (!property.is_empty()).then(|| Self::System(property.to_owned()));
+        }
         EVENT_FIELDS.iter().find(|(name, _)| *name == from).map(|(_, field)| field.clone())
     }
 
@@ -104,7 +110,7 @@ impl EventField {
             Self::Offset => ("a string or a long", &[String, Long]),
             Self::Partition => ("a string or a whole number", &[String, Short, Integer, Long]),
             Self::PartitionKey | Self::Hub => ("a string", &[String]),
-            Self::Property(_) => return None,
+            Self::Property(_) | Self::System(_) => return None,
         })
     }
 }

@@ -236,7 +236,8 @@ fn value<'e>(plan: &Plan, field: &EventField, target: &Target, meta: &EventMeta<
         EventField::PartitionKey => meta.partition_key.map(Cow::Borrowed),
         EventField::Partition => meta.partition.map(Cow::Borrowed),
         EventField::Hub => meta.hub.map(Cow::Borrowed),
-        EventField::Property(name) => return property(plan, name, target, meta),
+        EventField::Property(name) => return property(plan, name, target, meta.properties),
+        EventField::System(name) => return property(plan, name, target, meta.system.map(AsRef::as_ref)),
     };
     match text {
         None => Found::Nothing,
@@ -252,8 +253,13 @@ fn instant(us: i64) -> Option<String> {
 }
 
 /// As a field of a JSON record would be read.
-fn property<'e>(plan: &Plan, name: &str, target: &Target, meta: &EventMeta<'e>) -> Found<'e> {
-    let Some(properties) = meta.properties else { return Found::Nothing };
+fn property<'e>(
+    plan: &Plan,
+    name: &str,
+    target: &Target,
+    properties: Option<&'e Map<String, Value>>,
+) -> Found<'e> {
+    let Some(properties) = properties else { return Found::Nothing };
     let found = properties.get(name).or_else(|| {
         let is_it = |key: &&String| !plan.fields.match_case() && key.to_lowercase() == name.to_lowercase();
         properties.keys().find(is_it).and_then(|key| properties.get(key))

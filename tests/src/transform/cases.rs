@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use weir_contract::{Contract, Treatment};
+use azure_functions_custom_handler::SystemProperties;
+use serde_json::json;
+use weir_contract::{Contract, DataType, Treatment};
 use weir_transform::{EventMeta, EventRecord};
 
 use super::corpus::read;
@@ -399,4 +401,35 @@ fn a_day_is_made_of_a_timestamp() {
     assert!(
         Contract::parse(&day_of.replace("[\"day\"]", "[\"ts\"]"), "a").unwrap_err().to_string().contains("column:ts")
     );
+}
+
+/// What an IoT Hub writes on its messages, as the host gives it.
+#[test]
+fn the_device_of_an_iot_hub_is_a_system_property() {
+    let case = "events/iot_hub_system_properties";
+    let system = json!({
+        "SequenceNumber": 0, "Offset": 0, "EnqueuedTimeUtc": "2026-01-05T10:00:00.123",
+        "iothub-connection-device-id": "dev-1", "iothub-enqueuedtime": "2026-01-05T09:59:59.9Z",
+        "iothub-message-source": "Telemetry", "content-type": "application/json", "correlation-id": "c",
+    });
+    let system = SystemProperties::new(system.as_object().cloned().unwrap());
+    let meta = EventMeta { system: Some(&system), ..EventMeta::default() };
+    let record = EventRecord { body: br#"{"temp":1.5}"#, position: 0, event: 0 };
+    let row = |from: &str, data_type: DataType, meta: EventMeta<'_>| {
+        let mut contract = contract(case);
+        contract.columns[0].from = Some(from.to_owned());
+        contract.columns[0].data_type = data_type;
+        let output = transform(&contract).event_records(&[record], &[meta], &lineage()).unwrap();
+        let output = checked(&contract, output);
+        [clean(&output), refused(&output)].concat()
+    };
+    // An application property of that name is none.
+    assert_eq!(row("event:property:iothub-connection-device-id", DataType::String, meta), ["0: column `device`: null"]);
+    assert_eq!(row("event:system:iothub-connection-device-id", DataType::String, meta), ["0: dev-1|1.5"]);
+    assert_eq!(row("event:system:Correlation-Id", DataType::String, meta), ["0: c|1.5"]);
+    let at = row("event:system:iothub-enqueuedtime", DataType::Timestamp, meta);
+    assert_eq!(at, ["0: 2026-01-05 09:59:59.900 UTC|1.5"]);
+    assert_eq!(row("event:system:content-type", DataType::Long, meta), ["0: column `device`: not a long"]);
+    assert_eq!(row("event:system:x", DataType::String, meta), ["0: column `device`: null"]);
+    assert_eq!(row("event:system:x", DataType::String, EventMeta::default()), ["0: column `device`: null"]);
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::description;
 use crate::drift::{MAX_COLUMN_NAME, is_column_name};
 use crate::error::ErrorKind;
-use crate::event::{COLUMN_PREFIX, EVENT_FIELDS, EVENT_PREFIX, EventField, PROPERTY_PREFIX};
+use crate::event::{COLUMN_PREFIX, EVENT_FIELDS, EVENT_PREFIX, EventField, PROPERTY_PREFIX, SYSTEM_PREFIX};
 use crate::keys;
 use crate::model::{Column, DataType, Format, FormatKind, Treatment};
 use crate::path::pointer;
@@ -137,8 +137,8 @@ impl<'a> Columns<'a> {
         for Draft { column, from, .. } in &self.0 {
             let Some(from) = from.as_ref().filter(|from| from.value.starts_with(EVENT_PREFIX)) else { continue };
             let Some(field) = EventField::named(from.value) else {
-                if from.value == PROPERTY_PREFIX {
-                    let message = "names no property: write `event:property:` and its name";
+                if [PROPERTY_PREFIX, SYSTEM_PREFIX].contains(&from.value) {
+                    let message = format!("names no property: write `{}` and its name", from.value);
                     report.add(ErrorKind::InvalidValue, &from.place, message);
                 } else {
                     unknown_part(from, report);
@@ -284,7 +284,7 @@ fn unknown_part(from: &At<&str>, report: &mut Report<'_>) {
     let suggestion = nearest.map(|end| format!("{EVENT_PREFIX}{end}"));
     let mut message = format!("unknown part of an event {}", quoted(from.value));
     if suggestion.is_none() {
-        message += &format!(": expected one of `{}`, `{PROPERTY_PREFIX}…`", names.join("`, `"));
+        message += &format!(": expected one of `{}`, `{PROPERTY_PREFIX}…`, `{SYSTEM_PREFIX}…`", names.join("`, `"));
     }
     report.add_with(ErrorKind::InvalidValue, &from.place, message, suggestion);
 }
