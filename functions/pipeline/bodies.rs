@@ -292,7 +292,8 @@ impl Work {
             false if format.kind == FormatKind::Avro && Magic::of(&event.body) == Magic::Other => {
                 Err(not_avro(&event.body, &meta(&self.place, Some(*sequence), event)))
             }
-            false => Body::read(&event.body, format).and_then(|body| unfolded(&self.transform, body)),
+            false => Body::read(&event.body, format)
+                .and_then(|body| unfolded(&self.transform, body, body_records(event.body.len()))),
         };
         let several = match body {
             Ok(Body::One(text)) => {
@@ -350,7 +351,7 @@ pub(crate) fn meta<'e>(place: &'e HubPlace, sequence: Option<i64>, event: &'e Ev
 }
 
 /// A body whose records are where the contract says: the elements of an array in it, or the object in one of its fields.
-fn unfolded(transform: &Transform, body: Body) -> Result<Body, String> {
+fn unfolded(transform: &Transform, body: Body, most: usize) -> Result<Body, String> {
     if !transform.unfolds() {
         return Ok(body);
     }
@@ -361,13 +362,16 @@ fn unfolded(transform: &Transform, body: Body) -> Result<Body, String> {
     };
     let (mut unfolded, mut records) = (Vec::new(), Vec::new());
     for part in parts {
-        for record in transform.unfold(&text[part])? {
+        for record in transform.unfold(&text[part], most)? {
             let start = unfolded.len();
             unfolded.extend_from_slice(&record);
             records.push(start..unfolded.len());
             if unfolded.len() > MAX_BODY_BYTES {
                 return Err(TOO_LARGE.to_owned());
             }
+        }
+        if records.len() > most {
+            return Err(format!("the body has more than {most} records"));
         }
     }
     let text = Bytes::from(unfolded);

@@ -217,9 +217,15 @@ impl Records {
             Form::Csv { framing, .. } => *framing,
             _ => Framing::Lines,
         };
-        let rest = bytes.split_off(framing.first_records(&bytes, self.transform.max_rows()));
+        let unfolds = matches!(self.form, Form::Ndjson { .. }) && self.transform.unfolds();
+        let length = match unfolds {
+            true => unfolding_lines(&bytes, self.transform.max_rows()),
+            false => framing.first_records(&bytes, self.transform.max_rows()),
+        };
+        let rest = bytes.split_off(length);
         self.pending = (!rest.is_empty()).then_some(rest);
-        let rows = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let ends = if unfolds { b',' } else { b'\n' };
+        let rows = bytes.iter().filter(|byte| **byte == ends).count() + 1;
         let frame = (rows * self.transform.row_bytes()).saturating_sub(CELLS_PER_BYTE * bytes.len());
         let room = match frame {
             0 => None,
@@ -301,6 +307,20 @@ impl Records {
     fn refuse(&self, head: &[u8], reason: String) -> Result<Output, AppError> {
         Ok(self.transform.quarantine_records(&[(head, self.position, reason)], &self.lineage)?)
     }
+}
+
+/// The length of the first lines that hold as many records at most, or of the first line: no array has more elements than
+/// commas and one.
+fn unfolding_lines(bytes: &[u8], most: usize) -> usize {
+    let (mut length, mut rows) = (0, 0);
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        rows += line.iter().filter(|byte| **byte == b',').count() + 1;
+        if rows > most && length > 0 {
+            break;
+        }
+        length += line.len();
+    }
+    length
 }
 
 /// The header of a blob that is not read from its beginning.

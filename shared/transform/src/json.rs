@@ -257,7 +257,7 @@ impl<'a, 'd> Decoder<'a, 'd> {
                 }
             }
             Some(b'[') => {
-                for (index, value) in elements(json)?.into_iter().enumerate() {
+                for (index, value) in elements(json, usize::MAX)?.into_iter().enumerate() {
                     self.member(place, &index.to_string(), value, path, is_kept)?;
                 }
             }

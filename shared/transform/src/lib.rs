@@ -71,7 +71,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use polars::prelude::{Column, DataFrame, IntoColumn};
-use weir_contract::Contract;
+use weir_contract::{Contract, MAX_EVENT_RECORDS};
 
 pub use crate::avro::{AvroBlock, AvroChunk, AvroLayout};
 pub use crate::csv::CsvLayout;
@@ -223,7 +223,7 @@ impl Transform {
         let mut records: Vec<Cow<'_, [u8]>> = Vec::new();
         let mut refused = Vec::new();
         for line in json::lines(chunk) {
-            match self.unfold(line) {
+            match self.unfold(line, MAX_EVENT_RECORDS) {
                 Ok(found) => records.extend(found),
                 Err(reason) => {
                     refused.push((records.len(), reason));
@@ -247,12 +247,12 @@ impl Transform {
         self.plan.shape.keeps_count()
     }
 
-    /// The records of one JSON line or body, where the contract says that they are.
+    /// The records of one JSON line or body, where the contract says that they are: `most` at most.
     ///
     /// # Errors
     /// Why it has none: the reason to refuse it with, as one record.
-    pub fn unfold<'t>(&self, text: &'t [u8]) -> std::result::Result<Vec<Cow<'t, [u8]>>, String> {
-        self.plan.shape.records(&self.plan.fields, text)
+    pub fn unfold<'t>(&self, text: &'t [u8], most: usize) -> std::result::Result<Vec<Cow<'t, [u8]>>, String> {
+        self.plan.shape.records(&self.plan.fields, text, most)
     }
 
     /// Makes the schema of an Avro file ready, whose blocks become lines for [`ndjson`](Transform::ndjson).

@@ -366,6 +366,16 @@ async fn records_are_the_elements_of_an_array() {
 }
 
 #[test]
+fn no_more_elements_are_cut_out_of_a_line_than_are_asked_for() {
+    let mut contract = contract("events/azure_monitor_records");
+    contract.format.records = Some("/records".to_owned());
+    let transform = transform(&contract);
+    let line = br#"{"records":[{},{},{},{}]}"#;
+    assert_eq!(transform.unfold(line, 4).unwrap().len(), 4);
+    assert_eq!(transform.unfold(line, 3).unwrap_err(), "the array at `/records` has more than 3 records");
+}
+
+#[test]
 fn a_day_is_made_of_a_timestamp() {
     let text = |name: &str| fs::read_to_string(folder("events/partition_by_day").join(name)).unwrap();
     // The same field twice is still an error; the column's day is what was meant.

@@ -218,8 +218,8 @@ impl<'j> Scan<'j> {
     }
 }
 
-/// The elements of the array that the text is.
-pub(crate) fn elements(text: &str) -> Result<Vec<Token<'_>>> {
+/// The elements of the array that the text is; at most one more than `most` are looked for.
+pub(crate) fn elements(text: &str, most: usize) -> Result<Vec<Token<'_>>> {
     let (mut scan, mut elements) = (Scan { text, at: 0, first: true }, Vec::new());
     scan.blanks();
     scan.expect(b'[')?;
@@ -235,6 +235,9 @@ pub(crate) fn elements(text: &str) -> Result<Vec<Token<'_>>> {
             _ => return Err(Malformed),
         }
         elements.push(scan.value()?);
+        if elements.len() > most {
+            return Ok(elements);
+        }
     }
     scan.at += 1;
     scan.blanks();

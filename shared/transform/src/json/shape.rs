@@ -2,6 +2,7 @@
 //! fields.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use data_encoding::BASE64;
 use weir_contract::{Format, pointer};
@@ -38,7 +39,7 @@ impl Shape {
         self.records.is_none()
     }
 
-    /// The records of one line or body.
+    /// The records of one line or body, `most` at most.
     ///
     /// # Errors
     /// Why it has none.
@@ -46,13 +47,17 @@ impl Shape {
         &self,
         fields: &Fields,
         text: &'t [u8],
+        most: usize,
     ) -> std::result::Result<Vec<Cow<'t, [u8]>>, String> {
         let text = simdutf8::basic::from_utf8(text).map_err(|_| "not UTF-8")?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if let Some((names, pointer)) = &self.records {
             let missing = || format!("there is no array at `{pointer}`, where `[format] records` is to be");
             let array = find(fields, text, names).map_err(|Malformed| NOT_ONE_OBJECT)?.ok_or_else(missing)?;
-            let records = elements(array).map_err(|Malformed| missing())?;
+            let records = elements(array, most).map_err(|Malformed| missing())?;
+            if records.len() > most {
+                return Err(format!("the array at `{pointer}` has more than {most} records"));
+            }
             return Ok(records.into_iter().map(|record| Cow::Borrowed(record.text.as_bytes())).collect());
         }
         match &self.payload {
@@ -105,14 +110,14 @@ fn unwrapped(fields: &Fields, text: &str, payload: &str) -> std::result::Result<
     let body = body.ok_or_else(|| format!("there is no field `{payload}`, which `[format] payload` names"))?;
     let body = object_in(body).ok_or_else(|| format!("`{payload}` holds neither a JSON object nor base64 of one"))?;
     let none = |Malformed| format!("`{payload}` holds no sound JSON object");
-    let (mut scan, mut own) = (Scan::object(&body).map_err(none)?, Vec::new());
+    let (mut scan, mut own) = (Scan::object(&body).map_err(none)?, HashSet::new());
     while let Some(name) = scan.name().map_err(none)? {
         scan.value().map_err(none)?;
-        own.push(fields.key(&name_of(name).map_err(none)?).into_owned());
+        own.insert(fields.key(&name_of(name).map_err(none)?).into_owned());
     }
     let mut record = body.trim_ascii_end().strip_suffix('}').unwrap_or_default().to_owned();
     let mut is_first = own.is_empty();
-    for (name, value) in around.iter().filter(|(name, _)| !own.iter().any(|own| *own == fields.key(name))) {
+    for (name, value) in around.iter().filter(|(name, _)| !own.contains(&*fields.key(name))) {
         if !std::mem::take(&mut is_first) {
             record.push(',');
         }
