@@ -42,6 +42,8 @@ pub const MAX_AVRO_DECIMAL_BYTES: usize = 4 * 1024;
 /// Cells of one frame, in bytes, and what a row takes beside its columns: where it came from, its bytes, a reason.
 pub const FRAME_BYTES: usize = 48 * MIB;
 pub const ROW_BYTES: usize = 256;
+/// Reasons that are listed of one record: a line of a megabyte may have a hundred thousand faulty fields.
+pub const MAX_REASONS: usize = 256;
 /// Rows times added columns of one frame.
 pub const MAX_ADDED_CELLS: usize = 2 * MIB;
 

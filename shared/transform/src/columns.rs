@@ -8,6 +8,7 @@ use polars::prelude::{
     Int16Type, Int32Type, Int64Type, Int128Type, IntoSeries, PrimitiveChunkedBuilder, Series, StringChunkedBuilder,
     TimeUnit, TimeZone,
 };
+use weir_contract::limits::MAX_REASONS;
 use weir_contract::{Column, DataType, FormatProblem, Origin, TimeFormat, Treatment};
 
 use crate::added::Added;
@@ -309,7 +310,11 @@ impl<'t, 'd> Batch<'t, 'd> {
     pub(crate) fn fault(&mut self, reason: impl Into<Reason>) {
         let (reason, row) = (reason.into(), self.row());
         match self.faults.last_mut() {
-            Some(fault) if fault.row == row => fault.reasons.push(reason),
+            Some(fault) if fault.row == row => match fault.reasons.len() {
+                MAX_REASONS => fault.reasons.push(Reason::from("and more that is not listed")),
+                more if more > MAX_REASONS => {}
+                _ => fault.reasons.push(reason),
+            },
             _ => self.faults.push(Fault { row, reasons: vec![reason] }),
         }
     }

@@ -253,12 +253,7 @@ fn instant(us: i64) -> Option<String> {
 }
 
 /// As a field of a JSON record would be read.
-fn property<'e>(
-    plan: &Plan,
-    name: &str,
-    target: &Target,
-    properties: Option<&'e Map<String, Value>>,
-) -> Found<'e> {
+fn property<'e>(plan: &Plan, name: &str, target: &Target, properties: Option<&'e Map<String, Value>>) -> Found<'e> {
     let Some(properties) = properties else { return Found::Nothing };
     let found = properties.get(name).or_else(|| {
         let is_it = |key: &&String| !plan.fields.match_case() && key.to_lowercase() == name.to_lowercase();

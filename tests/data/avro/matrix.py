@@ -242,7 +242,7 @@ def typed(value, wanted):
             return value
         if isinstance(value, str) and not isinstance(value, Symbol):
             try:
-                return base64.b64decode(value.strip(" \t\r\n"), validate=True)
+                return base64.b64decode(value.strip(" \t"), validate=True)
             except ValueError:
                 return REFUSED
         return REFUSED

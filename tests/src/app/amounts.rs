@@ -110,9 +110,9 @@ async fn records_are_paid_for_with_bytes() {
 async fn a_batch_that_takes_longer_than_an_invocation_gets_further_each_time() {
     let site = Site::new();
     site.contract("clicks", &any_record());
-    let handler = Handler::start_with(&site, &[BUDGET, ("WEIR_DEADLINE_S", "2")]).await;
+    let handler = Handler::start_with(&site, &[BUDGET, ("WEIR_DEADLINE_S", "1")]).await;
     let lines: String = (0..12_000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
-    let (events, records) = (400, 12_000_u64);
+    let (events, records) = (1_000, 12_000_u64);
     let body = gzip(lines.as_bytes());
     let batch = Batch { partition: 0, events: (0..events).map(|at| (at, body.clone())).collect() };
     let (mut deliveries, mut before) = (0, 0);

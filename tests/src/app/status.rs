@@ -61,7 +61,7 @@ fn refusals(site: &Site) -> Vec<(&'static str, Vec<Value>)> {
     let schema = retyped["metaData"]["schemaString"].as_str().unwrap().replacen("\"long\"", "\"date\"", 1);
     retyped["metaData"]["schemaString"] = schema.into();
     let newer = json!({ "protocol": { "minReaderVersion": 3, "minWriterVersion": 7,
-                        "readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"] } });
+                        "readerFeatures": ["catalogManaged"], "writerFeatures": ["catalogManaged"] } });
     let third = json!({ "protocol": { "minReaderVersion": 1, "minWriterVersion": 3 } });
     vec![
         ("a constraint", vec![commit.clone(), third, constrained]),

@@ -355,7 +355,7 @@ async fn records_are_the_elements_of_an_array() {
     let none = "there is no array at `/records`, where `[format] records` is to be";
     let expected = [
         format!("1: {none}"),
-        "3: not one JSON object".to_owned(),
+        "3: not one JSON object: a JSON number".to_owned(),
         format!("4: {none}"),
         "5: not one JSON object".to_owned(),
     ];

@@ -333,3 +333,18 @@ fn patterns_of_the_contract() {
         assert_eq!(output.quarantined.height(), 1);
     }
 }
+
+/// Each of the fields is faulty in its own words, and comparing them all with each other would take minutes.
+#[test]
+fn a_record_lists_so_many_reasons() {
+    let reasons = |fields: usize| {
+        let line = "\"a\"b,".repeat(fields) + "x\n";
+        let output = run_csv(&orders(), format!("id,name,price,day\n{line}").as_bytes());
+        quarantined(&output).remove(0).1
+    };
+    let few = reasons(10);
+    assert_eq!(few.iter().filter(|reason| reason.ends_with("text after the closing quote")).count(), 10, "{few:?}");
+    assert!(few.contains(&"11 fields, expected 4".to_owned()), "{few:?}");
+    let many = reasons(100_000);
+    assert_eq!((many.len(), many.last().map(String::as_str)), (257, Some("and more that is not listed")));
+}

@@ -43,7 +43,8 @@ async fn a_load_with_nothing_new_is_one_small_read() {
     let of_table: Vec<&String> = asked.iter().filter(|request| request.contains("/tables/orders/")).collect();
     let log: Vec<&&String> = of_table.iter().filter(|request| request.contains("_delta_log")).collect();
     // The lease asks for the store's time by an object of its own.
-    let is_of_lease = |request: &&&String| request.contains("_weir_lease") || request.contains("_weir_maintenance/clock");
+    let is_of_lease =
+        |request: &&&String| request.contains("_weir_lease") || request.contains("_weir_maintenance/clock");
     let leases = of_table.iter().filter(is_of_lease).count();
     assert_eq!(of_table.len(), log.len() + leases, "{asked:?}");
     // Whether it is still the same table: its first entry and its newest, for the lease and for the load.
