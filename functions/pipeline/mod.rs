@@ -190,36 +190,7 @@ impl Done {
 /// any more (at the deadline the invocation's future is dropped), because a thread that runs cannot be stopped from
 /// outside.
 async fn compute<T: Send + 'static>(work: impl FnOnce(Stop) -> T + Send + 'static) -> Result<T, AppError> {
-    /// Sets the flag when it is dropped, whether the work is done or was left.
-    struct Waiting(Stop);
-    impl Drop for Waiting {
-        fn drop(&mut self) {
-            self.0.set();
-        }
-    }
-    let waiting = Waiting(Stop::default());
-    let stop = waiting.0.clone();
+    let stop = Stop::default();
+    let _waiting = stop.set_on_drop();
     tokio::task::spawn_blocking(move || work(stop)).await.map_err(|_| AppError::Stopped)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-    use std::time::Duration;
-
-    use super::*;
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn work_that_nobody_waits_for_is_told_to_stop() {
-        let (ended, end) = mpsc::channel();
-        let work = compute(move |stop| {
-            while !stop.is_set() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            ended.send(()).unwrap();
-        });
-        assert!(tokio::time::timeout(Duration::from_millis(50), work).await.is_err());
-        end.recv_timeout(Duration::from_secs(10)).expect("the thread goes on after its caller left");
-        assert!(!compute(|stop| stop.is_set()).await.unwrap(), "the flag is down while somebody waits");
-    }
 }

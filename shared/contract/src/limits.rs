@@ -113,6 +113,12 @@ impl Stop {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// A guard that sets the flag when it is dropped, whether the work is done or was left.
+    #[must_use]
+    pub fn set_on_drop(&self) -> SetOnDrop {
+        SetOnDrop(self.clone())
+    }
+
     /// Whether nobody waits any more. A load without order: cheap enough for each block, row group or thousand values.
     #[inline]
     pub fn is_set(&self) -> bool {
@@ -120,9 +126,34 @@ impl Stop {
     }
 }
 
+/// Held by whoever waits: see [`Stop::set_on_drop`].
+#[derive(Debug)]
+pub struct SetOnDrop(Stop);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.set();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_that_nobody_waits_for_is_told_to_stop() {
+        let stop = Stop::default();
+        let waiting = stop.set_on_drop();
+        let working = stop.clone();
+        let work = std::thread::spawn(move || {
+            while !working.is_set() {
+                std::thread::yield_now();
+            }
+        });
+        assert!(!stop.is_set(), "the flag is down while somebody waits");
+        drop(waiting);
+        assert!(work.join().is_ok() && stop.is_set());
+    }
 
     #[test]
     fn what_is_drawn_is_gone_and_is_shared() {
