@@ -24,13 +24,15 @@ async fn after_a_lost_connection_the_sdk_reads_again_from_where_it_first_began()
     let client = site.consumer("$Default").await;
     let receiver = within(client.open_receiver_on_partition("0".to_owned(), Some(after(9)))).await.unwrap();
     let mut stream = std::pin::pin!(receiver.stream_events());
-    let first = within(stream.next()).await.unwrap().unwrap();
-    assert_eq!(first.sequence_number(), Some(10));
-    // By now some 300 are prefetched; the cut comes where more are asked for.
+    // Some are read before the cut, because what is prefetched when it comes may be lost with the connection.
+    for sequence in 10..15 {
+        assert_eq!(within(stream.next()).await.unwrap().unwrap().sequence_number(), Some(sequence));
+    }
     site.service.faults().cut_after(1);
-    let mut last = 10;
+    let mut last = 14;
     loop {
         let next = within(stream.next()).await.unwrap().expect("no error tells of it").sequence_number().unwrap();
+        // Number 10 for the second time: events come twice.
         if next == 10 {
             break;
         }
@@ -38,7 +40,6 @@ async fn after_a_lost_connection_the_sdk_reads_again_from_where_it_first_began()
         last = next;
         assert!(last < 1_999, "it was not cut");
     }
-    assert!(last > 10, "events come twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
