@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use memchr::memchr_iter;
 use tokio::sync::OwnedSemaphorePermit;
 use weir_contract::{Allowance, Format, FormatKind};
 use weir_intake::{AvroOptions, AvroPiece, AvroReader, Blob, ChunkOptions, Framing, Magic, Piece};
@@ -218,14 +219,17 @@ impl Records {
             _ => Framing::Lines,
         };
         let unfolds = matches!(self.form, Form::Ndjson { .. }) && self.transform.unfolds();
-        let length = match unfolds {
-            true => unfolding_lines(&bytes, self.transform.max_rows()),
-            false => framing.first_records(&bytes, self.transform.max_rows()),
-        };
-        let rest = bytes.split_off(length);
-        self.pending = (!rest.is_empty()).then_some(rest);
-        let ends = if unfolds { b',' } else { b'\n' };
-        let rows = bytes.iter().filter(|byte| **byte == ends).count() + 1;
+        let most = self.transform.max_rows();
+        let mut rows = most_records(&bytes, unfolds);
+        if rows > most {
+            let length = match unfolds {
+                true => unfolding_lines(&bytes, most),
+                false => framing.first_records(&bytes, most),
+            };
+            let rest = bytes.split_off(length);
+            self.pending = (!rest.is_empty()).then_some(rest);
+            rows = most_records(&bytes, unfolds);
+        }
         let frame = (rows * self.transform.row_bytes()).saturating_sub(CELLS_PER_BYTE * bytes.len());
         let room = match frame {
             0 => None,
@@ -307,6 +311,13 @@ impl Records {
     fn refuse(&self, head: &[u8], reason: String) -> Result<Output, AppError> {
         Ok(self.transform.quarantine_records(&[(head, self.position, reason)], &self.lineage)?)
     }
+}
+
+/// How many records there may be, at most: each has a line, or is an element of an array, which has a comma before it or is
+/// its first. Counting is many times faster than finding, and hardly a chunk has to be cut.
+fn most_records(bytes: &[u8], unfolds: bool) -> usize {
+    let elements = if unfolds { memchr_iter(b',', bytes).count() } else { 0 };
+    memchr_iter(b'\n', bytes).count() + elements + 1
 }
 
 /// The length of the first lines that hold as many records at most, or of the first line: no array has more elements than

@@ -90,6 +90,18 @@ impl<'a> Values<'a> {
         }
     }
 
+    /// Adds to each row's size that of its value.
+    pub(crate) fn add_sizes(&self, sizes: &mut [usize]) {
+        match &self.kind {
+            Kind::Text(values) | Kind::Bytes(values) if self.nulls.is_none() => {
+                for (size, view) in sizes.iter_mut().zip(values.views().iter()) {
+                    *size = size.saturating_add((*view & 0xffff_ffff) as usize);
+                }
+            }
+            _ => sizes.iter_mut().enumerate().for_each(|(row, size)| *size = size.saturating_add(self.size(row))),
+        }
+    }
+
     /// About the bytes of a value as text. Nothing is read but views and offsets.
     pub(crate) fn size(&self, row: usize) -> usize {
         if self.is_null(row) {

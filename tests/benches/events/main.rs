@@ -41,18 +41,22 @@ pub(crate) const PARTITIONS: usize = 32;
 const WARM_UP: usize = 4;
 
 const USAGE: &str = "\
-cargo bench --workspace --bench events -- [--only NAME] [--events N]
+cargo bench --workspace --bench events -- [--only NAME] [--events N] [--weir PATH] [--against PATH]
   rate         events a second, against Polars alone and against Python (default 1,000,000 events)
   latency      from the request to the answer at half of that rate
   memory       the peak of resident memory as events come (--events 10000000 for the long run)
-  operations   requests to storage for each million events, on Azurite";
+  operations   requests to storage for each million events, on Azurite
+--weir takes that binary instead of one that is built first; --against compares its rate and its CPU time with those of
+another weir, of a release before, in five pairs, and does nothing else";
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let (mut only, mut events) = (None, 1_000_000_usize);
+    let (mut only, mut events, mut weir, mut against) = (None, 1_000_000_usize, None, None);
     while let Some(argument) = arguments.next() {
         match (argument.as_str(), arguments.next()) {
             ("--only", Some(name)) => only = Some(name),
+            ("--weir", Some(path)) => weir = Some(PathBuf::from(path)),
+            ("--against", Some(path)) => against = Some(PathBuf::from(path)),
             ("--events", Some(number)) => events = number.replace(['_', ','], "").parse()?,
             _ => {
                 println!("{USAGE}");
@@ -65,11 +69,17 @@ fn main() -> Result<()> {
     let target = own.ancestors().nth(3).ok_or("the benchmark is not in a target folder")?;
     let folder = target.join("bench-data");
     std::fs::create_dir_all(&folder)?;
-    let weir = handler::build(target)?;
+    let weir = match weir {
+        Some(weir) => weir,
+        None => handler::build(target)?,
+    };
     let bench =
         Bench { weir, folder, batches: Arc::new(data::batches()), rounds: events / PARTITIONS / EVENTS_OF_A_BATCH };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
+        if let Some(before) = &against {
+            return bench.against(before).await;
+        }
         if wanted("rate") || wanted("latency") {
             bench.rate_and_latency(wanted("rate"), wanted("latency")).await?;
         }
@@ -91,6 +101,38 @@ struct Bench {
 }
 
 impl Bench {
+    /// Two binaries in turn, each with a new lake.
+    async fn against(&self, before: &Path) -> Result<()> {
+        const PAIRS: usize = 5;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for pair in 0..PAIRS {
+            for second in [false, true] {
+                let is_ours = (pair % 2 == 0) != second;
+                let (weir, figures) = if is_ours { (&*self.weir, &mut ours) } else { (before, &mut theirs) };
+                let site = tempfile::tempdir_in(&self.folder)?;
+                let handler = Handler::start(weir, site.path())?;
+                let mut load = Load::new(handler.port(), &self.batches)?;
+                load.run(WARM_UP, None).await?;
+                let idle = handler.cpu_seconds().unwrap_or_default();
+                let ran = load.run(self.rounds, None).await?;
+                let cpu = handler.cpu_seconds().unwrap_or_default() - idle;
+                figures.push((ran.events_per_second(), cpu / ran.events as f64 * 1e6));
+            }
+        }
+        let middle = |figures: &[(f64, f64)], which: fn(&(f64, f64)) -> f64| {
+            let mut values: Vec<f64> = figures.iter().map(which).collect();
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        for (name, which) in
+            [("events/s", (|both| both.0) as fn(&(f64, f64)) -> f64), ("s of CPU a million", |both| both.1)]
+        {
+            let (weir, before) = (middle(&ours, which), middle(&theirs, which));
+            println!("{name}: weir {weir:.2}, before {before:.2}, ratio {:.3}", weir / before);
+        }
+        Ok(())
+    }
+
     async fn rate_and_latency(&self, rate: bool, latency: bool) -> Result<()> {
         let site = tempfile::tempdir_in(&self.folder)?;
         let handler = Handler::start(&self.weir, site.path())?;

@@ -26,7 +26,7 @@ pub(crate) fn measure(folder: &Path, contract: &str, blob: &data::Blob) -> Resul
     if !output.status.success() {
         return Err(format!("Polars alone: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
-    Ok(Run { seconds, peak_bytes: String::from_utf8_lossy(&output.stdout).trim().parse().ok() })
+    Ok(Run { cpu_seconds: None, seconds, peak_bytes: String::from_utf8_lossy(&output.stdout).trim().parse().ok() })
 }
 
 /// Prints its peak of resident memory.

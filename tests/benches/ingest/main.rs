@@ -33,6 +33,8 @@ cargo bench --workspace --bench ingest -- [OPTIONS]
                  (default: all)
   --csv-mb N     size of the CSV blob (default 700)
   --ndjson-mb N  size of the NDJSON blob (default 200), of which Parquet is made
+  --weir PATH    this binary, instead of one that is built first
+  --against PATH compares with another weir, of a release before, instead of with Polars and Python
   --json         JSON lines instead of tables";
 
 struct Options {
@@ -40,6 +42,8 @@ struct Options {
     only: Option<String>,
     csv_mb: u64,
     ndjson_mb: u64,
+    weir: Option<PathBuf>,
+    against: Option<PathBuf>,
     json: bool,
 }
 
@@ -54,7 +58,10 @@ fn main() -> Result<()> {
     };
     let folder = target_folder()?.join("bench-data");
     std::fs::create_dir_all(&folder)?;
-    let weir = handler::build(&target_folder()?)?;
+    let weir = match options.weir {
+        Some(weir) => weir,
+        None => handler::build(&target_folder()?)?,
+    };
     let wanted = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
 
     let mut report = Report::new(options.json);
@@ -67,7 +74,11 @@ fn main() -> Result<()> {
         _ => data::customers_parquet(&folder, options.ndjson_mb),
     };
     for (format, contract) in [("csv", "sales"), ("ndjson", "customers"), ("parquet", "customers")] {
-        for other in [Other::Alone, Other::Python] {
+        let others = match &options.against {
+            Some(before) => vec![Other::Before(before)],
+            None => vec![Other::Alone, Other::Python],
+        };
+        for other in others {
             let name = other.name(format);
             if wanted(&name) {
                 let race = Race { weir: &weir, folder: &folder, contract, pairs: options.pairs };
@@ -88,7 +99,8 @@ fn main() -> Result<()> {
 
 /// `None` asks for help.
 fn parse(arguments: &[String]) -> Result<Option<Options>> {
-    let mut options = Options { pairs: 3, only: None, csv_mb: 700, ndjson_mb: 200, json: false };
+    let mut options =
+        Options { pairs: 3, only: None, csv_mb: 700, ndjson_mb: 200, weir: None, against: None, json: false };
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let mut value = || rest.next().ok_or_else(|| format!("{argument} needs a value\n{USAGE}"));
@@ -97,6 +109,8 @@ fn parse(arguments: &[String]) -> Result<Option<Options>> {
             "--csv-mb" => options.csv_mb = value()?.parse()?,
             "--ndjson-mb" => options.ndjson_mb = value()?.parse()?,
             "--only" => options.only = Some(value()?.clone()),
+            "--weir" => options.weir = Some(value()?.into()),
+            "--against" => options.against = Some(value()?.into()),
             "--json" => options.json = true,
             "--bench" => {} // cargo's own
             "--help" | "-h" => return Ok(None),
@@ -108,25 +122,28 @@ fn parse(arguments: &[String]) -> Result<Option<Options>> {
 
 /// Who runs beside Weir.
 #[derive(Debug, Clone, Copy)]
-enum Other {
+enum Other<'a> {
     Alone,
     Python,
+    /// Another `weir`.
+    Before(&'a Path),
 }
 
-impl Other {
+impl Other<'_> {
     fn name(self, format: &str) -> String {
         match self {
-            Self::Alone => format.to_owned(),
+            Self::Alone | Self::Before(_) => format.to_owned(),
             Self::Python => format!("python_{format}"),
         }
     }
 
-    /// Issue 4's targets.
     fn ratio_max(self, format: &str) -> f64 {
         match (self, format) {
             (Self::Alone, "parquet") => 1.0 / 0.8,
             (Self::Alone, _) => 1.0 / 0.9,
             (Self::Python, _) => 1.0 / 1.2,
+            // Nothing gets slower by more than 3 %.
+            (Self::Before(_), _) => 1.03,
         }
     }
 }
@@ -139,7 +156,7 @@ struct Race<'a> {
 }
 
 impl Race<'_> {
-    fn compare(&self, name: String, format: &str, other: Other, blob: &data::Blob) -> Result<Comparison> {
+    fn compare(&self, name: String, format: &str, other: Other<'_>, blob: &data::Blob) -> Result<Comparison> {
         let Self { weir, folder, contract, pairs } = *self;
         // Both find the file in the page cache: the first must not pay for the second.
         std::io::copy(&mut std::fs::File::open(&blob.path)?, &mut std::io::sink())?;
@@ -147,8 +164,14 @@ impl Race<'_> {
         let theirs = || match other {
             Other::Alone => alone::measure(folder, contract, blob),
             Other::Python => baseline::measure(folder, blob),
+            Other::Before(before) => through_weir(before, folder, contract, blob),
         };
-        let who = ["weir", if matches!(other, Other::Alone) { "polars alone" } else { "python" }];
+        let beside = match other {
+            Other::Alone => "polars alone",
+            Other::Python => "python",
+            Other::Before(_) => "before",
+        };
+        let who = ["weir", beside];
         let ratio_max = Some(other.ratio_max(format));
         let mut comparison =
             Comparison { name, who, blob_bytes: blob.bytes, records: blob.records, ratio_max, pairs: Vec::new() };
@@ -201,7 +224,7 @@ fn through_weir(weir: &Path, folder: &Path, contract: &str, blob: &data::Blob) -
 
     let mut handler = Handler::start(weir, site.path())?;
     let answer = handler.blob_created(&path)?;
-    let run = Run { seconds: handler.elapsed(), peak_bytes: handler.peak_bytes() };
+    let run = Run { seconds: handler.elapsed(), cpu_seconds: handler.cpu_seconds(), peak_bytes: handler.peak_bytes() };
     let books = &answer["ReturnValue"]["books"];
     let counted = |key: &str| books[key].as_u64();
     if counted("committed") != Some(blob.records - blob.faulty) || counted("quarantined") != Some(blob.faulty) {

@@ -11,6 +11,8 @@ const START_MAX_MS: f64 = 50.0;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
     pub(crate) seconds: f64,
+    /// CPU time of the process, where it was asked for: what else runs on the machine hardly changes it.
+    pub(crate) cpu_seconds: Option<f64>,
     pub(crate) peak_bytes: Option<u64>,
 }
 
@@ -56,12 +58,14 @@ impl Report {
         let peak = |runs: &[Run]| runs.iter().filter_map(|run| run.peak_bytes).max().map(|bytes| bytes as f64 / 1e6);
         let (weir, polars) = (seconds(&ours), seconds(&theirs));
         let ratio = weir / polars;
+        let cpu = |runs: &[Run]| median(&runs.iter().filter_map(|run| run.cpu_seconds).collect::<Vec<_>>());
+        let cpu_ratio = Some(cpu(&ours) / cpu(&theirs)).filter(|ratio| ratio.is_finite());
         let (weir_mb, polars_mb) = (peak(&ours), peak(&theirs));
         let Comparison { name, who: [first, second], blob_bytes, records, .. } = comparison;
         if self.json {
             let times = |runs: &[Run]| runs.iter().map(|run| run.seconds).collect::<Vec<_>>();
             let line = json!({
-                "bench": name, "blob_bytes": blob_bytes, "records": records, "ratio": ratio,
+                "bench": name, "blob_bytes": blob_bytes, "records": records, "ratio": ratio, "cpu_ratio": cpu_ratio,
                 *first: {"median_s": weir, "seconds": times(&ours), "peak_mb": weir_mb},
                 *second: {"median_s": polars, "seconds": times(&theirs), "peak_mb": polars_mb},
             });
@@ -75,6 +79,9 @@ impl Report {
             let peak = peak.map_or_else(|| "n/a".to_owned(), |peak| format!("{peak:.0}"));
             let each: Vec<String> = runs.iter().map(|run| format!("{:.2}", run.seconds)).collect();
             println!("  {label:<14}{middle:>9.2}{:>9.0}{peak:>12}   {}", megabytes / middle, each.join(" "));
+        }
+        if let Some(ratio) = cpu_ratio {
+            println!("  CPU {:.2} s and {:.2} s, ratio {ratio:.3}", cpu(&ours), cpu(&theirs));
         }
         match comparison.ratio_max {
             Some(max) => println!("  ratio {ratio:.2}, target <= {max:.2}: {}", met(ratio <= max)),

@@ -150,7 +150,7 @@ fn cut(columns: &[Given], rows: usize, max_record_bytes: usize) -> (usize, Vec<u
         let Some(values) = Values::of(array, &given.shape) else { continue };
         if values.has_sizes() {
             sizes.resize(rows, 0_usize);
-            sizes.iter_mut().enumerate().for_each(|(row, size)| *size = size.saturating_add(values.size(row)));
+            values.add_sizes(&mut sizes);
         }
     }
     if sizes.is_empty() {
