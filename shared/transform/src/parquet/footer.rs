@@ -25,6 +25,17 @@ const MAX_CHUNKS: usize = 400_000;
 const MAX_ROWS: u64 = 1_000_000;
 const ROWS_PER_BYTE: u64 = 1_000;
 
+/// Columns of nothing but nulls, as parquet-cpp had them before 0.14 (2019): no converted type that the format knows. They are
+/// whole numbers for the format, of which there is none.
+const NULLS: Annotation = Annotation { physical: 1, converted: 24, known_as: 17 };
+
+/// A converted type on a physical one, and another that stands for it; numbers of the format's.
+struct Annotation {
+    physical: i64,
+    converted: u8,
+    known_as: u8,
+}
+
 const NOT_PARQUET: &str = "not a Parquet file, or its footer is damaged";
 
 #[derive(Debug)]
@@ -75,21 +86,30 @@ fn find(source: &Source) -> Result<bytes::Bytes, String> {
     let length = usize::try_from(length).ok().filter(|length| *length <= MAX_BYTES);
     let length = length.ok_or_else(|| "the Parquet file's footer has more than 64 MiB".to_owned())?;
     let bytes = source.exactly(at, length)?;
-    match bounded(&bytes) {
-        Ok(None) => Ok(bytes),
+    let mut nulls = Vec::new();
+    match bounded(&bytes, &mut nulls) {
+        Ok(None) if nulls.is_empty() => Ok(bytes),
+        Ok(None) => {
+            let mut known = bytes.to_vec();
+            for place in nulls {
+                // As the wire has small numbers.
+                known[place] = NULLS.known_as << 1;
+            }
+            Ok(known.into())
+        }
         Ok(Some(problem)) => Err(problem),
         Err(Malformed) => Err(damaged()),
     }
 }
 
-/// Why the footer is too large to be decoded.
-fn bounded(bytes: &[u8]) -> Result<Option<String>, Malformed> {
+/// Why the footer is too large to be decoded; and the places of annotations that are [`NULLS`].
+fn bounded(bytes: &[u8], nulls: &mut Vec<usize>) -> Result<Option<String>, Malformed> {
     let mut thrift = Thrift::new(bytes);
     let (mut id, mut chunks) = (0, 0);
     while let Some(wire) = thrift.field(&mut id)? {
         match (id, wire) {
             (2, LIST) => {
-                if let Some(problem) = schema(&mut thrift)? {
+                if let Some(problem) = schema(&mut thrift, nulls)? {
                     return Ok(Some(problem));
                 }
             }
@@ -110,7 +130,7 @@ fn bounded(bytes: &[u8]) -> Result<Option<String>, Malformed> {
     Ok(None)
 }
 
-fn schema(thrift: &mut Thrift<'_>) -> Result<Option<String>, Malformed> {
+fn schema(thrift: &mut Thrift<'_>, nulls: &mut Vec<usize>) -> Result<Option<String>, Malformed> {
     let (_, count) = thrift.list()?;
     if count > MAX_SCHEMA {
         return Ok(Some(format!("a Parquet file of more than {MAX_COLUMNS} columns; Weir reads no more")));
@@ -118,10 +138,18 @@ fn schema(thrift: &mut Thrift<'_>) -> Result<Option<String>, Malformed> {
     // Children that are still to come, of each group around an element.
     let mut open: Vec<i64> = Vec::new();
     for _ in 0..count {
-        let (mut id, mut children) = (0, 0);
+        let (mut id, mut children, mut physical) = (0, 0, -1);
         while let Some(wire) = thrift.field(&mut id)? {
             match (id, wire) {
+                (1, I32) => physical = thrift.integer()?,
                 (5, I32) => children = thrift.integer()?,
+                (6, I32) => {
+                    let place = thrift.position();
+                    let is_nulls = thrift.integer()? == i64::from(NULLS.converted) && physical == NULLS.physical;
+                    if is_nulls && thrift.position() == place + 1 {
+                        nulls.push(place);
+                    }
+                }
                 (_, wire) => thrift.skip(wire)?,
             }
         }

@@ -149,10 +149,11 @@ fn is_text(logical: Option<&LogicalType>, converted: ConvertedType) -> bool {
         || matches!(converted, ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON)
 }
 
-/// Texts and intervals as their bytes: Arrow would refuse a page for one value of it, and drop parts of intervals.
-fn plain(field: &TypePtr) -> parquet::errors::Result<TypePtr> {
+/// The same field in a form that Arrow reads as the format's rules say. Levels and columns stay as they are.
+///
+/// Texts and intervals are their bytes: Arrow would refuse a page for one value of it, and drop parts of intervals.
+fn plain(field: &TypePtr) -> Built {
     let info = field.get_basic_info();
-    let repetition = if info.has_repetition() { info.repetition() } else { Repetition::REQUIRED };
     match field.as_ref() {
         Type::PrimitiveType { physical_type, type_length, .. }
             if info.converted_type() == ConvertedType::INTERVAL
@@ -160,18 +161,86 @@ fn plain(field: &TypePtr) -> parquet::errors::Result<TypePtr> {
                     && is_text(info.logical_type_ref(), info.converted_type())) =>
         {
             let built = Type::primitive_type_builder(field.name(), *physical_type);
-            Ok(Arc::new(built.with_repetition(repetition).with_length(*type_length).build()?))
+            Ok(Arc::new(built.with_repetition(repetition(field)).with_length(*type_length).build()?))
         }
         Type::PrimitiveType { .. } => Ok(Arc::clone(field)),
-        Type::GroupType { fields, .. } => {
-            let fields = fields.iter().map(plain).collect::<parquet::errors::Result<Vec<_>>>()?;
-            let built = Type::group_type_builder(field.name())
-                .with_repetition(repetition)
-                .with_converted_type(info.converted_type())
-                .with_logical_type(info.logical_type_ref().cloned())
-                .with_fields(fields);
-            Ok(Arc::new(built.build()?))
+        // A list or a map on each element of a list that nothing says.
+        Type::GroupType { .. } if repetition(field) == Repetition::REPEATED && (is_list(field) || is_map(field)) => {
+            list_of(field.name(), Repetition::REQUIRED, field)
         }
+        Type::GroupType { fields, .. } => match fields.as_slice() {
+            // Two levels, where the repeated group is no wrapper but the element: it has a repeated field itself.
+            [element] if is_list(field) && holds_repeated(element) => list_of(field.name(), repetition(field), element),
+            // What repeats in a list or a map is part of it.
+            [entry] if is_list(field) || is_map(field) => group_of(field, vec![of_plain_fields(entry)?]),
+            _ => of_plain_fields(field),
+        },
+    }
+}
+
+type Built = parquet::errors::Result<TypePtr>;
+
+/// A list of three levels, which stands for one of two.
+fn list_of(name: &str, repetition: Repetition, element: &TypePtr) -> Built {
+    let Type::GroupType { fields, .. } = element.as_ref() else { return plain(element) };
+    let info = element.get_basic_info();
+    let element = Type::group_type_builder(element.name())
+        .with_repetition(Repetition::REQUIRED)
+        .with_converted_type(info.converted_type())
+        .with_logical_type(info.logical_type_ref().cloned())
+        .with_fields(fields.clone());
+    let element = plain(&Arc::new(element.build()?))?;
+    let entry = Type::group_type_builder("list").with_repetition(Repetition::REPEATED).with_fields(vec![element]);
+    let list = Type::group_type_builder(name)
+        .with_repetition(repetition)
+        .with_converted_type(ConvertedType::LIST)
+        .with_fields(vec![Arc::new(entry.build()?)]);
+    Ok(Arc::new(list.build()?))
+}
+
+fn of_plain_fields(field: &TypePtr) -> Built {
+    match field.as_ref() {
+        Type::PrimitiveType { .. } => plain(field),
+        Type::GroupType { fields, .. } => {
+            group_of(field, fields.iter().map(plain).collect::<parquet::errors::Result<_>>()?)
+        }
+    }
+}
+
+/// The same group with other fields.
+fn group_of(group: &Type, fields: Vec<TypePtr>) -> Built {
+    let info = group.get_basic_info();
+    let built = Type::group_type_builder(group.name())
+        .with_repetition(repetition(group))
+        .with_converted_type(info.converted_type())
+        .with_logical_type(info.logical_type_ref().cloned())
+        .with_fields(fields);
+    Ok(Arc::new(built.build()?))
+}
+
+fn repetition(field: &Type) -> Repetition {
+    let info = field.get_basic_info();
+    if info.has_repetition() { info.repetition() } else { Repetition::REQUIRED }
+}
+
+fn is_list(field: &Type) -> bool {
+    let info = field.get_basic_info();
+    info.logical_type_ref().map_or(info.converted_type() == ConvertedType::LIST, |known| *known == LogicalType::List)
+}
+
+fn is_map(field: &Type) -> bool {
+    let info = field.get_basic_info();
+    let converted = matches!(info.converted_type(), ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE);
+    info.logical_type_ref().map_or(converted, |known| *known == LogicalType::Map)
+}
+
+/// Whether a group repeats, and its one field, too.
+fn holds_repeated(group: &Type) -> bool {
+    match group {
+        Type::GroupType { fields, .. } if repetition(group) == Repetition::REPEATED => {
+            matches!(fields.as_slice(), [field] if repetition(field) == Repetition::REPEATED)
+        }
+        _ => false,
     }
 }
 

@@ -92,6 +92,85 @@ fn lists_of_every_age() {
     assert_eq!(clean(&read(&contract, &file)), expected);
 }
 
+/// Elements that are lists or maps themselves, in a repeated group that is no wrapper; and repeated ones in no list.
+#[test]
+fn lists_of_two_levels_in_each_other() {
+    let contract = of_columns(&[("id", "long"), ("v", "string")]);
+    let ints = |definitions: [i16; 4], repetitions: [i16; 4], fields: &str| {
+        let file = written(&format!("required int64 id; {fields}"), |group| {
+            ids(group, 3);
+            put::<Int32Type>(group, &[7, 8, 9], &definitions, &repetitions);
+        });
+        clean(&read(&contract, &file))
+    };
+    let lists = [
+        (
+            "required group v (LIST) { repeated group array (LIST) { repeated int32 array; } }",
+            [2, 2, 0, 2],
+            [0, 2, 0, 0],
+            1,
+        ),
+        (
+            "required group v (LIST) { repeated group array (LIST) { repeated group array (LIST) { repeated int32 array; } } }",
+            [3, 3, 0, 3],
+            [0, 3, 0, 0],
+            2,
+        ),
+        ("repeated group v (LIST) { repeated int32 x; }", [2, 2, 0, 2], [0, 2, 0, 0], 1),
+        ("repeated group v (LIST) { repeated group list { required int32 element; } }", [2, 2, 0, 2], [0, 2, 0, 0], 1),
+    ];
+    for (fields, definitions, repetitions, around) in lists {
+        let (open, close) = ("[".repeat(around), "]".repeat(around));
+        let expected = [format!("1: 1|{open}[7,8]{close}"), "2: 2|[]".to_owned(), format!("3: 3|{open}[9]{close}")];
+        assert_eq!(ints(definitions, repetitions, fields), expected, "{fields}");
+    }
+    let structs = [
+        "required group v (LIST) { repeated group array { repeated int32 x; } }",
+        "required group v (LIST) { repeated group list { repeated int32 x; } }",
+    ];
+    for fields in structs {
+        let expected = ["1: 1|[{\"x\":[7,8]}]", "2: 2|[]", "3: 3|[{\"x\":[9]}]"];
+        assert_eq!(ints([2, 2, 0, 2], [0, 2, 0, 0], fields), expected, "{fields}");
+    }
+    let maps = [
+        "required group v (LIST) { repeated group array (MAP) { repeated group key_value { required binary key (UTF8); required int32 value; } } }",
+        "repeated group v (MAP) { repeated group key_value { required binary key (UTF8); required int32 value; } }",
+        "repeated group v (MAP_KEY_VALUE) { repeated group map { required binary k (UTF8); required int32 x; } }",
+    ];
+    for fields in maps {
+        let file = written(&format!("required int64 id; {fields}"), |group| {
+            ids(group, 3);
+            put::<ByteArrayType>(group, &bytes(&[b"a", b"b", b"c"]), &[2, 2, 0, 2], &[0, 2, 0, 0]);
+            put::<Int32Type>(group, &[7, 8, 9], &[2, 2, 0, 2], &[0, 2, 0, 0]);
+        });
+        let expected = ["1: 1|[{\"a\":7,\"b\":8}]", "2: 2|[]", "3: 3|[{\"c\":9}]"];
+        assert_eq!(clean(&read(&contract, &file)), expected, "{fields}");
+    }
+}
+
+/// parquet-cpp before 0.14 gave columns of nulls a converted type that the format does not have.
+#[test]
+fn a_column_of_nulls_with_an_annotation_of_its_own() {
+    let fields = "required int64 id; optional int32 v (INT_32); optional int32 w (INT_8);";
+    let file = written(fields, |group| {
+        ids(group, 2);
+        put::<Int32Type>(group, &[], &[0, 0], &[0, 0]);
+        put::<Int32Type>(group, &[5, 6], &[1, 1], &[0, 0]);
+    });
+    // The schema's element: physical type, repetition, name, converted type.
+    let element = |converted: u8| [&[0x15, 0x02, 0x25, 0x02, 0x18, 0x01, b'v', 0x25, converted << 1][..]].concat();
+    let place = file.windows(9).rposition(|window| window == element(17)).unwrap();
+    let contract = of_columns(&[("id", "long"), ("v", "string"), ("w", "long")]);
+    let annotated = |converted| {
+        let mut file = file.clone();
+        file[place..place + 9].copy_from_slice(&element(converted));
+        read(&contract, &file)
+    };
+    assert_eq!(clean(&annotated(24)), ["1: 1|~|5", "2: 2|~|6"]);
+    // What no writer is known to mean anything by.
+    assert_eq!(refused(&annotated(25)), ["1: not a Parquet file, or its footer is damaged"]);
+}
+
 #[test]
 fn maps_of_every_age() {
     let contract = of_columns(&[("id", "long"), ("v", "string")]);
