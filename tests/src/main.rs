@@ -15,6 +15,7 @@ mod hub;
 mod intake;
 mod lake;
 mod python;
+mod real;
 mod structure;
 mod support;
 mod transform;

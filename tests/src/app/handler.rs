@@ -17,7 +17,7 @@ use crate::support::weir_binary;
 const READY_LIMIT: Duration = Duration::from_secs(10);
 
 /// The handler process. It is killed when this is dropped, as the host would.
-pub(super) struct Handler {
+pub(crate) struct Handler {
     child: Child,
     pub(super) port: u16,
     pub(super) log: PathBuf,
@@ -28,9 +28,9 @@ pub(super) struct Handler {
 
 /// What the handler answered.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) text: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) text: String,
 }
 
 /// Part of one partition, as one invocation gets it.
@@ -42,7 +42,7 @@ pub(super) struct Batch {
 }
 
 impl Handler {
-    pub(super) async fn start(site: &Site) -> Self {
+    pub(crate) async fn start(site: &Site) -> Self {
         Self::start_with(site, &[]).await
     }
 
@@ -137,7 +137,7 @@ impl Handler {
     }
 
     /// Delivers a queue message to a function.
-    pub(super) async fn queue(&self, function: &str, message: &[u8]) -> Answer {
+    pub(crate) async fn queue(&self, function: &str, message: &[u8]) -> Answer {
         self.post(function, queue_envelope(message)).await
     }
 
@@ -172,7 +172,7 @@ impl Drop for Handler {
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
     }
 

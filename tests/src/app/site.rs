@@ -136,7 +136,7 @@ table = "people"
 pub(super) const KEY: &str = "88b26d90c64461324989eb4a66fee497fed2dd6f36bc10ae4ec8548f414ea1c8";
 
 /// The folders of one app. They vanish with it.
-pub(super) struct Site {
+pub(crate) struct Site {
     root: TempDir,
 }
 
@@ -153,7 +153,7 @@ pub(super) struct Quarantined {
 pub(super) type Place = (String, String, i64);
 
 impl Site {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let site = Self { root: tempfile::tempdir().unwrap() };
         for folder in ["datasets", "landing/landing"] {
             fs::create_dir_all(site.path(folder)).unwrap();
@@ -164,7 +164,7 @@ impl Site {
         site
     }
 
-    pub(super) fn path(&self, relative: &str) -> PathBuf {
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.root.path().join(relative)
     }
 
@@ -201,7 +201,7 @@ impl Site {
     }
 
     /// The event of a blob that is there.
-    pub(super) async fn event(&self, path: &str) -> Vec<u8> {
+    pub(crate) async fn event(&self, path: &str) -> Vec<u8> {
         blob_created(path, &self.etag(path).await)
     }
 

@@ -29,6 +29,7 @@ use arrow_array::ArrayRef;
 
 use footer::Footer;
 use group::Group;
+use pages::first_page;
 pub(crate) use shape::{Leaf, Root, Shape};
 use source::Source;
 
@@ -204,9 +205,8 @@ pub fn parquet_parts(file: &File, split_bytes: u64) -> Result<Vec<ParquetPart>, 
     for (group, rows) in footer.metadata.row_groups().iter().zip(&footer.groups) {
         let mut bytes: Option<Range<u64>> = None;
         for chunk in group.columns() {
-            let start =
-                chunk.dictionary_page_offset().map_or(chunk.data_page_offset(), |at| at.min(chunk.data_page_offset()));
-            let (Ok(start), Ok(length)) = (u64::try_from(start), u64::try_from(chunk.compressed_size())) else {
+            let (Ok(start), Ok(length)) = (u64::try_from(first_page(chunk)), u64::try_from(chunk.compressed_size()))
+            else {
                 return Err("the Parquet file's footer is damaged: a column has a negative place or size".to_owned());
             };
             let end = start.saturating_add(length);

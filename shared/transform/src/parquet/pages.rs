@@ -83,7 +83,7 @@ impl Pages {
     }
 
     fn find(&mut self, source: &Source, chunk: &ColumnChunkMetaData) -> Result<(), String> {
-        let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset()).min(chunk.data_page_offset());
+        let start = first_page(chunk);
         let place = |value: i64| u64::try_from(value).map_err(|_| "its place is negative".to_owned());
         let (mut at, length) = (place(start)?, place(chunk.compressed_size())?);
         let claimed = usize::try_from(chunk.num_values()).map_err(|_| "its number of values is negative".to_owned())?;
@@ -174,6 +174,12 @@ impl Pages {
 
 /// A page, if it is one to be read, and where the next one is.
 type Found = (Option<Header>, u64);
+
+/// Where a column chunk begins. Writers that have no dictionary may say that it is at 0.
+pub(super) fn first_page(chunk: &ColumnChunkMetaData) -> i64 {
+    let data = chunk.data_page_offset();
+    chunk.dictionary_page_offset().filter(|at| *at != 0).map_or(data, |at| at.min(data))
+}
 
 /// `None` if the bytes are no header.
 fn read_header(source: &Source, at: u64, end: u64) -> Result<Option<Found>, String> {

@@ -6,6 +6,7 @@ use parquet::data_type::{
     ByteArray, ByteArrayType, DataType, DoubleType, FixedLenByteArray, FixedLenByteArrayType, Int32Type, Int64Type,
     Int96, Int96Type,
 };
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
@@ -146,6 +147,31 @@ fn lists_of_two_levels_in_each_other() {
         let expected = ["1: 1|[{\"a\":7,\"b\":8}]", "2: 2|[]", "3: 3|[{\"c\":9}]"];
         assert_eq!(clean(&read(&contract, &file)), expected, "{fields}");
     }
+}
+
+/// Dremio and old parquet-mr say that a dictionary, which is not there, is at the file's first byte.
+#[test]
+fn a_dictionary_that_is_nowhere() {
+    let schema = Arc::new(parse_message_type("message m { required int64 id; required int64 v; }").unwrap());
+    let properties = Arc::new(WriterProperties::builder().set_dictionary_enabled(false).build());
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    ids(&mut group, 3);
+    put::<Int64Type>(&mut group, &[7, 8, 9], &[], &[]);
+    group.close().unwrap();
+    let file = bytes::Bytes::from(writer.into_inner().unwrap());
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).unwrap();
+    let columns = metadata.row_group(0).columns().iter().map(|column| {
+        let built = column.clone().into_builder().set_dictionary_page_offset(Some(0)).set_column_index_offset(None);
+        built.set_column_index_length(None).set_offset_index_offset(None).set_offset_index_length(None).build().unwrap()
+    });
+    let group = metadata.row_group(0).clone().into_builder().set_column_metadata(columns.collect()).build().unwrap();
+    let metadata = ParquetMetaData::new(metadata.file_metadata().clone(), vec![group]);
+    // The old footer becomes what no page refers to.
+    let mut file = file.to_vec();
+    ParquetMetaDataWriter::new(&mut file, &metadata).finish().unwrap();
+    let contract = of_columns(&[("id", "long"), ("v", "long")]);
+    assert_eq!(clean(&read(&contract, &file)), ["1: 1|7", "2: 2|8", "3: 3|9"]);
 }
 
 /// parquet-cpp before 0.14 gave columns of nulls a converted type that the format does not have.

@@ -448,13 +448,15 @@ def randoms(folder, seed, count):
 
 
 decimal.getcontext().prec = 100
-if sys.argv[1] == "matrix":
-    lines, not_written = matrix(sys.argv[2])
-    for line in lines:
-        print(json.dumps(line))
-    print(json.dumps({"not_written": not_written}))
-elif sys.argv[1] == "random":
-    for line in randoms(sys.argv[2], int(sys.argv[3]), int(sys.argv[4])):
-        print(json.dumps(line))
-else:
-    exec(sys.argv[2])  # One test's own file.
+
+if __name__ == "__main__":
+    if sys.argv[1] == "matrix":
+        lines, not_written = matrix(sys.argv[2])
+        for line in lines:
+            print(json.dumps(line))
+        print(json.dumps({"not_written": not_written}))
+    elif sys.argv[1] == "random":
+        for line in randoms(sys.argv[2], int(sys.argv[3]), int(sys.argv[4])):
+            print(json.dumps(line))
+    else:
+        exec(sys.argv[2])  # One test's own file.
