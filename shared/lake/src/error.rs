@@ -15,6 +15,10 @@ pub enum ErrorKind {
     Corrupt,
 }
 
+/// What to do about a log that has lost a part of itself.
+pub(crate) const RESTORE: &str = "restore the folder from a backup; or delete it whole: the table is then made anew, and blobs and \
+                                  events have to be read again (`weir backfill`, `weir replay`)";
+
 /// Errors of the lake. Messages name tables, files and columns, never values.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,6 +54,18 @@ pub enum LakeError {
          same input again, the table that is there then is opened, or made where there is none"
     )]
     Replaced { table: String, found: String },
+
+    #[error(
+        "table `{table}`: {path}: the log begins at version {first} without a checkpoint: its folder was deleted while it was \
+         being written to, or a part of it is lost. {RESTORE}"
+    )]
+    Headless { table: String, path: Path, first: i64 },
+
+    #[error(
+        "table `{table}`: its folder was deleted while it was being written to, and entries of the old table are left in its \
+         log; the folder is used for the new table once they have stood for {seconds} s: deliver the same input again"
+    )]
+    Settling { table: String, seconds: u64 },
 
     #[error(
         "table `{table}`: this machine's clock is {seconds} s away from the store's, and what is deleted goes by age: nothing \
@@ -93,12 +109,13 @@ impl LakeError {
             | Self::UnknownOutcome { .. }
             | Self::Checkpoint { .. }
             | Self::Replaced { .. }
+            | Self::Settling { .. }
             | Self::Clock { .. }
             | Self::Stopped { .. } => ErrorKind::Retryable,
             Self::RewriteConflict { .. } | Self::LeaseLost { .. } => ErrorKind::Conflict,
             Self::UnsupportedTable { .. } => ErrorKind::Unsupported,
             Self::Schema { .. } | Self::Frame { .. } | Self::Option { .. } => ErrorKind::Invalid,
-            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Corrupt { .. } | Self::Headless { .. } => ErrorKind::Corrupt,
             Self::SharedCommit { kind, .. } => *kind,
         }
     }

@@ -56,7 +56,7 @@ impl Table {
     pub async fn foreign_commits(&self) -> Result<ForeignCommits, LakeError> {
         let listing = LogListing::read(&self.at).await?;
         let newest = self.refresh().await?;
-        let (mut replay, from) = match listing.first {
+        let (mut replay, from) = match listing.commits.first() {
             Some(0) => (Replay::new(Read::Files), 0),
             _ => self.oldest_base(&listing).await?.unwrap_or((Replay::new(Read::Files), newest + 1)),
         };
@@ -75,7 +75,7 @@ impl Table {
 
     /// The oldest checkpoint that all later commits are there for, and the first of these.
     async fn oldest_base(&self, listing: &LogListing) -> Result<Option<(Replay, i64)>, LakeError> {
-        let first = listing.first.unwrap_or(i64::MAX);
+        let first = listing.commits.first().copied().unwrap_or(i64::MAX);
         for checkpoint in listing.checkpoints.iter().rev().filter(|checkpoint| checkpoint.version >= first - 1) {
             if let Ok(replay) = Replay::begin(&self.at, checkpoint, Read::Files).await? {
                 return Ok(Some((replay, checkpoint.version + 1)));

@@ -32,6 +32,9 @@ pub struct LakeOptions {
     ///
     /// [`Table::clean_log`]: crate::Table::clean_log
     pub max_state_age: Duration,
+    /// Entries that another table left in the log are replaced once they have stood for so long. Whoever made one takes it
+    /// back within a quarter of it, if its folder was deleted.
+    pub settled: Duration,
     /// How long appends wait for one another at most, when others came lately. An append that comes alone never waits.
     pub linger: Duration,
     /// Rows that share a file at most.
@@ -49,6 +52,7 @@ impl LakeOptions {
             part_bytes: 16 * 1024 * 1024,
             commit_timeout: Duration::from_secs(60),
             max_state_age: Duration::from_secs(15 * 60),
+            settled: Duration::from_secs(60),
             linger: Duration::from_millis(20),
             group_rows: 1_000_000,
             group_bytes: 64 * 1024 * 1024,

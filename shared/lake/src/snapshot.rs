@@ -17,6 +17,7 @@ use crate::data::files::to_log_path;
 use crate::data::partition::to_column;
 use crate::error::LakeError;
 use crate::log::actions::Add;
+use crate::log::left_behind::is_stored_of_another;
 use crate::log::object_path;
 use crate::log::state::Read;
 use crate::rewrite::{may_hold, of_events};
@@ -137,13 +138,20 @@ impl Table {
         futures::stream::iter(counted).buffered(FOOTERS_AT_A_TIME).try_collect().await
     }
 
-    /// The commits `from..` up to the newest, at most `limit` of them; stops before the first that is missing.
+    /// The commits `from..` up to the newest, at most `limit` of them; stops before the first that is missing, or that another
+    /// table left there.
     pub async fn commits(&self, from: i64, limit: usize) -> Result<Vec<LogCommit>, LakeError> {
+        let (known, id) = {
+            let known = self.writer.known();
+            (known.version, known.metadata.id.clone())
+        };
         let mut commits = Vec::new();
         for version in (from..).take(limit) {
             match self.at.read_commit(version).await? {
-                Some(actions) => commits.push(LogCommit { version, actions }),
-                None => break,
+                Some(actions) if version <= known || !is_stored_of_another(&actions, &id) => {
+                    commits.push(LogCommit { version, actions })
+                }
+                _ => break,
             }
         }
         Ok(commits)

@@ -72,7 +72,15 @@ impl Table {
         let read_ms = (options.now_ms)();
         // Before the log is read: should the folder change its table meanwhile, the first look tells.
         let head = at.named_head().await?;
-        let Some(state) = State::load(&at, &definition, options, Read::Writer).await? else { return Ok(None) };
+        let state = match State::load(&at, &definition, options, Read::Writer).await {
+            Ok(Some(state)) => state,
+            Ok(None) => return Ok(None),
+            Err(headless @ LakeError::Headless { .. }) => {
+                at.check_deserted(options, headless).await?;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         let writer = Arc::new(Writer::new(at.clone(), options.clone(), state, head, read_ms));
         Ok(Some(Self { at, definition, options: options.clone(), writer, condition: None }))
     }
@@ -87,7 +95,12 @@ impl Table {
         }
         create(&at, definition, options).await?;
         let opened = Self::open(at.clone(), definition, options).await?;
-        opened.ok_or_else(|| at.corrupt(commit_path(&at.root, 0), "was written and is gone"))
+        let opened = opened.ok_or_else(|| at.corrupt(commit_path(&at.root, 0), "was written and is gone"))?;
+        // Readers that are not Weir would find a gap; without it, it is done before the next checkpoint.
+        if let Err(error) = opened.writer.pass_left_behind().await {
+            tracing::warn!(table = at.name, %error, "entries of the table that was here before stay in the log for now");
+        }
+        Ok(opened)
     }
 
     pub fn name(&self) -> &str {

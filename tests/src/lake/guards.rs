@@ -113,9 +113,29 @@ async fn a_table_with_features_that_weir_would_break_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_feature_is_found_at_any_depth_of_the_schema() {
+    let field = json!({"name": "x", "type": "long", "nullable": true, "metadata": {"delta.invariants": "{}"}});
+    let inner = json!({"type": "struct", "fields": [field]});
+    let array = json!({"type": "array", "elementType": inner, "containsNull": true});
+    let key = json!({"type": "map", "keyType": inner, "valueType": "string", "valueContainsNull": true});
+    let value = json!({"type": "map", "keyType": "string", "valueType": array, "valueContainsNull": true});
+    for nested in [inner, array, key, value] {
+        let store = memory();
+        let mut schema = schema(json!({}));
+        let field = json!({"name": "nested", "type": nested, "nullable": true, "metadata": {}});
+        schema["fields"].as_array_mut().unwrap().push(field);
+        create(&store, ours(), schema, json!({}), json!([])).await;
+        let error = refusal(&store, &definition()).await.to_string();
+        assert!(error.contains("the table has column invariants"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_plain_table_of_another_writer_is_taken() {
     let store = memory();
-    let configuration = json!({"delta.appendOnly": "false", "delta.columnMapping.mode": "none"});
+    let configuration = json!({
+        "delta.appendOnly": "false", "delta.columnMapping.mode": "none", "delta.checkpointPolicyNote": "not v2",
+    });
     create(&store, ours(), schema(json!({"comment": "what it costs"})), configuration, json!([])).await;
     append(&open(&store).await, &model("hub/0", 1..=3), None).await.unwrap();
     assert_eq!(rows(&open(&store).await).await, model("hub/0", 1..=3));

@@ -17,6 +17,7 @@ mod foreign;
 mod guards;
 mod interleavings;
 mod lease;
+mod left_behind;
 mod linger;
 mod log;
 mod log_cleanup;
@@ -43,6 +44,7 @@ mod upsert;
 mod upsert_races;
 mod vacuum;
 mod widening;
+mod wiped;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;

@@ -75,6 +75,17 @@ async fn partition_columns_do_not_count_among_the_first() {
     assert_eq!(indexed(&store, 1).await[0], ["_source"]);
 }
 
+#[tokio::test]
+async fn a_checkpoint_comes_as_the_contract_says_also_where_the_table_says_otherwise() {
+    let store = memory();
+    open(&store, &[("delta.checkpointInterval", "1000")]).await;
+    let table = open(&store, &[("delta.checkpointInterval", "2")]).await;
+    append(&table, &model("hub/0", 1..=1), None).await.unwrap();
+    append(&table, &model("hub/0", 2..=2), Some(1)).await.unwrap();
+    let policy = CheckpointPolicy { commits: 20, age: Duration::MAX };
+    assert_eq!(table.checkpoint_if_due(policy).await.unwrap(), Some(2));
+}
+
 /// What the contract asks for holds for a table that was made before, and stands in it after `maintain`.
 #[tokio::test]
 async fn properties_that_come_later_have_their_effect_too() {

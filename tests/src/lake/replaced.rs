@@ -7,7 +7,8 @@ use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
-use weir_lake::{CompactOptions, ErrorKind, Lake, LakeError, Table};
+use serde_json::json;
+use weir_lake::{CompactOptions, ErrorKind, Lake, LakeError, LakeOptions, Table};
 
 use super::faulty::{Faulty, names};
 use super::{actions, append, commit_path, definition, lake, memory, model, of_kind, open, rows};
@@ -219,6 +220,9 @@ async fn a_clean_up_is_no_other_table() {
     append(&table, &model("hub/0", 4..=4), Some(3)).await.unwrap();
     append(&table, &model("hub/0", 5..=5), Some(4)).await.unwrap();
     assert_eq!(rows(&open(&store).await).await, model("hub/0", 1..=5));
+    // Also where nothing points at the checkpoint.
+    store.delete(&"lake/orders/_delta_log/_last_checkpoint".into()).await.unwrap();
+    table.look().await.unwrap();
     // And its deletion is one.
     delete_folder(&store).await;
     assert_replaced(&append(&table, &model("hub/0", 6..=6), Some(5)).await.unwrap_err());
@@ -227,7 +231,7 @@ async fn a_clean_up_is_no_other_table() {
 
 /// A commit of the old table that arrives when the new one is there: it is not taken for one of the new table.
 #[tokio::test]
-async fn a_commit_that_was_left_behind_is_named() {
+async fn a_commit_that_was_left_behind_is_not_of_the_new_table() {
     let store = memory();
     let table = open(&store).await;
     three_commits(&table).await;
@@ -237,15 +241,137 @@ async fn a_commit_that_was_left_behind_is_named() {
     append(&table, &model("hub/0", 1..=1), None).await.unwrap();
     append(&table, &model("hub/0", 2..=2), Some(1)).await.unwrap();
     store.put(&commit_path(3), left.into()).await.unwrap();
-    let cold = lake(&store).table(&definition()).await.unwrap_err();
-    let warm = append(&table, &model("hub/0", 3..=3), Some(2)).await.unwrap_err();
-    for error in [cold, warm] {
-        let text = error.to_string();
-        assert!(text.contains("00000000000000000003.json") && text.contains("remove this file"), "{text}");
+    for table in [&open(&store).await, &table] {
+        assert_eq!(table.committed("hub/0"), Some(2));
+        assert_eq!(rows(table).await, model("hub/0", 1..=2));
+        // Until it has settled it is not touched.
+        let error = append(table, &model("hub/0", 3..=3), Some(2)).await.unwrap_err();
+        assert!(matches!(error, LakeError::Settling { .. }), "{error}");
     }
+    assert_eq!(rows(&open(&store).await).await, model("hub/0", 1..=2));
+}
+
+/// A point in time that a store went back to is seen by whoever reads the log, before anybody commits.
+#[tokio::test]
+async fn a_log_that_went_back_is_not_read_on() {
+    let store = memory();
+    let table = opened(&lake(&store)).await;
+    three_commits(&table).await;
     store.delete(&commit_path(3)).await.unwrap();
-    append(&table, &model("hub/0", 3..=3), Some(2)).await.unwrap();
+    assert_replaced(&table.snapshot().await.unwrap_err());
+}
+
+/// What is left is the newest entry: an answer that takes no commit is not given for a table that is gone.
+#[tokio::test]
+async fn the_newest_entry_alone_is_no_table() {
+    let store = memory();
+    let table = opened(&lake(&store)).await;
+    three_commits(&table).await;
+    let reader = opened(&lake(&store)).await;
+    for name in names(&store, FOLDER).await.into_iter().filter(|name| !name.ends_with("0003.json")) {
+        store.delete(&Path::from(name)).await.unwrap();
+    }
+    assert_replaced(&reader.refresh().await.unwrap_err());
+    assert_replaced(&append(&table, &model("hub/0", 1..=3), None).await.unwrap_err());
+    assert_replaced(&table.look().await.unwrap_err());
+}
+
+/// Rows that are files already are not stored in the moment of the look, and come into no other table either.
+#[tokio::test]
+async fn files_do_not_go_into_another_table() {
+    let store = memory();
+    let options = LakeOptions { group_bytes: 1, ..LakeOptions::new(super::now_ms) };
+    let table = opened(&Lake::new(Arc::clone(&store), "lake".into(), options)).await;
+    three_commits(&table).await;
+    delete_folder(&store).await;
+    let new = open(&store).await;
+    three_commits(&new).await;
+    assert_replaced(&append(&table, &model("hub/0", 4..=4), Some(3)).await.unwrap_err());
+    assert_eq!(log(&store).await.len(), 4);
     assert_eq!(rows(&open(&store).await).await, model("hub/0", 1..=3));
+}
+
+/// A snapshot is of the table that the process knows, however long the other one is.
+#[tokio::test]
+async fn a_snapshot_is_never_of_another_table() {
+    let store = memory();
+    let table = opened(&lake(&store)).await;
+    three_commits(&table).await;
+    delete_folder(&store).await;
+    let new = open(&store).await;
+    three_commits(&new).await;
+    for position in 4..=5 {
+        append(&new, &model("hub/0", position..=position), Some(position - 1)).await.unwrap();
+    }
+    assert_replaced(&table.snapshot().await.unwrap_err());
+}
+
+/// A table of another writer, whose entries name no table.
+async fn anothers(store: &Arc<dyn ObjectStore>, newest: i64) {
+    let created = actions(store, 0).await;
+    delete_folder(store).await;
+    let protocol = json!({"protocol": of_kind(&created, "protocol")[0]});
+    let mut metadata = of_kind(&created, "metaData")[0].clone();
+    metadata["id"] = "another".into();
+    let first = format!("{protocol}\n{}\n", json!({"metaData": metadata}));
+    store.put(&commit_path(0), first.into()).await.unwrap();
+    for version in 1..=newest {
+        let line = json!({"txn": {"appId": "job", "version": version}});
+        store.put(&commit_path(version), format!("{line}\n").into()).await.unwrap();
+    }
+}
+
+/// Entries that name no table may be of any.
+#[tokio::test]
+async fn entries_without_a_name_are_read_only_in_the_same_log() {
+    let store = memory();
+    let table = opened(&lake(&store)).await;
+    three_commits(&table).await;
+    anothers(&store, 4).await;
+    assert_replaced(&table.refresh().await.unwrap_err());
+    assert_replaced(&table.refresh().await.unwrap_err());
+
+    // And where they win the race for a version.
+    let store = memory();
+    let faulty = Faulty::calm(&store);
+    let table = opened(&lake(&(Arc::clone(&faulty) as _))).await;
+    three_commits(&table).await;
+    let gate = faulty.hold_next_write("_delta_log");
+    let appending = {
+        let table = Arc::clone(&table);
+        tokio::spawn(async move { append(&table, &model("hub/0", 4..=4), Some(3)).await })
+    };
+    gate.reached().await;
+    anothers(&store, 4).await;
+    gate.release();
+    assert_replaced(&appending.await.unwrap().unwrap_err());
+    assert_eq!(log(&store).await.len(), 5, "nothing is put after them");
+}
+
+/// The commit is on its way when the table is made anew; the log of the old one had been cleaned up.
+#[tokio::test]
+async fn a_first_commit_does_not_come_back() {
+    let store = memory();
+    let faulty = Faulty::calm(&store);
+    let table = opened(&lake(&(Arc::clone(&faulty) as _))).await;
+    three_commits(&table).await;
+    let version = table.checkpoint().await.unwrap();
+    for version in 0..=version {
+        store.delete(&commit_path(version)).await.unwrap();
+    }
+    append(&table, &model("hub/0", 4..=4), Some(3)).await.unwrap();
+    let gate = faulty.hold_next_write("_delta_log");
+    let appending = {
+        let table = Arc::clone(&table);
+        tokio::spawn(async move { append(&table, &model("hub/0", 5..=5), Some(4)).await })
+    };
+    gate.reached().await;
+    delete_folder(&store).await;
+    let new = open(&store).await;
+    gate.release();
+    assert_replaced(&appending.await.unwrap().unwrap_err());
+    append(&new, &model("hub/0", 1..=5), None).await.unwrap();
+    assert_eq!(rows(&open(&store).await).await, model("hub/0", 1..=5));
 }
 
 /// Every commit names its table, and says whether it only adds rows.

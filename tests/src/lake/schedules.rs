@@ -150,7 +150,7 @@ async fn process(network: Arc<Network>, partitioned: bool, mut random: StdRng, t
     }
 }
 
-struct AbortAll(Vec<tokio::task::JoinHandle<()>>);
+pub(super) struct AbortAll(pub(super) Vec<tokio::task::JoinHandle<()>>);
 
 impl Drop for AbortAll {
     fn drop(&mut self) {
@@ -391,11 +391,16 @@ pub(super) fn in_simulated_time<F: Future>(world: F) -> F::Output {
 }
 
 #[allow(clippy::disallowed_methods)] // a switch of the test suite
-fn setting(key: &str) -> Option<u64> {
+pub(super) fn setting(key: &str) -> Option<u64> {
     std::env::var(key).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{key} is no number")))
 }
 
-fn run_seeds(seeds: impl Iterator<Item = u64> + Send) {
+/// Runs worlds on two threads. `key`: the setting that runs one of them again.
+pub(super) fn run_seeds<F: Future<Output = ()>>(
+    key: &str,
+    seeds: impl Iterator<Item = u64> + Send,
+    simulate: impl Fn(u64) -> F + Sync,
+) {
     let seeds = std::sync::Mutex::new(seeds);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..2)
@@ -405,7 +410,7 @@ fn run_seeds(seeds: impl Iterator<Item = u64> + Send) {
                         let Some(seed) = seeds.lock().unwrap().next() else { break };
                         let world = std::panic::AssertUnwindSafe(|| in_simulated_time(simulate(seed)));
                         if let Err(panic) = std::panic::catch_unwind(world) {
-                            println!("WEIR_TEST_SEED={seed} fails");
+                            println!("{key}={seed} fails");
                             std::panic::resume_unwind(panic);
                         }
                     }
@@ -421,6 +426,6 @@ fn run_seeds(seeds: impl Iterator<Item = u64> + Send) {
 fn every_schedule_ends_as_the_model_says() {
     match setting("WEIR_TEST_SEED") {
         Some(seed) => in_simulated_time(simulate(seed)),
-        None => run_seeds(0..setting("WEIR_TEST_SEEDS").unwrap_or(1_000)),
+        None => run_seeds("WEIR_TEST_SEED", 0..setting("WEIR_TEST_SEEDS").unwrap_or(1_000), simulate),
     }
 }

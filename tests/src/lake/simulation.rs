@@ -49,6 +49,7 @@ pub(super) fn options() -> LakeOptions {
         random,
         commit_timeout: Duration::from_secs(10),
         max_state_age: Duration::from_secs(25),
+        settled: Duration::from_secs(6),
         ..LakeOptions::new(now_ms)
     }
 }

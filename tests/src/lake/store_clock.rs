@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::json;
@@ -127,6 +128,23 @@ async fn a_removal_is_as_old_as_its_commit() {
     clock::at(7 * DAY + MINUTE);
     assert_eq!(vacuum().await, 1);
     assert_eq!(rows(&clock::open(&store).await).await.len(), 1);
+}
+
+/// And not as old as its file.
+#[tokio::test]
+async fn a_file_that_was_removed_just_now_stays_however_old_it_is() {
+    clock::at(Duration::ZERO);
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
+    let table = clock::open(&store).await;
+    append(&table, &model("hub/0", 1..=1), None).await.unwrap();
+    let file = table.snapshot().await.unwrap().files[0].clone();
+    let on_disk = std::fs::File::options().write(true).open(folder.path().join(file.object.as_ref())).unwrap();
+    on_disk.set_modified(std::time::SystemTime::now() - 30 * DAY).unwrap();
+    let remove = json!({"remove": {"path": file.log_path, "dataChange": true, "deletionTimestamp": 1_000}});
+    store.put(&commit_path(2), format!("{remove}\n").into()).await.unwrap();
+    assert_eq!(table.vacuum(VACUUM).await.unwrap().removed, 0);
+    assert!(store.head(&file.object).await.is_ok());
 }
 
 /// An id that is forgotten too early lets a second delivery in.

@@ -16,10 +16,11 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 use weir_warehouse::async_trait;
@@ -48,6 +49,18 @@ impl Network {
     pub(super) async fn settle(&self) {
         while self.late.load(Ordering::SeqCst) > 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Somebody deletes what a folder holds just now, object by object.
+    pub(super) async fn wipe(&self, folder: &str, random: &mut StdRng) {
+        let mut objects: Vec<ObjectMeta> = self.inner.list(Some(&Path::from(folder))).try_collect().await.unwrap();
+        objects.shuffle(random);
+        let longest_ms = [3, 20, 60][random.random_range(0..3)];
+        for object in objects {
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..longest_ms))).await;
+            // Whoever took an entry back was faster.
+            let _ = self.inner.delete(&object.location).await;
         }
     }
 
@@ -194,7 +207,7 @@ impl Line {
     }
 
     async fn put(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let conditional = matches!(options.mode, object_store::PutMode::Create);
+        let conditional = !matches!(options.mode, object_store::PutMode::Overwrite);
         let faults: &[Fault] = match conditional {
             true => &[Fault::Before, Fault::After, Fault::Late, Fault::Repeated],
             false => &[Fault::Before, Fault::After, Fault::Late, Fault::Torn],

@@ -100,7 +100,7 @@ impl Writer {
     ///
     /// # Errors
     /// Where the store does not say: the commit may stand, and its transaction ids tell whoever delivers again.
-    pub(super) async fn look_after(&self, version: i64) -> Result<(), LakeError> {
+    pub(super) async fn look_after(&self, version: i64, put_at: Instant) -> Result<(), LakeError> {
         let known = held(&self.head).clone();
         let mut attempt = 1;
         let (head, against) = loop {
@@ -112,12 +112,13 @@ impl Writer {
             attempt += 1;
         };
         let Some(against) = against else { return Ok(()) };
-        self.take_back(version, &head).await;
+        self.take_back(version, &head, put_at).await;
         Err(self.lose(against))
     }
 
-    /// Deletes a commit that nobody can have read as part of a table: its log has no beginning, or ends before it.
-    async fn take_back(&self, version: i64, head: &Head) {
+    /// Deletes a commit that nobody can have read as part of a table: its log has no beginning, or ends before it. Only soon
+    /// after it was put: later somebody may have put another one in its place ([`crate::log::left_behind`]).
+    async fn take_back(&self, version: i64, head: &Head, put_at: Instant) {
         let path = commit_path(&self.at.root, version);
         let alone =
             *head == Head::Missing || matches!(self.at.mark(&commit_path(&self.at.root, version - 1)).await, Ok(None));
@@ -125,19 +126,23 @@ impl Writer {
             tracing::error!(
                 table = self.at.name,
                 version,
-                "a commit went into the log of a table that was made anew in the same moment; its rows and transaction ids \
-                 stand there"
+                "a commit went into the log of a table that was made anew or restored in the same moment: of another table the \
+                 next commit takes its place, in the same one it stands"
             );
             return;
         }
         for attempt in 1..=ATTEMPTS {
+            if put_at.elapsed() > self.options.settled / 4 {
+                tracing::warn!(table = self.at.name, %path, "a commit stays behind in a folder whose log is gone");
+                return;
+            }
             match self.at.store.delete(&path).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => return,
-                Err(error) if attempt == ATTEMPTS => tracing::error!(
+                Err(error) if attempt == ATTEMPTS => tracing::warn!(
                     table = self.at.name,
                     %error,
                     %path,
-                    "a commit stays behind in a folder whose log is gone; remove this file"
+                    "a commit stays behind in a folder whose log is gone"
                 ),
                 Err(_) => sleep(self.options.jitter(PAUSE * attempt)).await,
             }
@@ -145,10 +150,10 @@ impl Writer {
     }
 
     /// The same of a commit that may have been made: nobody was told.
-    pub(super) async fn take_back_if_made(&self, version: i64) {
+    pub(super) async fn take_back_if_made(&self, version: i64, put_at: Instant) {
         let known = held(&self.head).clone();
         if let Ok((head, Some(_))) = self.at.look_at_head(&known).await {
-            self.take_back(version, &head).await;
+            self.take_back(version, &head, put_at).await;
         }
     }
 }

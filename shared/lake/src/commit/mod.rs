@@ -5,6 +5,7 @@
 
 mod entry;
 pub(crate) mod group;
+mod left_behind;
 pub(crate) mod look;
 pub(crate) mod writer;
 

@@ -18,12 +18,13 @@ use weir_contract::TableColumn;
 
 use super::entry::Entry;
 use super::group::Group;
+use super::left_behind::Whose;
 use super::{FENCE, Outcome, Proposal, Verdict};
 use crate::error::{ErrorKind, LakeError, is_final};
 use crate::lake::LakeOptions;
-use crate::log::actions::{Line, table_of};
 use crate::log::checkpoint::last_checkpoint;
 use crate::log::head::Head;
+use crate::log::left_behind::LeftBehind;
 use crate::log::state::State;
 use crate::log::{Location, Mark, commit_path};
 use crate::schema::{Layout, MetadataChange};
@@ -75,15 +76,15 @@ pub(crate) struct Writer {
 }
 
 /// How one attempt ended.
-enum Put {
+pub(super) enum Put {
     Committed,
     Lost,
     Unknown(Attempted),
 }
 
-struct Attempted {
-    entry: Entry,
-    error: object_store::Error,
+pub(super) struct Attempted {
+    pub(super) entry: Entry,
+    pub(super) error: object_store::Error,
 }
 
 impl Writer {
@@ -138,7 +139,15 @@ impl Writer {
             let next = self.known().version + 1;
             let Some(commit) = self.at.commit(next).await? else { break };
             let lines = self.at.decode(next, &commit.bytes)?;
-            unsure |= !self.is_of_this_table(next, &lines).await?;
+            match self.whose(&lines) {
+                Whose::Ours => {}
+                Whose::Unsure => unsure = true,
+                Whose::LeftBehind => {
+                    // Whose is the folder? If it is still ours, its log ends here.
+                    self.look().await?;
+                    break;
+                }
+            }
             let applied = self.known().apply(&self.at, next, lines, commit.mark);
             if let Err(refused) = applied {
                 self.pass_over(refused).await?;
@@ -174,8 +183,13 @@ impl Writer {
         Ok(())
     }
 
+    /// The number of a look that begins now, and the time.
+    pub(super) fn next_look(&self) -> (u64, i64) {
+        (self.looks.fetch_add(1, Ordering::SeqCst), (self.options.now_ms)())
+    }
+
     /// What is known was the newest at that time.
-    fn saw(&self, look: u64, now_ms: i64) {
+    pub(super) fn saw(&self, look: u64, now_ms: i64) {
         self.known().forget_if_many(now_ms);
         self.seen.fetch_max(look, Ordering::SeqCst);
         self.newest_at_ms.store(now_ms, Ordering::SeqCst);
@@ -265,6 +279,8 @@ impl Writer {
         let began = Instant::now();
         let (mut attempts, mut failures) = (0, 0);
         let mut unknown: Option<Attempted> = None;
+        // When the entry was put that may be there: an earlier attempt of it counts.
+        let mut put_at = began;
         let failed = loop {
             // A lost entry is tried again at its version: a group in doubt must not lose sight of it.
             if unknown.is_none()
@@ -278,7 +294,7 @@ impl Writer {
                 // Nothing was put in this round, but something may have been before.
                 let Some(attempted) = unknown.take() else { break error };
                 if matches!(error, LakeError::Replaced { .. }) {
-                    self.take_back_if_made(attempted.entry.version).await;
+                    self.take_back_if_made(attempted.entry.version, put_at).await;
                     break error;
                 }
                 break self.gave_up(attempts, Some(attempted));
@@ -291,6 +307,9 @@ impl Writer {
                 break self.gave_up(attempts, unknown);
             }
             attempts += 1;
+            if unknown.is_none() {
+                put_at = Instant::now();
+            }
             let entry = match self.next_entry(&group, unknown.take()) {
                 Ok(entry) => entry,
                 Err(error) => break error,
@@ -298,7 +317,7 @@ impl Writer {
             let pause = match self.put(entry).await {
                 Ok(Put::Committed) => {
                     let version = self.known().version;
-                    if let Err(error) = self.look_after(version).await {
+                    if let Err(error) = self.look_after(version, put_at).await {
                         break error;
                     }
                     group.into_iter().for_each(|waiting| drop(waiting.answer.send(Ok(Verdict::Committed { version }))));
@@ -440,7 +459,7 @@ impl Writer {
 
     async fn put(&self, entry: Entry) -> Result<Put, LakeError> {
         let path = commit_path(&self.at.root, entry.version);
-        let (look, now_ms) = (self.looks.fetch_add(1, Ordering::SeqCst), (self.options.now_ms)());
+        let (look, now_ms) = self.next_look();
         let payload = PutPayload::from(entry.body.clone());
         let refusal = match self.at.store.put_opts(&path, payload, PutMode::Create.into()).await {
             Ok(put) => {
@@ -462,26 +481,16 @@ impl Writer {
         };
         let lines = self.at.decode(entry.version, &winner.bytes)?;
         let id = lines.iter().find_map(|line| line.commit_info.as_ref()?.txn_id.clone());
-        let sure = self.is_of_this_table(entry.version, &lines).await?;
+        let whose = self.whose(&lines);
+        if whose == Whose::LeftBehind {
+            let left = LeftBehind { version: entry.version, commit: winner };
+            return self.replace_left_behind(entry, left).await;
+        }
         self.known().apply(&self.at, entry.version, lines, winner.mark)?;
-        if !sure {
+        if whose == Whose::Unsure {
             self.look().await?;
         }
         Ok(if id.as_deref() == Some(entry.id.as_str()) { Put::Committed } else { Put::Lost })
-    }
-
-    /// False where a commit does not say which table it is of, as those of other writers do not.
-    async fn is_of_this_table(&self, version: i64, lines: &[Line]) -> Result<bool, LakeError> {
-        let id = self.known().metadata.id.clone();
-        match table_of(lines) {
-            Some(named) if named == id => Ok(true),
-            Some(_) if lines.iter().all(|line| line.meta_data.is_none()) => {
-                // Whose is the folder? If it is still ours, the commit is not.
-                self.look().await?;
-                Err(self.at.left_behind(version))
-            }
-            _ => Ok(false),
-        }
     }
 
     pub(crate) fn frame_error(&self, action: &'static str, source: PolarsError) -> LakeError {

@@ -3,7 +3,7 @@
 //! Of any writer: in one file, in parts, or under a name of its own with sidecars; statistics as JSON, as a struct, or not
 //! at all; with columns left out that have no row. What cannot be read is said, so that the commits can be read instead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -114,13 +114,15 @@ async fn read_hint(at: &Location) -> Result<Option<(Hint, DateTime<Utc>)>, LakeE
 pub(crate) struct LogListing {
     /// Those that are complete, the newest first; of one version the plainest first.
     pub(crate) checkpoints: Vec<Checkpoint>,
-    /// The oldest commit.
-    pub(crate) first: Option<i64>,
-    /// The newest commit.
-    pub(crate) last: Option<i64>,
+    pub(crate) commits: BTreeSet<i64>,
 }
 
 impl LogListing {
+    /// The newest version that there is anything of.
+    pub(crate) fn newest(&self) -> Option<i64> {
+        self.commits.last().copied().max(self.checkpoints.first().map(|checkpoint| checkpoint.version))
+    }
+
     pub(crate) async fn read(at: &Location) -> Result<Self, LakeError> {
         let log = log_folder(&at.root);
         let mut listing = Self::default();
@@ -138,10 +140,7 @@ impl LogListing {
                 LogObject::Checkpoint { version, shape: Shape::Named } => {
                     listing.checkpoints.push(Checkpoint { version, files: vec![object.location] });
                 }
-                LogObject::Commit(commit) => {
-                    listing.first = Some(listing.first.map_or(commit, |first| first.min(commit)));
-                    listing.last = listing.last.max(Some(commit));
-                }
+                LogObject::Commit(commit) => _ = listing.commits.insert(commit),
                 LogObject::Other => {}
             }
         }

@@ -4,6 +4,7 @@ pub(crate) mod actions;
 pub(crate) mod checkpoint;
 mod guard;
 pub(crate) mod head;
+pub(crate) mod left_behind;
 mod parsed_stats;
 pub(crate) mod state;
 
@@ -172,7 +173,17 @@ impl Location {
         actions::decode(bytes).map_err(|message| self.corrupt(commit_path(&self.root, version), message))
     }
 
-    /// A commit of Weir's names its table. One that names another was left there when the folder changed its table.
+    /// Folders and files that begin with `_` or `.` are not data: the log, leases, what other engines keep.
+    pub(crate) fn is_hidden(&self, location: &Path) -> bool {
+        let Some(mut parts) = location.prefix_match(&self.root) else { return true };
+        // A partition column may begin with `_`, and then its folder does.
+        parts.any(|part| {
+            let part = part.as_ref();
+            part.starts_with('.') || (part.starts_with('_') && !part.contains('='))
+        })
+    }
+
+    /// An entry of another table that cannot be replaced: see [`left_behind`].
     pub(crate) fn left_behind(&self, version: i64) -> LakeError {
         self.corrupt(
             commit_path(&self.root, version),

@@ -8,20 +8,18 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 
-use super::actions::{Add, Line, Metadata, Protocol, Remove, Transaction, table_of};
+use super::actions::{Add, Line, Metadata, Protocol, Remove, Transaction};
 use super::checkpoint::{Checkpoint, LogListing, Unreadable, checkpoint_hint};
 use super::guard::{Rules, guard, unsupported};
+use super::left_behind::is_of_another;
 use super::{Commit, Location, Mark, commit_path, log_folder};
-use crate::error::LakeError;
+use crate::error::{LakeError, RESTORE};
 use crate::interval;
 use crate::lake::LakeOptions;
 use crate::schema::Layout;
 use crate::snapshot::FileEntry;
 use crate::table::TableDefinition;
 
-/// What to do about a log that has lost a part of itself.
-const RESTORE: &str = "restore the folder from a backup; or delete it whole: the table is then made anew, and blobs and events \
-                       have to be read again (`weir backfill`, `weir replay`)";
 /// Commits read at the same time on a cold start.
 const READ_AHEAD: usize = 32;
 /// Transaction ids below which nobody looks for expired ones.
@@ -177,34 +175,37 @@ impl Replay {
                 return Ok(Some((replay, version)));
             }
         }
-        Self::listed(at, read).await
+        match Self::listed(at, read).await {
+            // What was listed may have gone or come meanwhile.
+            Err(LakeError::Corrupt { .. } | LakeError::Headless { .. }) => Self::listed(at, read).await,
+            found => found,
+        }
     }
 
     /// From the newest checkpoint of a listing that can be read, or from the first commit.
     async fn listed(at: &Location, read: Read) -> Result<Option<(Self, i64)>, LakeError> {
         let log = LogListing::read(at).await?;
-        let Some(newest) = log.last.max(log.checkpoints.first().map(|checkpoint| checkpoint.version)) else {
+        if log.newest().is_none() {
             return Ok(None);
-        };
+        }
         let mut passed: Vec<Unreadable> = Vec::new();
         for checkpoint in &log.checkpoints {
             match Self::begin(at, checkpoint, read).await? {
-                Ok(replay) => return replay.complete(at, checkpoint.version + 1, newest, passed).await.map(Some),
+                Ok(replay) => return replay.complete(at, checkpoint.version + 1, &log, passed).await.map(Some),
                 Err(unreadable) => passed.push(unreadable),
             }
         }
-        if log.first != Some(0) {
-            let first = log.first.unwrap_or(newest);
-            let message = match passed.first() {
-                Some(unreadable) => format!("{unreadable}, and the commits before it are gone: {RESTORE}"),
-                None => format!(
-                    "the log begins at version {first} without a checkpoint: its folder was deleted while it was being written \
-                     to, or a part of it is lost. {RESTORE}"
-                ),
-            };
-            return Err(at.corrupt(log_folder(&at.root), message));
+        let path = log_folder(&at.root);
+        match (log.commits.first(), passed.first()) {
+            (Some(0), _) => Self::new(read).complete(at, 0, &log, passed).await.map(Some),
+            (_, Some(unreadable)) => {
+                Err(at.corrupt(path, format!("{unreadable}, and the commits before it are gone: {RESTORE}")))
+            }
+            (first, None) => {
+                let first = first.copied().unwrap_or_default();
+                Err(LakeError::Headless { table: at.name.clone(), path, first })
+            }
         }
-        Self::new(read).complete(at, 0, newest, passed).await.map(Some)
     }
 
     /// A replay that begins with a checkpoint.
@@ -220,16 +221,18 @@ impl Replay {
         Ok(replay.checkpoint(at, checkpoint).await?.map(|()| replay))
     }
 
-    /// Every commit from `first` to the newest version that is known of, past checkpoints that cannot be read.
+    /// Every commit from `first` to the newest version that is known of, past checkpoints that cannot be read. What another
+    /// table left behind the newest is not of this one.
     async fn complete(
         self,
         at: &Location,
         first: i64,
-        newest: i64,
+        log: &LogListing,
         passed: Vec<Unreadable>,
     ) -> Result<(Self, i64), LakeError> {
         let (mut replay, version) = self.follow(at, first).await?;
-        if version < newest {
+        let id = replay.metadata.as_ref().map(|metadata| metadata.id.clone()).unwrap_or_default();
+        if log.newest() > Some(version) && !at.are_left_behind(log, version, &id).await? {
             let path = commit_path(&at.root, version + 1);
             return Err(match passed.first() {
                 Some(unreadable) => at.corrupt(path, format!("is missing, and {unreadable}: {RESTORE}")),
@@ -243,7 +246,7 @@ impl Replay {
         Ok((replay, version))
     }
 
-    /// Every commit from `first` on. Returns the last version.
+    /// Every commit from `first` on, up to one that another table left there. Returns the last version.
     async fn follow(mut self, at: &Location, first: i64) -> Result<(Self, i64), LakeError> {
         let mut next = first;
         let commits = futures::stream::iter(first..i64::MAX)
@@ -251,11 +254,19 @@ impl Replay {
             .buffered(READ_AHEAD);
         let mut commits = std::pin::pin!(commits);
         while let Some(Some((version, Commit { bytes, mark }))) = commits.try_next().await? {
-            self.commit(at, version, at.decode(version, &bytes)?, mark.written_ms)?;
+            let lines = at.decode(version, &bytes)?;
+            if self.is_left_behind(&lines) {
+                break;
+            }
+            self.commit(at, version, lines, mark.written_ms)?;
             self.newest = Some(mark);
             next = version + 1;
         }
         Ok((self, next - 1))
+    }
+
+    fn is_left_behind(&self, lines: &[Line]) -> bool {
+        self.metadata.as_ref().is_some_and(|metadata| is_of_another(lines, &metadata.id))
     }
 
     /// `written_ms`: when the store took it.
@@ -266,10 +277,7 @@ impl Replay {
         lines: Vec<Line>,
         written_ms: Option<i64>,
     ) -> Result<(), LakeError> {
-        if let (Some(named), Some(metadata)) = (table_of(&lines), &self.metadata)
-            && named != metadata.id
-            && lines.iter().all(|line| line.meta_data.is_none())
-        {
+        if self.is_left_behind(&lines) {
             return Err(at.left_behind(version));
         }
         // Removes first: a file that one commit removes and adds (a rewrite of its metadata) stays.

@@ -7,7 +7,7 @@ use deltalake::DeltaTable;
 use deltalake::logstore::{StorageConfig, logstore_with};
 
 use crate::error::LakeError;
-use crate::log::checkpoint::{Checkpoint, checkpoint_hint, last_checkpoint};
+use crate::log::checkpoint::{Checkpoint, LogListing, checkpoint_hint, last_checkpoint};
 use crate::log::log_folder;
 use crate::log::state::Read;
 use crate::schema::MetadataChange;
@@ -44,6 +44,7 @@ impl Table {
         let version = self.refresh().await?;
         // A checkpoint forgets removed files and transaction ids that are old, by this machine's clock.
         self.store_now_ms().await?;
+        self.writer.pass_left_behind().await?;
         self.make_readable().await?;
         let version = version.max(self.writer.known().version);
         let error = |message: String| LakeError::Checkpoint { table: self.name().to_owned(), version, message };
@@ -52,11 +53,30 @@ impl Table {
         let log_store = logstore_with(Arc::new(Sorted(Arc::clone(&self.at.store))), &url, StorageConfig::default())
             .map_err(|cause| error(cause.to_string()))?;
         let mut table = DeltaTable::new(log_store);
-        table.load().await.map_err(|cause| error(cause.to_string()))?;
+        // What may stand ahead of it is of another table.
+        let newest = u64::try_from(version).map_err(|cause| error(cause.to_string()))?;
+        table.load_version(newest).await.map_err(|cause| error(cause.to_string()))?;
         let checkpoint = deltalake::protocol::checkpoints::create_checkpoint(&table, None);
         checkpoint.await.map_err(|cause| error(cause.to_string()))?;
-        let written = table.version().and_then(|version| i64::try_from(version).ok());
-        Ok(written.unwrap_or(version))
+        self.look_after(version).await?;
+        Ok(version)
+    }
+
+    /// Whether the log is there that a checkpoint was just made of. In a folder that was deleted meanwhile the checkpoint would
+    /// be a table without its files: it is taken back.
+    async fn look_after(&self, version: i64) -> Result<(), LakeError> {
+        let log = LogListing::read(&self.at).await?;
+        let stands = log.commits.range(..=version).next().is_some()
+            || log.checkpoints.iter().any(|checkpoint| checkpoint.version != version);
+        if stands {
+            return Ok(());
+        }
+        let mut made: Vec<_> = log.checkpoints.into_iter().flat_map(|checkpoint| checkpoint.files).collect();
+        if last_checkpoint(&self.at).await?.is_some_and(|(hinted, _)| hinted == version) {
+            made.push(log_folder(&self.at.root).join("_last_checkpoint"));
+        }
+        self.delete_all(made).await?;
+        Err(self.writer.lose("its log went while a checkpoint was made"))
     }
 
     /// Mends what would keep every reader, and delta-rs, from the table.

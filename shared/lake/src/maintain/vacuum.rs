@@ -109,7 +109,7 @@ impl Table {
             state.tombstones.iter().filter_map(|(path, removed)| Some((object(path)?, *removed))).collect();
         let mut doomed = Vec::new();
         for listed in listed {
-            if self.is_hidden(&listed) || live.contains(&listed.location) {
+            if self.at.is_hidden(&listed.location) || live.contains(&listed.location) {
                 continue;
             }
             // No file is removed before it is written, whatever the clock of whoever removed it said.
@@ -123,15 +123,5 @@ impl Table {
             }
         }
         doomed
-    }
-
-    /// Folders and files that begin with `_` or `.` are not data: the log, leases, what other engines keep.
-    fn is_hidden(&self, object: &ObjectMeta) -> bool {
-        let Some(mut parts) = object.location.prefix_match(&self.at.root) else { return true };
-        // A partition column may begin with `_`, and then its folder does.
-        parts.any(|part| {
-            let part = part.as_ref();
-            part.starts_with('.') || (part.starts_with('_') && !part.contains('='))
-        })
     }
 }
