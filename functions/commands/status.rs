@@ -34,13 +34,14 @@ pub(crate) async fn run(arguments: &Arguments, settings: Settings) -> Result<Exi
         say(serde_json::to_string(&status)?);
     } else {
         say(format_args!(
-            "{:<16}{:>12}{:>12}{:>13}{:>12}{:>8}{:>8}{:>12}  balanced",
-            "dataset", "records in", "committed", "quarantined", "rows", "files", "small", "warehouse"
+            "{:<16}{:>12}{:>14}{:>12}{:>13}{:>12}{:>8}{:>8}{:>12}  balanced",
+            "dataset", "records in", "bytes read", "committed", "quarantined", "rows", "files", "small", "warehouse"
         ));
         status.datasets.iter().map(line).for_each(say);
         for books in &status.datasets {
             books.stands_for.iter().for_each(|stands_for| say(format_args!("{}: {stands_for}", books.name)));
         }
+        status.datasets.iter().flat_map(DatasetBooks::remarks).for_each(say);
         for progress in status.datasets.iter().flat_map(|dataset| &dataset.in_progress) {
             let of = progress.parts.map(|parts| format!(" of {parts}")).unwrap_or_default();
             say(format_args!("{}: {}{of} parts written", progress.source, progress.written));
@@ -85,10 +86,11 @@ async fn acknowledge(app: &App, dataset: &str, json: bool) -> Result<ExitCode> {
 fn line(books: &DatasetBooks) -> String {
     let DatasetBooks { name, table, warehouse_rows, balanced, .. } = books;
     let warehouse = warehouse_rows.map_or_else(|| "-".to_owned(), |rows| rows.to_string());
-    let Some(table) = table else { return format!("{name:<16}{:>69}{warehouse:>12}  NO", "cannot be read") };
+    let Some(table) = table else { return format!("{name:<16}{:>83}{warehouse:>12}  NO", "cannot be read") };
     format!(
-        "{name:<16}{:>12}{:>12}{:>13}{:>12}{:>8}{:>8}{warehouse:>12}  {}",
+        "{name:<16}{:>12}{:>14}{:>12}{:>13}{:>12}{:>8}{:>8}{warehouse:>12}  {}",
         table.books.records_in,
+        table.books.bytes_read,
         table.books.committed,
         table.books.quarantined,
         table.rows,

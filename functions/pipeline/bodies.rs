@@ -48,6 +48,11 @@ pub(crate) struct HubPlace {
     pub(crate) partition: String,
 }
 
+/// Bytes of the bodies of events.
+pub(crate) fn bytes_of<'e>(events: impl IntoIterator<Item = &'e Event>) -> u64 {
+    events.into_iter().map(|event| event.body.len() as u64).sum()
+}
+
 /// What the records of events weigh, about, at most in one round.
 pub(crate) fn weight(events: &[Event]) -> u64 {
     let packed: usize = events.iter().filter(|event| is_packed(event)).map(|event| event.body.len()).sum();
@@ -91,6 +96,7 @@ impl Bodies {
             transform,
             of_one,
             at: 0,
+            bytes: 0,
             end,
             judged: false,
             round: Round::default(),
@@ -135,6 +141,11 @@ impl Bodies {
         self.work.as_ref().map_or(0, |work| if work.round.is_done() { work.at } else { work.round.first })
     }
 
+    /// Bytes of the bodies that were read. Those of the events that were given whole, once there is nothing more to give.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.work.as_ref().map_or(0, |work| work.bytes)
+    }
+
     /// The events, as they were given.
     pub(crate) fn into_placed(self) -> Placed {
         self.work.map(|work| work.placed).unwrap_or_default()
@@ -151,6 +162,8 @@ struct Work {
     of_one: Duration,
     /// The next event to be read.
     at: usize,
+    /// Bytes of the bodies of those before.
+    bytes: u64,
     /// Those from here on are for another commit.
     end: usize,
     /// The rules that hold the whole back were asked.
@@ -230,7 +243,7 @@ impl Work {
                 self.end = self.at;
             }
         }
-        (self.at, self.round) = (0, Round::default());
+        (self.at, self.bytes, self.round) = (0, 0, Round::default());
         if let Some(rule) = held_back {
             self.transform = self.transform.hold_back(&rule);
         }
@@ -283,6 +296,7 @@ impl Work {
     /// Adds an event's records. Returns what they weigh.
     fn read(&mut self, at: usize, stop: &Stop) -> usize {
         let (sequence, event) = &self.placed[at];
+        self.bytes += event.body.len() as u64;
         let format = &self.dataset.contract.format;
         let round = &mut self.round;
         let body = match event.body_encoding_error {

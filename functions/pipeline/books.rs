@@ -1,7 +1,7 @@
 //! The books of the lake: what came in, where it is, and whether it adds up. All of it comes from the tables' logs.
 
 use serde::Serialize;
-use weir_lake::{TableDefinition, TableStatistics};
+use weir_lake::{Books, TableDefinition, TableStatistics};
 
 use super::blob::{Progress, progress};
 use super::derived::{self, StandsFor};
@@ -33,6 +33,9 @@ pub(crate) struct DatasetBooks {
     pub(crate) warehouse_error: Option<String>,
     /// Large blobs that are being read: written, and not committed yet.
     pub(crate) in_progress: Vec<Progress>,
+    /// Records of the books whose bytes nobody counted: an earlier release committed them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) records_without_bytes: u64,
     /// Of a derived table: what it stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stands_for: Option<StandsFor>,
@@ -44,6 +47,36 @@ pub(crate) struct DatasetBooks {
     pub(crate) acknowledged: Acknowledged,
     /// False, too, when it cannot be told.
     pub(crate) balanced: bool,
+}
+
+/// serde hands a reference over.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl DatasetBooks {
+    /// What the books tell beside the counts of records, a sentence each.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let Some(Books { records_in, bytes_in, bytes_read, left_out, .. }) =
+            self.table.as_ref().map(|table| table.books)
+        else {
+            return Vec::new();
+        };
+        let (name, unknown) = (&self.name, self.records_without_bytes);
+        let mut remarks = Vec::new();
+        if bytes_read != bytes_in {
+            remarks.push(format!("{name}: {bytes_read} bytes were read of sources that have {bytes_in}"));
+        }
+        if unknown > 0 {
+            remarks.push(format!(
+                "{name}: the bytes of {unknown} of {records_in} records in are unknown: an earlier release took them"
+            ));
+        }
+        if left_out > 0 {
+            remarks.push(format!("{name}: unknown fields of {left_out} records were left out beside personal columns"));
+        }
+        remarks
+    }
 }
 
 /// What `status` tells.
@@ -117,6 +150,11 @@ async fn of(runtime: &Runtime, dataset: &Dataset) -> DatasetBooks {
         None
     });
     errors.dedup();
+    let records_without_bytes = match (&table, dataset.contract.derived()) {
+        // Its rows come of no bytes.
+        (None, _) | (_, Some(_)) => 0,
+        (Some((table, _)), None) => table.books.records_in.saturating_sub(table.books.records_with_bytes),
+    };
     let mut books = DatasetBooks {
         name: dataset.contract.name.clone(),
         balanced: table.as_ref().is_some_and(|(table, balanced)| *balanced && table.books.balanced())
@@ -130,6 +168,7 @@ async fn of(runtime: &Runtime, dataset: &Dataset) -> DatasetBooks {
         warehouse_version: None,
         warehouse_error: None,
         in_progress,
+        records_without_bytes,
         stands_for,
     };
     if let (Some(warehouse), Some(load)) = (runtime.warehouse.as_deref(), table_load(runtime, dataset)) {

@@ -40,6 +40,8 @@ pub(crate) struct Sink<'a> {
     quarantined: TableWriter,
     records: u64,
     report: QualityReport,
+    /// Bytes of the bodies that were read for these records.
+    read: u64,
 }
 
 pub(crate) enum Settled {
@@ -87,6 +89,7 @@ impl<'a> Sink<'a> {
             settled,
             records: 0,
             report: QualityReport::default(),
+            read: 0,
         })
     }
 
@@ -102,12 +105,18 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
+    /// Notes that so many bytes were read for the chunks that it has taken.
+    pub(crate) fn read(&mut self, bytes: u64) {
+        self.read += bytes;
+    }
+
     /// Makes it durable. `version` is the producer's new version; `already` are records of this delivery that were
-    /// dropped because they had been committed before. `raises` is brought up to its version by the table's commit.
+    /// dropped because they had been committed before; `bytes` is what the bodies of the others have. `raises` is brought
+    /// up to its version by the table's commit.
     pub(crate) async fn commit(
         mut self,
         version: i64,
-        already: u64,
+        (already, bytes): (u64, u64),
         raises: Option<Producer>,
     ) -> Result<Settled, AppError> {
         let clean = std::mem::replace(&mut self.clean, self.table.write()).finish().await?;
@@ -122,8 +131,10 @@ impl<'a> Sink<'a> {
             committed,
             quarantined: self.records - committed,
             already_committed: already,
-            replaced: 0,
+            left_out: self.report.left_out,
+            ..Books::default()
         };
+        let books = books.of_bytes(bytes, Some(self.read));
         let (producer_version, expires) = (version, self.expires);
         let producer = Producer { id: self.producer.clone(), version, expires };
         let append = Append { producer, rows: clean, books };

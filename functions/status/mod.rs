@@ -55,12 +55,12 @@ pub(crate) async fn run(State(app): State<Arc<App>>, Query(asked): Query<Asked>,
 fn page(status: &Status) -> String {
     let mut html = format!(
         "<!doctype html><meta charset=\"utf-8\"><title>Weir</title><style>{STYLE}</style><h1>Weir</h1><table><tr><th>dataset\
-         <th>records in<th>committed<th>quarantined<th>already committed<th>rows<th>files<th>small files<th>MB<th>version\
+         <th>records in<th>bytes read<th>committed<th>quarantined<th>already committed<th>rows<th>files<th>small files<th>MB<th>version\
          <th>warehouse rows<th>balanced</tr>",
     );
     for DatasetBooks { name, table, warehouse_rows, balanced, .. } in &status.datasets {
         let Some(table) = table else {
-            let _ = write!(html, "<tr><td>{name}<td colspan=10>cannot be read<td>NO</tr>");
+            let _ = write!(html, "<tr><td>{name}<td colspan=11>cannot be read<td>NO</tr>");
             continue;
         };
         let books = table.books;
@@ -69,8 +69,9 @@ fn page(status: &Status) -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             html,
-            "<tr><td>{name}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{megabytes}<td>{}<td>{warehouse}<td>{}</tr>",
+            "<tr><td>{name}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{megabytes}<td>{}<td>{warehouse}<td>{}</tr>",
             books.records_in,
+            books.bytes_read,
             books.committed,
             books.quarantined,
             books.already_committed,
@@ -86,6 +87,9 @@ fn page(status: &Status) -> String {
         if let Some(error) = error {
             let _ = write!(html, "<p>{name}: {}", escaped(error));
         }
+    }
+    for remark in status.datasets.iter().flat_map(DatasetBooks::remarks) {
+        let _ = write!(html, "<p>{}", escaped(&remark));
     }
     for others in status.datasets.iter().flat_map(|dataset| &dataset.others) {
         let _ = write!(html, "<p>{}", escaped(&others.to_string()));

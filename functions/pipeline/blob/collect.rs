@@ -29,6 +29,8 @@ pub(super) struct Collected<'a> {
     clean: Staged,
     refused: Staged,
     report: QualityReport,
+    /// Bytes of the blob that were read; `None` if an earlier release has read some of them, and did not count.
+    read: Option<u64>,
 }
 
 impl<'a> Collector<'a> {
@@ -53,13 +55,14 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    pub(super) async fn finish(self) -> Result<Collected<'a>, AppError> {
+    /// `read`: bytes of the blob, so far as they are counted here.
+    pub(super) async fn finish(self, read: u64) -> Result<Collected<'a>, AppError> {
         let Self { runtime, dataset, table, clean, refused, report } = self;
         let refused = match refused {
             Some((_, writer)) => writer.finish().await?,
             None => table.listed([])?,
         };
-        Ok(Collected { runtime, dataset, clean: clean.finish().await?, table, refused, report })
+        Ok(Collected { runtime, dataset, clean: clean.finish().await?, table, refused, report, read: Some(read) })
     }
 }
 
@@ -71,8 +74,9 @@ impl<'a> Collected<'a> {
         pieces: Vec<Piece>,
     ) -> Result<Self, AppError> {
         let mut report = QualityReport::default();
-        let (mut clean, mut refused) = (Vec::new(), Vec::new());
+        let (mut clean, mut refused, mut read) = (Vec::new(), Vec::new(), Some(0_u64));
         for piece in pieces {
+            read = read.zip(piece.read).map(|(read, more)| read.saturating_add(more));
             report.merge(piece.report);
             clean.push(piece.clean);
             refused.push(piece.refused);
@@ -82,7 +86,7 @@ impl<'a> Collected<'a> {
             true => table.listed([])?,
             false => runtime.lake.table(&dataset.quarantine).await?.listed(refused)?,
         };
-        Ok(Self { runtime, dataset, clean: table.listed(clean)?, table, refused, report })
+        Ok(Self { runtime, dataset, clean: table.listed(clean)?, table, refused, report, read })
     }
 
     /// As files that another process can commit.
@@ -97,21 +101,23 @@ impl<'a> Collected<'a> {
             report: self.report,
             resume: None,
             bytes: None,
+            read: self.read,
         })
     }
 
     /// What is to be committed: these rows, or one report in their place if the blob is held back whole.
     pub(super) async fn into_delivery(self, lineage: Lineage) -> Result<Delivery, AppError> {
-        let Self { runtime, dataset, table, clean, refused, report } = self;
+        let Self { runtime, dataset, table, clean, refused, report, read } = self;
         let QualityReport { records, left_out, .. } = report;
         let Some(held_back) = report.verdict(&dataset.contract) else {
-            return Ok(Delivery { clean, refused, records, rules: report.rules, left_out, held_back: false });
+            return Ok(Delivery { clean, refused, records, read, rules: report.rules, left_out, held_back: false });
         };
         let in_its_place = dataset.transform.held_back_record(&held_back, &lineage)?;
         let quarantine = runtime.lake.table(&dataset.quarantine).await?;
         table.discard(clean).await;
         quarantine.discard(refused).await;
         let refused = quarantine.stage(in_its_place.quarantined).await?;
-        Ok(Delivery { clean: table.listed([])?, refused, records, rules: report.rules, left_out: 0, held_back: true })
+        let clean = table.listed([])?;
+        Ok(Delivery { clean, refused, records, read, rules: report.rules, left_out: 0, held_back: true })
     }
 }

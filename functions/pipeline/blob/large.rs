@@ -165,19 +165,17 @@ impl<'a> Job<'a> {
     }
 
     async fn write_part(&self, opened: &Opened<'a>, pieces: &Pieces, part: &PartRef) -> Result<(), AppError> {
-        let parts = plan::cut(opened.blob.size(), self.dataset.contract.format.split_bytes);
-        let index = usize::try_from(part.part).unwrap_or(usize::MAX);
-        // The parts of a Parquet file are others: its row groups.
-        let range = parts.get(index).cloned().unwrap_or_default();
+        let extent = extent_of(opened.blob.size(), self.dataset.contract.format.split_bytes, part.part);
+        let covered = match &extent {
+            Extent::Part(_, bytes, _) if !bytes.is_empty() && !self.is_parquet() => Some(bytes.clone()),
+            _ => None,
+        };
         let _permit = self.runtime.budget.take(super::FOOTPRINT_BYTES).await;
         let lineage = self.lineage(opened.blob.etag());
-        let first = i64::from(part.part) * PART_POSITIONS + 1;
-        let covered = parts.get(index).cloned().filter(|_| !self.is_parquet());
-        let extent = Extent::Part(index, range, first);
         let mut source = Records::open(self.dataset, self.at, opened.blob.clone(), lineage, extent).await?;
         let mut collector = Collector::new(self.runtime, self.dataset).await?;
         source.give(&mut collector, u64::MAX).await?;
-        let piece = Piece { bytes: covered, ..collector.finish().await?.into_piece().await? };
+        let piece = Piece { bytes: covered, ..collector.finish(source.read()).await?.into_piece().await? };
         self.note(&opened.claim, pieces, part.part, piece).await?;
         Ok(())
     }
@@ -218,7 +216,8 @@ impl<'a> Job<'a> {
         loop {
             let mut collector = Collector::new(self.runtime, self.dataset).await?;
             let ended = source.give(&mut collector, piece_bytes).await?;
-            let collected = collector.finish().await?;
+            // Where pieces follow one another the last one knows how far all of them came.
+            let collected = collector.finish(if ended { source.read() } else { 0 }).await?;
             if ended && done.is_empty() {
                 return Ok(Read::Whole(collected));
             }
@@ -259,7 +258,7 @@ impl<'a> Job<'a> {
         let etag = opened.blob.etag();
         let collected = Collected::joined(self.runtime, self.dataset, pieces).await?;
         let delivery = collected.into_delivery(self.lineage(etag)).await?;
-        let published = opened.claim.publish(etag, delivery).await?;
+        let published = opened.claim.publish((etag, opened.blob.size()), delivery).await?;
         if published.is_some() {
             // What cannot be deleted is tidied up later.
             if let Err(error) = self.pieces(&opened.claim, etag).0.clear().await {
@@ -268,6 +267,13 @@ impl<'a> Job<'a> {
         }
         published.map(Done::of).transpose()
     }
+}
+
+/// One part of a blob of so many bytes. The parts of a Parquet file are others, its row groups: there the bytes say nothing.
+pub(super) fn extent_of(size: u64, split_bytes: u64, part: u32) -> Extent {
+    let index = usize::try_from(part).unwrap_or(usize::MAX);
+    let bytes = plan::cut(size, split_bytes).get(index).cloned().unwrap_or_default();
+    Extent::Part(index, bytes, i64::from(part) * PART_POSITIONS + 1)
 }
 
 /// How far a large blob is that is not committed yet.

@@ -178,9 +178,9 @@ impl<'a> Job<'a> {
             Err(AppError::Intake(error)) if error.kind() == ErrorKind::Gone => {}
             Err(error) => return Err(error),
         }
-        let nothing = Collector::new(self.runtime, self.dataset).await?.finish().await?;
+        let nothing = Collector::new(self.runtime, self.dataset).await?.finish(0).await?;
         let nothing = nothing.into_delivery(self.lineage(stamp::REMOVED)).await?;
-        let removed = claim.publish(stamp::REMOVED, nothing).await?;
+        let removed = claim.publish((stamp::REMOVED, 0), nothing).await?;
         removed.map(|receipt| Done::of(Receipt { outcome: Outcome::Removed, ..receipt })).transpose()
     }
 
@@ -235,7 +235,7 @@ impl<'a> Job<'a> {
             Plan::Stream { resumable } => match self.stream(opened, resumable).await? {
                 Read::Whole(collected) => {
                     let delivery = collected.into_delivery(self.lineage(opened.blob.etag())).await?;
-                    let published = opened.claim.publish(opened.blob.etag(), delivery).await?;
+                    let published = opened.claim.publish((opened.blob.etag(), opened.blob.size()), delivery).await?;
                     published.map(Done::of).transpose()
                 }
                 Read::Pieces(pieces, rest) => self.put_together(opened, pieces, Some(rest)).await,

@@ -32,6 +32,10 @@ pub(super) struct Piece {
     /// The bytes of the blob that a part stands for; `None` of row groups, and of pieces.
     #[serde(default)]
     pub(super) bytes: Option<Range<u64>>,
+    /// Bytes of the blob that were read for it. Where pieces follow one another, the last one has those of all. `None` in
+    /// notes of an earlier release.
+    #[serde(default)]
+    pub(super) read: Option<u64>,
 }
 
 /// Where reading goes on.

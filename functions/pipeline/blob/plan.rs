@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use weir_contract::{Compression, Contract, FormatKind};
 use weir_intake::{Blob, ChunkOptions, parts};
+use weir_transform::ParquetPart;
 
 use super::records::{CHUNK_BYTES, RANGE_BYTES, parquet_plan};
 use crate::error::AppError;
@@ -52,6 +53,21 @@ fn seems_compressed(compression: Compression, path: &str) -> bool {
         Compression::Auto => named,
         Compression::Gzip | Compression::Zstd => true,
     }
+}
+
+/// The bytes of a Parquet file that one of its parts stands for. Together they are the file: what lies between row groups
+/// counts with those before it, whatever place the footer gives them.
+pub(super) fn share(size: u64, parts: &[ParquetPart], index: usize) -> Range<u64> {
+    let ends = parts.iter().scan(0_u64, |end, part| {
+        *end = part.bytes.end.clamp(*end, size.max(*end));
+        Some(*end)
+    });
+    let mut ends: Vec<u64> = ends.collect();
+    if let Some(last) = ends.last_mut() {
+        *last = size;
+    }
+    let start = index.checked_sub(1).and_then(|before| ends.get(before).copied()).unwrap_or(0);
+    start..ends.get(index).copied().unwrap_or(start)
 }
 
 /// The parts of a blob of so many bytes.

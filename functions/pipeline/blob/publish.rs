@@ -39,6 +39,8 @@ pub(super) struct Delivery {
     pub(super) clean: Staged,
     pub(super) refused: Staged,
     pub(super) records: u64,
+    /// Bytes of the blob that were read, if they were counted.
+    pub(super) read: Option<u64>,
     pub(super) rules: BTreeMap<String, RuleCount>,
     pub(super) left_out: u64,
     /// The records are in quarantine as one report.
@@ -84,16 +86,21 @@ impl<'a> Claim<'a> {
         has(self.table_at) || has(self.quarantine_at)
     }
 
-    /// Makes a version visible. `None` when a table has moved since the claim was taken: take another.
-    pub(super) async fn publish(&self, etag: &str, delivery: Delivery) -> Result<Option<Receipt>, AppError> {
-        let Delivery { clean, refused, records, rules, left_out, held_back } = delivery;
+    /// Makes a version of so many bytes visible. `None` when a table has moved since the claim was taken: take another.
+    pub(super) async fn publish(
+        &self,
+        (etag, bytes): (&str, u64),
+        delivery: Delivery,
+    ) -> Result<Option<Receipt>, AppError> {
+        let Delivery { clean, refused, records, read, rules, left_out, held_back } = delivery;
         let (committed, quarantined) = (clean.rows(), refused.rows());
         if (quarantined > 0 || self.quarantine_at.is_some()) && !self.publish_refused(etag, refused).await? {
             self.table.discard(clean).await;
             return Ok(None);
         }
         let records = if held_back { quarantined } else { records };
-        let books = Books { records_in: records, committed, quarantined, ..Books::default() };
+        let books = Books { records_in: records, committed, quarantined, left_out, ..Books::default() };
+        let books = books.of_bytes(bytes, read);
         let request =
             self.request.iter().map(|id| Producer { id: id.clone(), version: REQUEST_VERSION, expires: true });
         let outcome = self.put(&self.table, clean, (self.table_at, etag), books, request.collect()).await?;

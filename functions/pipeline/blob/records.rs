@@ -15,6 +15,7 @@ use weir_transform::{
 use super::BlobRef;
 use super::collect::Collector;
 use super::pieces::Resume;
+use super::plan;
 use crate::app::Dataset;
 use crate::error::AppError;
 use crate::pipeline::compute;
@@ -47,12 +48,14 @@ pub(super) struct Records {
     parquet_bytes: u64,
     /// Records of the last piece that made no frame yet.
     pending: Option<Bytes>,
+    /// Bytes of the blob that it is to read: to the end of a blob that is not cut, and a part's.
+    bytes: Range<u64>,
     form: Form,
 }
 
 /// A chunk's frames.
 pub(super) struct Chunk {
-    output: Output,
+    pub(super) output: Output,
     /// For what they take beyond the bytes that they were made of.
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -103,6 +106,10 @@ impl Records {
                 Extent::Part(_, bytes, _) => ChunkOptions { part: Some(bytes.clone()), ..whole },
             }
         };
+        let mut bytes = match &extent {
+            Extent::Part(_, bytes, _) => bytes.clone(),
+            Extent::Whole | Extent::From(_) => 0..blob.size(),
+        };
         let form = match contract.resolve_format(&at.path) {
             Ok(kind @ FormatKind::Csv) => {
                 let options = options(kind);
@@ -113,7 +120,11 @@ impl Records {
                 };
                 Form::Csv { framing: options.framing, chunks: blob.chunks(options), layout }
             }
-            Ok(FormatKind::Parquet) => open_parquet(&blob, &extent, &contract.format).await?,
+            Ok(FormatKind::Parquet) => {
+                let (form, own) = open_parquet(&blob, &extent, &contract.format).await?;
+                bytes = own;
+                form
+            }
             Ok(FormatKind::Avro) => {
                 let part = match &extent {
                     Extent::Part(_, bytes, _) => Some(bytes.clone()),
@@ -137,6 +148,7 @@ impl Records {
             position,
             parquet_bytes: 0,
             pending: None,
+            bytes,
             form,
         })
     }
@@ -172,13 +184,26 @@ impl Records {
         }
     }
 
+    /// How many of the bytes that it is to read were read, once there are no more records. Each of them is part of a record,
+    /// or of what a refused record stands for. Of a blob that is gone on with, those before count too.
+    pub(super) fn read(&self) -> u64 {
+        let reached = match &self.form {
+            Form::Csv { chunks, .. } | Form::Ndjson { chunks } => chunks.reached(),
+            Form::Avro { blocks, .. } => blocks.reached(),
+            // Its rows are held against the footer, and what cannot be read is refused.
+            Form::Parquet { rows } => rows.as_ref().map_or(self.bytes.end, |_| self.bytes.start),
+            Form::Refused(reason) => reason.as_ref().map_or(self.bytes.end, |_| self.bytes.start),
+        };
+        reached.min(self.bytes.end).saturating_sub(self.bytes.start)
+    }
+
     /// Where reading goes on, after what was given.
     pub(super) fn resume(&self) -> Resume {
         Resume { offset: self.consumed(), position: self.position }
     }
 
     /// The next chunk's frames; `None` at the end.
-    async fn next(&mut self) -> Result<Option<Chunk>, AppError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Chunk>, AppError> {
         if let Some(bytes) = self.pending.take() {
             return self.records(bytes).await.map(Some);
         }
@@ -290,8 +315,8 @@ impl Records {
             (rows, output)
         })
         .await?;
-        self.form = Form::Parquet { rows: Some(rows) };
         let output = output?;
+        self.form = Form::Parquet { rows: output.is_some().then_some(rows) };
         let bytes =
             output.as_ref().map_or(0, |output| output.clean.estimated_size() + output.quarantined.estimated_size());
         self.parquet_bytes += bytes as u64;
@@ -395,17 +420,20 @@ async fn avro(
 }
 
 /// Parquet needs random access: what is read of the blob goes through a temporary file, which is deleted while it is open.
-async fn open_parquet(blob: &Blob, extent: &Extent, format: &Format) -> Result<Form, AppError> {
+/// Beside it the bytes that the rows stand for.
+async fn open_parquet(blob: &Blob, extent: &Extent, format: &Format) -> Result<(Form, Range<u64>), AppError> {
     let most = format.max_record_bytes;
+    let mut bytes = 0..blob.size();
     if let Some(reason) = blob.refusal(Magic::Parquet).await? {
-        return Ok(Form::Refused(Some(reason)));
+        return Ok((Form::Refused(Some(reason)), bytes));
     }
     let opened = match extent {
         Extent::Part(index, ..) => match parquet_plan(blob, format.split_bytes).await? {
             Ok((mut file, footer, parts)) => {
-                let Some(part) = parts.into_iter().nth(*index) else {
+                let Some(part) = parts.get(*index).cloned() else {
                     return Err(AppError::Task { message: "the blob has no such part".to_owned() });
                 };
+                bytes = plan::share(blob.size(), &parts, *index);
                 blob.spill_ranges(&mut file, &[footer, part.bytes.clone()], RANGE_BYTES).await?;
                 compute(move |_stop| ParquetRows::open_part(file, &part, most)).await?
             }
@@ -421,10 +449,11 @@ async fn open_parquet(blob: &Blob, extent: &Extent, format: &Format) -> Result<F
             compute(move |_stop| ParquetRows::open_after(file, skip, most)).await?
         }
     };
-    Ok(match opened {
+    let form = match opened {
         Ok(rows) => Form::Parquet { rows: Some(rows) },
         Err(reason) => Form::Refused(Some(reason)),
-    })
+    };
+    Ok((form, bytes))
 }
 
 type ParquetPlan = Result<(std::fs::File, Range<u64>, Vec<ParquetPart>), String>;

@@ -210,7 +210,8 @@ impl<'a> Delivery<'a> {
             if !passed.lost.is_empty() {
                 sink.take(lost_records(&dataset, &passed.lost, &lineage)?).await?;
             }
-            match sink.commit(last, self.dropped + duplicates, enqueued).await? {
+            let bytes = bodies::bytes_of(self.placed.iter().map(|(_, event)| event));
+            match sink.commit(last, (self.dropped + duplicates, bytes), enqueued).await? {
                 Settled::Done(mut done) => {
                     done.duplicates = duplicates;
                     if let Some(remembered) = remembered {
@@ -324,6 +325,7 @@ impl<'a> Delivery<'a> {
             sink.take(output).await?;
         }
         let done = bodies.done();
+        sink.read(bodies.bytes_read());
         self.placed = bodies.into_placed();
         Ok(done)
     }
@@ -470,7 +472,9 @@ async fn quarantine_unplaced(
     let place = HubPlace { hub: hub.to_owned(), partition: batch.partition.clone().unwrap_or_default() };
     let metas: Vec<_> = batch.events.iter().map(|event| bodies::meta(&place, event.sequence_number, event)).collect();
     sink.take(dataset.transform.quarantine_events(&records, &metas, &lineage)?).await?;
-    match sink.commit(i64::try_from(count).unwrap_or(i64::MAX), 0, None).await? {
+    let bytes = bodies::bytes_of(&batch.events);
+    sink.read(bytes);
+    match sink.commit(i64::try_from(count).unwrap_or(i64::MAX), (0, bytes), None).await? {
         Settled::Done(receipt) => Ok(receipt),
         Settled::Moved => Err(AppError::Moved { producer: source, attempts: 1 }),
     }

@@ -21,7 +21,7 @@ use super::{EVENT_VERSION, dedupe, known_to, of_hub};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;
 use crate::hubs::Hubs;
-use crate::pipeline::bodies::{Bodies, HubPlace, Time};
+use crate::pipeline::bodies::{Bodies, HubPlace, Time, bytes_of};
 use crate::pipeline::events::GapReport;
 use crate::pipeline::{Done, Outcome, Receipt};
 use crate::tasks::Task;
@@ -232,7 +232,7 @@ impl<'a> Claim<'a> {
 
     /// `None` when another replay came in between. Quarantine first, the table last, as ingestion does.
     async fn publish(&self, round: Round) -> Result<Option<Receipt>, AppError> {
-        let Round { clean, refused, events, records, duplicates, report, cover, expired, strangers, .. } = round;
+        let Round { clean, refused, events, records, bytes, duplicates, report, cover, expired, strangers, .. } = round;
         let name = &self.dataset.contract.name;
         let gap = (expired > 0).then_some(GapReport { missing: expired, healed: 0, lost: expired });
         let Some(cover) = cover else {
@@ -249,8 +249,10 @@ impl<'a> Claim<'a> {
             committed,
             quarantined,
             already_committed: records - committed - quarantined,
-            replaced: 0,
+            left_out: report.left_out,
+            ..Books::default()
         };
+        let books = books.of_bytes(bytes.0, Some(bytes.1));
         let request = Producer { id: self.request.clone(), version: *cover.end(), expires: true };
         let raises = vec![request];
         let replacements = Replacements { raises, ..self.replacements(clean, cover, books, self.table_at, &strangers) };
@@ -332,7 +334,7 @@ pub(super) fn producer_id(source: &str) -> String {
 }
 
 /// A local service does not say what its namespace is called.
-fn partition_of(dataset: &Dataset, hubs: &Hubs, partition: u32) -> Partition {
+pub(super) fn partition_of(dataset: &Dataset, hubs: &Hubs, partition: u32) -> Partition {
     let (hub, epoch) = match &dataset.contract.source {
         Source::Events { hub, epoch, .. } => (hub.as_str(), *epoch),
         _ => ("", 1),
@@ -346,6 +348,8 @@ struct Round {
     refused: Staged,
     events: u64,
     records: u64,
+    /// Bytes of the events' bodies, and those that were read.
+    bytes: (u64, u64),
     duplicates: u64,
     report: QualityReport,
     /// Positions whose rows are replaced: all of these events were read.
@@ -373,6 +377,7 @@ impl Round {
         let mut writer = Writers { claim, clean: claim.table.write(), refused: None };
         let mut selection = Selection::new(window);
         let (mut events, mut records, mut duplicates, mut expired) = (0, 0, 0, 0);
+        let mut bytes = (0, 0);
         let (mut report, mut strangers) = (QualityReport::default(), BTreeSet::new());
         while let Some(range) = selection.range() {
             let (read, _turn) = hubs.read(hub, partition, range).await?;
@@ -384,6 +389,7 @@ impl Round {
             events += taken.len() as u64;
             claim.strangers(&taken, &mut strangers)?;
             let placed: Vec<_> = taken.into_iter().map(|event| (event.sequence as i64, of_hub(event))).collect();
+            bytes.0 += bytes_of(placed.iter().map(|(_, event)| event));
             let place = HubPlace { hub: hub.to_owned(), partition: partition.to_string() };
             let rule = claim.dataset.contract.dedupe.as_ref().zip(selection.cover());
             let mut fresh = dedupe::Fresh::default();
@@ -400,6 +406,7 @@ impl Round {
                 writer.clean.write(output.clean).await?;
                 writer.refuse(output.quarantined).await?;
             }
+            bytes.1 += bodies.bytes_read();
             (duplicates, records) = (duplicates + fresh.duplicates, records + fresh.duplicates);
             // What was sent twice is looked for in what was committed before.
             if events >= MOST_EVENTS || Instant::now() >= until || claim.dataset.contract.dedupe.is_some() {
@@ -416,6 +423,7 @@ impl Round {
             refused,
             events,
             records,
+            bytes,
             duplicates,
             report,
             cover,

@@ -137,6 +137,11 @@ impl AvroReader {
         self.consumed
     }
 
+    /// How far into the blob reading has come: what lies before was handed out, or a refused block stands for it.
+    pub fn reached(&self) -> u64 {
+        self.at
+    }
+
     fn hand_out_refused(&mut self) -> Option<AvroPiece> {
         let refused = self.refused.take()?;
         self.consumed = self.at;

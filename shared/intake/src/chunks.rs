@@ -114,6 +114,8 @@ pub struct ChunkReader {
     foreign: Option<Piece>,
     /// The piece that ends all was handed out.
     told: bool,
+    /// One record stands for all of the blob, whoever hands it out.
+    is_foreign: bool,
     /// The first bytes that the cutter was given, for [`Blob::probe`].
     beginning: Bytes,
 }
@@ -152,6 +154,7 @@ impl Blob {
             damage: None,
             foreign: None,
             told: false,
+            is_foreign: false,
             beginning: Bytes::new(),
         }
     }
@@ -191,6 +194,14 @@ impl ChunkReader {
             Some(0) => self.options.from,
             Some(consumed) => self.base + consumed,
         }
+    }
+
+    /// How far into the blob's own bytes reading has come, once there are no more pieces: what lies before is part of a
+    /// record, of a line that says nothing, or of what a refused record stands for.
+    pub fn reached(&self) -> u64 {
+        let size = self.blob.size();
+        let stands_for_the_rest = self.is_foreign || self.torn || self.cutter.is_done() || self.options.from >= ALL;
+        if stands_for_the_rest { size } else { self.ranges.reached().min(size) }
     }
 
     /// The first bytes of the text, as far as one read gives them.
@@ -458,7 +469,7 @@ impl ChunkReader {
     /// The blob is not what it is said to be: one record stands for all of it. A reader that goes on has told it.
     fn refuse_all(&mut self, head: &[u8], reason: String) {
         self.stop();
-        self.torn = false;
+        (self.torn, self.is_foreign) = (false, true);
         let begins = self.options.from == 0 && self.options.part.as_ref().is_none_or(|part| part.start == 0);
         self.foreign = begins.then(|| Piece::Refused { head: Bytes::copy_from_slice(head), reason });
     }

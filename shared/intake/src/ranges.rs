@@ -41,6 +41,11 @@ impl Ranges {
         self.next >= self.blob.size()
     }
 
+    /// Behind the last byte that was handed out.
+    pub(crate) fn reached(&self) -> u64 {
+        self.next
+    }
+
     /// The next range, while the one after it is already on its way. Empty at the end.
     pub(crate) async fn next(&mut self) -> Result<Bytes, IntakeError> {
         let bytes = match &mut self.ahead {

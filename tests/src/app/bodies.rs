@@ -33,14 +33,14 @@ async fn started(contract: &str) -> (Site, Handler) {
     (site, handler)
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
 /// An object container file of records `{n: long}`, not packed.
-fn avro(numbers: &[i64]) -> Vec<u8> {
+pub(super) fn avro(numbers: &[i64]) -> Vec<u8> {
     let long = |value: i64| {
         let mut bits = ((value << 1) ^ (value >> 63)) as u64;
         let mut bytes = Vec::new();

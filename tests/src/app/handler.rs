@@ -179,7 +179,10 @@ impl Answer {
     /// The return value of an invocation that succeeded.
     pub(super) fn receipt(&self) -> Value {
         assert_eq!(self.status, 200, "{}", self.text);
-        self.json()["ReturnValue"].clone()
+        let receipt = self.json()["ReturnValue"].clone();
+        // Whatever a test is about: every byte that came in was read.
+        assert_eq!(receipt["books"]["bytesIn"], receipt["books"]["bytesRead"], "{receipt}");
+        receipt
     }
 }
 

@@ -89,12 +89,12 @@ async fn names_in_another_spelling_are_the_same_events() {
 }
 
 /// What `tests/data/previous_release` says.
-struct Former {
-    site: Site,
+pub(super) struct Former {
+    pub(super) site: Site,
 }
 
 impl Former {
-    fn new(contract: &str) -> Self {
+    pub(super) fn new(contract: &str) -> Self {
         let site = Site::new();
         copy(&repository().join("tests/data/previous_release/lake"), &site.path("lake"));
         fs::copy(repository().join("tests/data/previous_release/warehouse.db"), site.path("warehouse.db")).unwrap();
@@ -103,7 +103,7 @@ impl Former {
     }
 
     /// The contract that filled the tables, with a consumer group.
-    fn contract(group: &str) -> String {
+    pub(super) fn contract(group: &str) -> String {
         let text = fs::read_to_string(repository().join("tests/data/previous_release/clicks.toml")).unwrap();
         text.replace("\"weir\"", &format!("\"{group}\""))
     }

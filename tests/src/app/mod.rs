@@ -5,6 +5,7 @@ mod amounts;
 mod azure_path;
 mod bad_input;
 mod bodies;
+mod bytes;
 mod command_line;
 mod contract_change;
 mod crash;

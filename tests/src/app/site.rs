@@ -242,7 +242,7 @@ impl Site {
         lake.existing(&definition).await.unwrap()
     }
 
-    async fn frames(&self, table: &str) -> Vec<DataFrame> {
+    pub(super) async fn frames(&self, table: &str) -> Vec<DataFrame> {
         let Some(table) = self.table(table).await else { return Vec::new() };
         let mut frames = Vec::new();
         for file in table.snapshot().await.unwrap().files {

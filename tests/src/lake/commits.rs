@@ -373,7 +373,15 @@ async fn a_commit_carries_its_books_and_its_producers() {
     let store = memory();
     let table = open(&store).await;
     let staged = table.stage(frame(&model("blob", 1..=3))).await.unwrap();
-    let books = weir_lake::Books { records_in: 5, committed: 3, quarantined: 1, already_committed: 1, replaced: 0 };
+    let books = weir_lake::Books {
+        records_in: 5,
+        committed: 3,
+        quarantined: 1,
+        already_committed: 1,
+        left_out: 2,
+        ..weir_lake::Books::default()
+    };
+    let books = books.of_bytes(70, Some(60));
     let once = weir_lake::Producer { expires: true, ..producer("blob", 1) };
     table.append(Append { producer: once, rows: staged, books }, None).await.unwrap();
     let actions = actions(&store, 1).await;
@@ -382,8 +390,11 @@ async fn a_commit_carries_its_books_and_its_producers() {
     assert_eq!(info["weir"]["producers"], serde_json::json!(["blob"]));
     assert_eq!(
         info["weir"]["books"],
-        serde_json::json!({"recordsIn": 5, "committed": 3, "quarantined": 1, "alreadyCommitted": 1, "replaced": 0})
+        serde_json::json!({"recordsIn": 5, "committed": 3, "quarantined": 1, "alreadyCommitted": 1, "replaced": 0,
+                           "bytesIn": 70, "bytesRead": 60, "recordsWithBytes": 5, "leftOut": 2})
     );
+    assert!(!books.balanced(), "ten bytes are of no record");
+    assert!(books.of_bytes(70, Some(70)).balanced() && books.of_bytes(70, None) == books);
     let txn = of_kind(&actions, "txn");
     assert!(txn[0]["lastUpdated"].is_i64(), "a blob's id may expire");
     assert!(txn[1..].iter().all(|txn| txn.get("lastUpdated").is_none()), "the books' ids may not");

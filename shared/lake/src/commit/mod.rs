@@ -40,7 +40,7 @@ pub struct Producer {
     pub expires: bool,
 }
 
-/// Records, counted. `records_in = committed + quarantined + already_committed`.
+/// Records and bytes, counted. `records_in = committed + quarantined + already_committed`, and `bytes_in = bytes_read`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Books {
@@ -51,14 +51,48 @@ pub struct Books {
     /// Rows that a replacement, an erasure or an upsert took out of this table.
     #[serde(default)]
     pub replaced: u64,
+    /// Size of the blobs and of the bodies of events that the records are of, as their store and their hub have them.
+    #[serde(default)]
+    pub bytes_in: u64,
+    /// Those of the bytes that a reader came by: each is part of a record, or of what a refused record stands for.
+    #[serde(default)]
+    pub bytes_read: u64,
+    /// Records in whose bytes are counted. Those of the others are unknown: a release before counted records alone.
+    #[serde(default)]
+    pub records_with_bytes: u64,
+    /// Rows of which unknown fields were left out, because a column is personal.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 impl Books {
-    const KEYS: [&'static str; 5] = ["records_in", "committed", "quarantined", "already_committed", "replaced"];
+    const KEYS: [&'static str; 9] = [
+        "records_in",
+        "committed",
+        "quarantined",
+        "already_committed",
+        "replaced",
+        "bytes_in",
+        "bytes_read",
+        "records_with_bytes",
+        "left_out",
+    ];
 
-    fn counters(self) -> [(&'static str, u64); 5] {
-        let values = [self.records_in, self.committed, self.quarantined, self.already_committed, self.replaced];
-        std::array::from_fn(|index| (Self::KEYS[index], values[index]))
+    fn counters(self) -> [(&'static str, u64); 9] {
+        let Self { records_in, committed, quarantined, already_committed, replaced, .. } = self;
+        let Self { bytes_in, bytes_read, records_with_bytes, left_out, .. } = self;
+        let records = [records_in, committed, quarantined, already_committed, replaced];
+        let mut values = records.into_iter().chain([bytes_in, bytes_read, records_with_bytes, left_out]);
+        Self::KEYS.map(|key| (key, values.next().unwrap_or_default()))
+    }
+
+    /// The same, of blobs or bodies of so many bytes, of which `read` were read; `None` if nobody knows.
+    #[must_use]
+    pub fn of_bytes(self, bytes: u64, read: Option<u64>) -> Self {
+        match read {
+            Some(read) => Self { bytes_in: bytes, bytes_read: read, records_with_bytes: self.records_in, ..self },
+            None => self,
+        }
     }
 
     /// The running totals in a table's transaction ids.
@@ -71,12 +105,24 @@ impl Books {
             let value = version(&format!("{BOOKS}{key}")).unwrap_or_default();
             u64::try_from(value).unwrap_or_default()
         };
-        let [records_in, committed, quarantined, already_committed, replaced] = Self::KEYS.map(total);
-        Self { records_in, committed, quarantined, already_committed, replaced }
+        let [
+            records_in,
+            committed,
+            quarantined,
+            already_committed,
+            replaced,
+            bytes_in,
+            bytes_read,
+            records_with_bytes,
+            left_out,
+        ] = Self::KEYS.map(total);
+        let records = Self { records_in, committed, quarantined, already_committed, replaced, ..Self::default() };
+        Self { bytes_in, bytes_read, records_with_bytes, left_out, ..records }
     }
 
     pub fn balanced(&self) -> bool {
         self.records_in == self.committed + self.quarantined + self.already_committed
+            && self.bytes_in == self.bytes_read
     }
 }
 
@@ -87,6 +133,10 @@ impl std::ops::AddAssign for Books {
         self.quarantined += other.quarantined;
         self.already_committed += other.already_committed;
         self.replaced += other.replaced;
+        self.bytes_in += other.bytes_in;
+        self.bytes_read += other.bytes_read;
+        self.records_with_bytes += other.records_with_bytes;
+        self.left_out += other.left_out;
     }
 }
 
