@@ -66,6 +66,10 @@ pub(crate) enum AppError {
     NotOthers { table: String, rows: i64 },
     #[error("nothing to replay: {why}")]
     NothingToReplay { why: String },
+    #[error(
+        "the tables of `{dataset}` hold nothing of what is asked for; without `--source` and bounds all is verified"
+    )]
+    NothingToVerify { dataset: String },
     #[error("no blob of the dataset begins with this prefix")]
     NoBlobs,
     #[error("the hub `{hub}` has a partition whose id is no number; events that the host passed over cannot be read")]
@@ -164,6 +168,7 @@ impl AppError {
             | Self::HubMadeAnew { .. }
             | Self::SameHub { .. }
             | Self::NothingToReplay { .. }
+            | Self::NothingToVerify { .. }
             | Self::NoBlobs
             | Self::NotOthers { .. }
             | Self::PartitionId { .. }

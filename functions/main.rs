@@ -49,6 +49,8 @@ enum Command {
     Backfill(commands::backfill::Arguments),
     /// Read events of a dataset from their hub again, from this machine, and put them in place of what they gave.
     Replay(commands::replay::Arguments),
+    /// Read the sources of a dataset again and compare them row by row with what its tables hold.
+    Verify(commands::verify::Arguments),
     /// List the messages that failed for good, and try them again.
     Parked(commands::parked::Arguments),
     /// Load the warehouse, compare it with the lake, write views for serverless SQL.
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         Command::Status(arguments) => runtime.block_on(commands::status::run(&arguments, settings)),
         Command::Backfill(arguments) => runtime.block_on(commands::backfill::run(&arguments, settings)),
         Command::Replay(arguments) => runtime.block_on(commands::replay::run(&arguments, settings)),
+        Command::Verify(arguments) => runtime.block_on(commands::verify::run(&arguments, settings)),
         Command::Parked(arguments) => runtime.block_on(commands::parked::run(&arguments, settings)),
         Command::Warehouse(arguments) => runtime.block_on(commands::warehouse::run(&arguments, settings)),
         Command::Demo(arguments) => runtime.block_on(commands::demo::run(arguments)),

@@ -12,6 +12,7 @@ pub(crate) mod replay;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod verify;
 pub(crate) mod warehouse;
 
 use std::io::Write;

@@ -141,6 +141,12 @@ impl Bodies {
         self.work.as_ref().map_or(0, |work| if work.round.is_done() { work.at } else { work.round.first })
     }
 
+    /// The last event whose records were given, where those of no event are given in part.
+    pub(crate) fn ends_with(&self) -> Option<i64> {
+        let work = self.work.as_ref().filter(|work| self.ready.len() == 0 && work.round.is_done())?;
+        work.placed.get(work.at.checked_sub(1)?).map(|(sequence, _)| *sequence)
+    }
+
     /// Bytes of the bodies that were read. Those of the events that were given whole, once there is nothing more to give.
     pub(crate) fn bytes_read(&self) -> u64 {
         self.work.as_ref().map_or(0, |work| work.bytes)

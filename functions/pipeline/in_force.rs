@@ -129,14 +129,25 @@ impl InForce {
     }
 }
 
+/// Whether a table says that its pseudonyms are made with this process' key. False: it does not say, or has none.
+///
+/// # Errors
+/// [`AppError::OtherKey`] when they are made with another one.
+pub(crate) fn check_key(table: &Table, dataset: &Dataset) -> Result<bool, AppError> {
+    let Some(KeyInUse { id, check }) = &dataset.key else { return Ok(false) };
+    match table.committed(id) {
+        Some(known) if known == *check => Ok(true),
+        Some(_) => Err(AppError::OtherKey { table: table.name().to_owned(), id: id.clone() }),
+        None => Ok(false),
+    }
+}
+
 /// Makes sure that a table's pseudonyms are made with this process' key. Costs nothing where the table says so already.
 async fn keep_to_key(table: &Arc<Table>, dataset: &Dataset) -> Result<(), AppError> {
     let Some(KeyInUse { id, check }) = &dataset.key else { return Ok(()) };
     for _ in 0..ATTEMPTS {
-        match table.committed(id) {
-            Some(known) if known == *check => return Ok(()),
-            Some(_) => return Err(AppError::OtherKey { table: table.name().to_owned(), id: id.clone() }),
-            None => {}
+        if check_key(table, dataset)? {
+            return Ok(());
         }
         let producer = Producer { id: id.clone(), version: *check, expires: false };
         let append = Append { producer, rows: table.listed([])?, books: Books::default() };

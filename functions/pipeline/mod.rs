@@ -16,6 +16,7 @@ pub(crate) mod parked;
 pub(crate) mod reread;
 mod sink;
 pub(crate) mod sweep;
+pub(crate) mod verify;
 pub(crate) mod warehouse;
 pub(crate) mod work;
 

@@ -16,6 +16,7 @@ mod pieces;
 mod plan;
 mod publish;
 mod records;
+pub(crate) mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;

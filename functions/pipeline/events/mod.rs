@@ -10,6 +10,7 @@ mod dedupe;
 mod gap;
 mod identity;
 pub(crate) mod replay;
+pub(crate) mod verify;
 pub(crate) mod window;
 
 use std::ops::RangeInclusive;

@@ -192,6 +192,13 @@ impl Layout {
         }
     }
 
+    /// The same, with columns that the table would get.
+    pub(crate) fn with(&self, columns: Vec<TableColumn>) -> Self {
+        let mut grown = self.clone();
+        grown.columns.extend(columns.into_iter().map(|column| TableColumn { nullable: true, ..column }));
+        grown
+    }
+
     /// Makes a frame fit. What it has beyond the table's columns is treated as the contract's `new_columns` says; what
     /// it lacks, because the table got it after the rows were made, is null.
     pub(crate) fn conform(&self, frame: DataFrame) -> Result<Conformed, LakeError> {

@@ -1,6 +1,6 @@
 //! Reading a table: its files at one version, and their rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Cursor;
 use std::ops::{ControlFlow, RangeInclusive};
 
@@ -21,7 +21,7 @@ use crate::log::left_behind::is_stored_of_another;
 use crate::log::object_path;
 use crate::log::state::Read;
 use crate::rewrite::{may_hold, of_events};
-use crate::schema::Layout;
+use crate::schema::{Conformed, Layout};
 use crate::table::Table;
 use crate::types::polars_type;
 
@@ -168,17 +168,39 @@ impl Table {
     /// ingested before. Ends early when `each` breaks. Files that hold none, as their statistics say, are not read.
     pub async fn rows_of(
         &self,
+        rows: SourceRows<'_>,
+        columns: &[&str],
+        each: impl FnMut(DataFrame) -> PolarsResult<ControlFlow<()>>,
+    ) -> Result<(), LakeError> {
+        let state = self.load_state(Read::Files).await?;
+        self.rows_among(state.files.values(), &state.layout, rows, columns, each).await
+    }
+
+    /// [`Table::rows_of`] in files that are known: those of a snapshot, for whoever asks many times.
+    pub async fn rows_in(
+        &self,
+        files: &[FileEntry],
+        rows: SourceRows<'_>,
+        columns: &[&str],
+        each: impl FnMut(DataFrame) -> PolarsResult<ControlFlow<()>>,
+    ) -> Result<(), LakeError> {
+        self.rows_among(files.iter(), &self.layout(), rows, columns, each).await
+    }
+
+    async fn rows_among(
+        &self,
+        files: impl Iterator<Item = &FileEntry>,
+        layout: &Layout,
         SourceRows { sources, positions, since_us }: SourceRows<'_>,
         columns: &[&str],
         mut each: impl FnMut(DataFrame) -> PolarsResult<ControlFlow<()>>,
     ) -> Result<(), LakeError> {
         let failed = |source| LakeError::Frame { table: self.at.name.clone(), action: "read rows of a source", source };
         let keys = df!(SOURCE => sources).and_then(|keys| Keys::of(&keys)).map_err(failed)?;
-        let state = self.load_state(Read::Files).await?;
         let needed = [SOURCE, SOURCE_POSITION, INGESTED_AT];
         let wanted = |column: &&TableColumn| columns.contains(&&*column.name) || needed.contains(&&*column.name);
-        let read: Vec<TableColumn> = state.layout.columns.iter().filter(wanted).cloned().collect();
-        for file in state.files.values() {
+        let read: Vec<TableColumn> = layout.columns.iter().filter(wanted).cloned().collect();
+        for file in files {
             if !may_hold(&keys, Some(&positions), &file.partition_values, file.stats.as_deref())
                 || since_us.is_some_and(|since| !may_be_since(since, file.stats.as_deref()))
             {
@@ -193,6 +215,24 @@ impl Table {
             }
         }
         Ok(())
+    }
+
+    /// What a writer would store of a frame now: the table's columns, and those that the table would get. Nothing is
+    /// written.
+    ///
+    /// # Errors
+    /// As of [`crate::TableWriter::write`].
+    pub fn as_stored(&self, frame: DataFrame) -> Result<DataFrame, LakeError> {
+        let layout = self.layout();
+        layout.complete(&frame)?;
+        let columns = match layout.conform(frame.clone())? {
+            Conformed::Fits(frame) => return Ok(frame),
+            Conformed::Needs(columns) => columns,
+        };
+        match layout.with(columns).conform(frame)? {
+            Conformed::Fits(frame) => Ok(frame),
+            Conformed::Needs(_) => Err(self.at.corrupt(&self.at.root, "has no place for its columns")),
+        }
     }
 
     /// All rows of one file, in table column order, partition values filled in.
@@ -273,10 +313,10 @@ fn select(
 fn is_one_of(source: &StringChunked, sources: &[String]) -> BooleanChunked {
     match sources {
         [only] => source.equal(only.as_str()),
-        _ => source
-            .iter()
-            .map(|source| Some(source.is_some_and(|source| sources.iter().any(|own| own == source))))
-            .collect(),
+        _ => {
+            let sources: HashSet<&str> = sources.iter().map(String::as_str).collect();
+            source.iter().map(|source| Some(source.is_some_and(|source| sources.contains(source)))).collect()
+        }
     }
 }
 

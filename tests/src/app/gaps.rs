@@ -13,7 +13,7 @@ use super::site::{CLICKS, Site};
 /// The hub `clicks`, of two partitions.
 pub(super) struct Hub {
     pub(super) service: EventHubsService,
-    log: Arc<MemoryLog>,
+    pub(super) log: Arc<MemoryLog>,
 }
 
 impl Hub {

@@ -37,5 +37,6 @@ mod serving;
 pub(crate) mod site;
 mod soak;
 mod status;
+mod verify;
 mod versions;
 mod warehouse;
