@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::broadcast;
 
-/// The knobs. All may be turned while the service runs.
+/// Switches for faults. All may be turned while the service runs.
 #[derive(Debug)]
 pub struct Faults {
     settle_delay_us: AtomicU64,
@@ -54,13 +54,13 @@ impl Faults {
         self.reject_sends.store(count, Ordering::Relaxed);
     }
 
-    /// How long a settlement takes. Zero makes the Rust SDK hang at times: it loses a settlement that is quicker than
+    /// Sets the time that a settlement takes. Zero makes the Rust SDK hang at times: it loses a settlement that is quicker than
     /// itself.
     pub fn settle_after(&self, delay: Duration) {
         self.settle_delay_us.store(delay.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// Messages are stored, and nobody is told.
+    /// Stores messages and tells nobody.
     pub fn never_settle(&self, on: bool) {
         self.never_settle.store(on, Ordering::Relaxed);
     }

@@ -7,7 +7,7 @@
 //! - memory is bounded for each connection, and no bytes from outside make the service panic;
 //! - it speaks plain text, so it listens on loopback only.
 //!
-//! The log is [`HubLog`], so that who has events already serves those; [`MemoryLog`] is one for tests. Where it differs
+//! The log is a [`HubLog`], so that a program that has events already can serve those; [`MemoryLog`] is one for tests. Where it differs
 //! from Event Hubs: any consumer group is there, there is no throttling unless [`Faults`] orders it, and nothing but
 //! `READ` is managed. It is checked with the Rust and the Python SDK, not against Azure.
 //!
@@ -23,6 +23,8 @@
 //! # Ok(())
 //! # }
 //! ```
+
+#![warn(missing_docs)]
 
 mod address;
 mod amqp;
@@ -44,3 +46,8 @@ pub use log::{HubLog, LogError, NewEvent, PartitionState, Position, StoredEvent}
 pub use memory::{MemoryLog, Retention, stable_hash};
 pub use sas::SharedAccessKey;
 pub use service::{EventHubsService, ServiceConfig, connection_string};
+
+/// The README's programs are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

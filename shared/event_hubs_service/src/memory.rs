@@ -20,11 +20,12 @@ use crate::{
 /// Offsets are multiples of this, so that one that is taken for a sequence number shows.
 const OFFSET_STEP: u64 = 64;
 
-/// How long events are kept. The end that is reached first counts.
+/// Bounds of what a [`MemoryLog`] keeps; the first that is reached counts. None: no bound.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Retention {
     /// Events of one partition.
     pub events: Option<usize>,
+    /// Age of an event, in milliseconds.
     pub age_ms: Option<i64>,
 }
 
@@ -57,6 +58,7 @@ impl MemoryLog {
         Self::with_retention(partitions, Retention::default())
     }
 
+    /// A hub of at least one partition that lets old events expire.
     pub fn with_retention(partitions: u32, retention: Retention) -> Self {
         let partition = |_| Partition { log: Mutex::default(), end: watch::channel(0).0 };
         Self {

@@ -10,7 +10,9 @@ use sha2::Sha256;
 /// A key that clients must know. Without one the service takes any token.
 #[derive(Clone)]
 pub struct SharedAccessKey {
+    /// `SharedAccessKeyName` of the connection string.
     pub name: String,
+    /// `SharedAccessKey` of the connection string.
     pub key: String,
 }
 

@@ -18,17 +18,20 @@ use crate::{
 /// before it notes that it waits for its settlement, loses one that is quicker than that, and waits for ever.
 const SETTLE_DELAY: Duration = Duration::from_millis(5);
 
-/// Where to listen and whom to let in.
+/// Settings of a service. Begin with [`ServiceConfig::new`].
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ServiceConfig {
-    /// On loopback; port 0 takes a free one.
+    /// Address to listen on: loopback; port 0 takes a free one.
     pub address: SocketAddr,
-    /// None: every token is good.
+    /// Key that clients must know. None: every token is good.
     pub key: Option<SharedAccessKey>,
+    /// Time that a settlement takes; see [`Faults::settle_after`]. Default 5 ms.
     pub settle_delay: Duration,
 }
 
 impl ServiceConfig {
+    /// Any token is good.
     pub fn new(address: SocketAddr) -> Self {
         Self { address, key: None, settle_delay: SETTLE_DELAY }
     }
@@ -61,7 +64,8 @@ impl EventHubsService {
     /// Listens, and serves these hubs from now on.
     ///
     /// # Errors
-    /// An address that is not on loopback or that is taken; a hub's name that is none.
+    /// [`ServiceError`], for an address that is not on loopback or is taken, and for a name that no hub may have or that is
+    /// given twice.
     pub async fn start(
         config: ServiceConfig,
         hubs: impl IntoIterator<Item = (String, Arc<dyn HubLog>)>,
@@ -79,18 +83,18 @@ impl EventHubsService {
         Ok(Self { address, shared, accepting })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What clients are configured with. SDKs that know the emulator read port and plain text from it; the Rust SDK needs
+    /// The connection string for clients. SDKs that know the emulator read port and plain text from it; the Rust SDK needs
     /// [`EventHubsService::endpoint`] beside it.
     pub fn connection_string(&self) -> String {
         connection_string(self.address, self.shared.key.as_ref())
     }
 
-    /// For `with_custom_endpoint` of the Rust SDK.
+    /// The endpoint for `with_custom_endpoint` of the Rust SDK.
     pub fn endpoint(&self) -> String {
         format!("amqp://{}", self.address)
     }

@@ -7,16 +7,25 @@ use super::{code, decode, message};
 /// A value of AMQP's simple types.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Property {
+    /// `null`.
     Null,
+    /// `boolean`.
     Boolean(bool),
+    /// `byte`, `short`, `int`, `long`.
     Signed(i64),
+    /// `ubyte`, `ushort`, `uint`, `ulong`.
     Unsigned(u64),
+    /// `float`.
     Float(f32),
+    /// `double`.
     Double(f64),
+    /// `string`, `symbol`, `char`.
     Text(String),
+    /// `binary`.
     Binary(Bytes),
-    /// Milliseconds since 1970.
+    /// `timestamp`, in milliseconds since 1970.
     Time(i64),
+    /// `uuid`.
     Uuid([u8; 16]),
 }
 

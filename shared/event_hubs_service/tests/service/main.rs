@@ -3,6 +3,7 @@
 // Tests may fail loudly; clippy's own exemption for tests does not reach their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod example;
 mod faults;
 mod hostile;
 mod positions;
