@@ -95,11 +95,7 @@ fn send(
 ) -> Result<()> {
     fed.events += batch.events.len() as u64;
     *fed.expected.entry(dataset).or_default() += batch.expected;
-    let events = batch.events.into_iter().map(|event| EventIn {
-        body: event.body,
-        partition_key: Some(event.key),
-        ..EventIn::default()
-    });
+    let events = batch.events.into_iter().map(|event| EventIn::new(event.body).with_key(event.key));
     host.send_events(&batch.hub, events.collect()).context("send events")?;
     progress.advance();
     Ok(())

@@ -167,7 +167,13 @@ fn retry_context() {
 #[test]
 fn timers() {
     let schedule = Schedule::parse("0 0 * * * *").unwrap();
-    let trigger = TimerTrigger { binding: "timer".into(), schedule, monitor: true, run_on_startup: false };
+    let trigger = TimerTrigger {
+        binding: "timer".into(),
+        schedule,
+        expression: String::new(),
+        monitor: true,
+        run_on_startup: false,
+    };
     let status = |last| ScheduleStatus {
         last,
         next: time("2026-01-05T10:00:00Z"),

@@ -3,43 +3,126 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
-/// What went wrong, where, and what to do about it.
+/// An error of the host. Messages say what was wrong, where, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
-    /// `host.json` or a `function.json` says something this host does not understand.
+    /// `host.json`, a `function.json` or an app setting says something that this host does not understand.
     #[error("{file}: {key}: {problem}")]
-    Config { file: String, key: String, problem: String },
+    Config {
+        /// The file, or `the app settings`.
+        file: String,
+        /// The key's path in it.
+        key: String,
+        /// Predicate of the sentence that begins with the key.
+        problem: String,
+    },
+    /// A file operation failed.
     #[error("cannot {action} {}: {source}", path.display())]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        /// The operation, as a verb.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// A journal or log has a damaged record with sound ones behind it.
     #[error("{}: the record at byte {position} is damaged and is not the last one; move the file away to go on", path.display())]
-    Corrupt { path: PathBuf, position: u64 },
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Byte at which the record begins.
+        position: u64,
+    },
+    /// Another host has locked the data directory.
     #[error("{} is in use by another host; stop it or choose another data directory", path.display())]
-    InUse { path: PathBuf },
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The HTTP front cannot listen.
     #[error("cannot listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: io::Error },
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// The service for Event Hubs clients does not start.
     #[error("Event Hubs on this machine: {0}")]
     EventHubs(#[from] event_hubs_service::ServiceError),
+    /// The handler does not start, does not get ready or keeps crashing; or the host has stopped.
     #[error("the handler is not running: {reason}")]
-    Handler { reason: String },
+    Handler {
+        /// What happened last.
+        reason: String,
+    },
+    /// The caller named something that the app does not have.
     #[error("there is no {what} {name:?}; known: {known}")]
-    Unknown { what: &'static str, name: String, known: String },
+    Unknown {
+        /// The kind of thing.
+        what: &'static str,
+        /// The name that was given.
+        name: String,
+        /// The names that there are, with commas.
+        known: String,
+    },
+    /// A name breaks Azure's rules.
     #[error("{name:?} is not a valid {what}: {rule}")]
-    Name { what: &'static str, name: String, rule: &'static str },
-    /// A storage account's queue did not answer as it should; `problem` is its error code.
+    Name {
+        /// The kind of name.
+        what: &'static str,
+        /// The name that was given.
+        name: String,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// A storage account's queue did not answer as it should.
     #[error("cannot {action} queue {queue:?} of the storage account: {problem}")]
-    Storage { action: &'static str, queue: String, problem: String },
+    Storage {
+        /// The operation, as a verb.
+        action: &'static str,
+        /// The queue's name.
+        queue: String,
+        /// The account's error code.
+        problem: String,
+    },
+    /// A message cannot be written as text.
     #[error("a message for queue {queue:?} is not UTF-8 text, and messageEncoding is none")]
-    NotText { queue: String },
+    NotText {
+        /// The queue's name.
+        queue: String,
+    },
+    /// A message, an event or a file is above its limit.
     #[error("{what} has {size} bytes, more than the {limit} allowed")]
-    TooLarge { what: &'static str, size: usize, limit: usize },
+    TooLarge {
+        /// The kind of thing.
+        what: &'static str,
+        /// Its size in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A store has no room left.
     #[error("{what} is full: {limit} entries")]
-    Full { what: String, limit: usize },
+    Full {
+        /// The store.
+        what: String,
+        /// The entries that it may have.
+        limit: usize,
+    },
+    /// [`Host::wait_idle`](crate::Host::wait_idle) waited in vain.
     #[error("not idle after {waited:?}: {outstanding}")]
-    NotIdle { waited: Duration, outstanding: String },
+    NotIdle {
+        /// The time that was given.
+        waited: Duration,
+        /// The first work found to be left.
+        outstanding: String,
+    },
 }
 
-/// The kinds of [`HostError`] a caller may want to tell apart.
+/// Coarse classes of [`HostError`], to branch on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HostErrorKind {
@@ -56,7 +139,7 @@ pub enum HostErrorKind {
 }
 
 impl HostError {
-    /// The kind to branch on.
+    /// The class to branch on.
     pub fn kind(&self) -> HostErrorKind {
         match self {
             Self::Config { .. } => HostErrorKind::Config,

@@ -2,9 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     fs::{File, TryLockError},
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::Duration,
@@ -23,88 +22,18 @@ use crate::{
     config::{Function, HostJson, Trigger, check_hub_name, read_functions},
     error::HostError,
     files,
+    host_config::HostConfig,
     http::{self, keys::Keys},
     invoke::{InvocationReport, Invoker},
     state::{State, queue_name},
     store::{Consumer, EventIn, Hub, Queues, create_dir},
-    supervisor::{ChildOutput, HandlerState, Launch, Supervisor},
+    supervisor::{HandlerState, Launch, Supervisor},
     trigger::{event_hub, landing::Landing, queue, timer::Timer},
 };
 
 /// How long [`Host::shutdown`] lets running invocations finish, as WebJobs does.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 const LOCK_LIMIT: Duration = Duration::from_secs(1);
-
-/// What to run and where to keep its state. Begin with [`HostConfig::new`].
-#[derive(Clone)]
-pub struct HostConfig {
-    /// Holds `host.json` and `<function>/function.json`.
-    pub app_dir: PathBuf,
-    /// The handler's command; it replaces `defaultExecutablePath` of `host.json`.
-    pub program: PathBuf,
-    pub args: Vec<String>,
-    /// App settings: the handler's environment, and what `%NAME%` in a `function.json` stands for. Beside these the
-    /// handler sees this process's environment, as it does under the real host.
-    pub env: Vec<(String, String)>,
-    /// Queues, event logs, checkpoints, schedule status, keys. One host at a time.
-    pub data_dir: PathBuf,
-    /// Watched: a file at `<landing>/<container>/<path>` becomes a BlobCreated event in `blob_queue`.
-    pub landing: Option<PathBuf>,
-    pub blob_queue: String,
-    /// Port 0 takes a free one.
-    pub http_addr: SocketAddr,
-    /// Where the hubs that functions read are served to Event Hubs clients, in plain text and on loopback only. Port 0
-    /// takes a free one.
-    pub amqp: Option<SocketAddr>,
-    /// The app setting that gets the connection string of [`HostConfig::amqp`]: the handler can then read the hubs itself.
-    pub amqp_setting: Option<String>,
-    /// The Event Hubs namespace that functions are told.
-    pub namespace: String,
-    /// Of each hub. A hub that has more already keeps them.
-    pub partitions: u32,
-    /// How long a queue message is hidden when a function gets it; renewed while the function runs. 10 minutes in the
-    /// real host, which cannot be told otherwise; whole seconds in a storage account.
-    pub queue_visibility: Duration,
-    /// Timers run on schedule; otherwise only by [`Host::run_timer`] and the admin route.
-    pub run_timers: bool,
-    pub stdio: ChildOutput,
-    /// This many crashes, each within 30 minutes of the one before, stop the host. 3 in the real host.
-    pub crash_limit: u32,
-}
-
-impl HostConfig {
-    /// Nothing watched, a free port on loopback, 4 partitions, timers on, the handler's output discarded.
-    pub fn new(app_dir: impl Into<PathBuf>, program: impl Into<PathBuf>, data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            app_dir: app_dir.into(),
-            program: program.into(),
-            args: Vec::new(),
-            env: Vec::new(),
-            data_dir: data_dir.into(),
-            landing: None,
-            blob_queue: "blob-events".to_owned(),
-            http_addr: (Ipv4Addr::LOCALHOST, 0).into(),
-            amqp: None,
-            amqp_setting: None,
-            namespace: "local.servicebus.windows.net".to_owned(),
-            partitions: 4,
-            queue_visibility: Duration::from_secs(600),
-            run_timers: true,
-            stdio: ChildOutput::Discard,
-            crash_limit: 3,
-        }
-    }
-}
-
-impl fmt::Debug for HostConfig {
-    /// Names of app settings only: values may be secrets.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings: Vec<&str> = self.env.iter().map(|(key, _)| key.as_str()).collect();
-        let mut shown = formatter.debug_struct("HostConfig");
-        shown.field("app_dir", &self.app_dir).field("program", &self.program).field("env", &settings);
-        shown.field("data_dir", &self.data_dir).field("landing", &self.landing).finish_non_exhaustive()
-    }
-}
 
 /// A running host. Dropping it kills the handler; [`Host::shutdown`] first lets invocations finish.
 #[derive(Debug)]
@@ -147,8 +76,10 @@ struct Ended {
 impl Host {
     /// Reads the app, starts the handler and returns once it answers.
     ///
-    /// Fails if the app's configuration is not understood, another host uses the data directory, or the handler does
-    /// not get ready.
+    /// # Errors
+    /// [`HostError::Config`] and others of kind `Config` when the app is not understood, [`HostError::InUse`] when another
+    /// host uses the data directory, [`HostError::Listen`] when an address is taken, [`HostError::Handler`] when the handler
+    /// does not get ready.
     pub async fn start(mut config: HostConfig) -> Result<Self, HostError> {
         let app_dir = std::path::absolute(&config.app_dir).map_err(HostError::io("find", &config.app_dir))?;
         let host_json = HostJson::read(&app_dir)?;
@@ -196,17 +127,21 @@ impl Host {
         Ok(host)
     }
 
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
     /// `http://address`, without a slash at the end.
     pub fn http_url(&self) -> String {
         format!("http://{}", self.core.http_address)
     }
 
-    /// Where Event Hubs clients connect, if [`HostConfig::amqp`] asked for it.
+    /// The address that Event Hubs clients connect to, if [`HostConfig::amqp`] asked for it.
     pub fn amqp_address(&self) -> Option<SocketAddr> {
         self.amqp.as_ref().map(EventHubsService::address)
     }
 
-    /// What Event Hubs clients are configured with.
+    /// The connection string of Event Hubs clients, if [`HostConfig::amqp`] asked for one.
     pub fn amqp_connection_string(&self) -> Option<String> {
         self.amqp.as_ref().map(EventHubsService::connection_string)
     }
@@ -221,14 +156,21 @@ impl Host {
         &self.core.keys.master_key
     }
 
-    /// Puts a message whose body the function will see, at most [`MAX_QUEUE_MESSAGE`](crate::MAX_QUEUE_MESSAGE) bytes
+    /// Puts a message with the body that the function will see, at most [`MAX_QUEUE_MESSAGE`](crate::MAX_QUEUE_MESSAGE) bytes
     /// once encoded. Returns its id. The queue appears with its first message, on the connection of the function that
     /// names it.
+    ///
+    /// # Errors
+    /// [`HostError::Name`] for a name that no queue may have, [`HostError::TooLarge`] for a body above the limit,
+    /// [`HostError::Io`] or [`HostError::Storage`] when the message cannot be stored.
     pub async fn enqueue(&self, queue: &str, body: Vec<u8>) -> Result<String, HostError> {
         self.core.enqueue(queue, &body).await
     }
 
     /// Messages in a queue, those in flight or hidden included; of a storage account's queue about that many.
+    ///
+    /// # Errors
+    /// [`HostError::Storage`] when a storage account does not answer.
     pub async fn queue_len(&self, queue: &str) -> Result<usize, HostError> {
         match self.core.queues.existing(&queue_name(queue, &self.core.functions))? {
             Some(queue) => queue.count().await,
@@ -238,11 +180,19 @@ impl Host {
 
     /// Stores events in a hub that some function reads: by key, else in turn. Returns (partition, sequence number) of
     /// each, in the order given.
+    ///
+    /// # Errors
+    /// [`HostError::Unknown`] for a hub that no function reads, [`HostError::TooLarge`] for an event above
+    /// [`MAX_EVENT`](crate::MAX_EVENT), [`HostError::Io`] when they cannot be stored.
     pub fn send_events(&self, hub: &str, events: Vec<EventIn>) -> Result<Vec<(u32, u64)>, HostError> {
         self.core.send_events(hub, events)
     }
 
     /// Runs a timer function now, with its retries, and returns the last attempt.
+    ///
+    /// # Errors
+    /// [`HostError::Unknown`] for a function that is no timer, [`HostError::Io`] when its schedule cannot be kept. A failed
+    /// invocation is no error: see [`InvocationReport::ok`].
     pub async fn run_timer(&self, function: &str) -> Result<InvocationReport, HostError> {
         match self.core.timers.get(function) {
             Some(timer) => timer.run_now(&self.core).await,
@@ -270,6 +220,10 @@ impl Host {
 
     /// Fault: delivers the events of a partition to a function again from `to_sequence`, as after an ownership move.
     /// A batch being delivered is not interrupted.
+    ///
+    /// # Errors
+    /// [`HostError::Unknown`] for a partition that the function does not read, [`HostError::Io`] when the checkpoint cannot
+    /// be written.
     pub fn rewind(&self, hub: &str, function: &str, partition: u32, to_sequence: u64) -> Result<(), HostError> {
         let wanted = |c: &&Arc<Consumer>| c.hub == hub && c.function == function && c.partition.id == partition;
         let Some(consumer) = self.core.consumers.iter().find(wanted) else {
@@ -282,6 +236,9 @@ impl Host {
     }
 
     /// Fault: sends the BlobCreated event of an existing blob once more.
+    ///
+    /// # Errors
+    /// [`HostError::Unknown`] without a landing folder or for a blob that is not in it.
     pub fn announce_blob(&self, container: &str, path: &str) -> Result<(), HostError> {
         match &self.core.landing {
             Some(landing) => landing.announce(container, path),
@@ -292,6 +249,9 @@ impl Host {
     /// Waits until there is nothing to do: files that lie in the landing folder now are announced, every queue that a
     /// function reads is empty (hidden messages included), every event is handled, nothing runs. Poison queues that
     /// no function reads do not count.
+    ///
+    /// # Errors
+    /// [`HostError::NotIdle`] after `limit`, with what is left; [`HostError::Handler`] when the host has stopped by itself.
     pub async fn wait_idle(&self, limit: Duration) -> Result<(), HostError> {
         let (started, scan) = (Instant::now(), self.core.landing.as_ref().map(|landing| landing.next_scan()));
         loop {
@@ -317,7 +277,7 @@ impl Host {
         self.core.stopped().await;
     }
 
-    /// Why the host stopped by itself, if it did.
+    /// The reason for which the host stopped by itself, if it did.
     pub fn failure(&self) -> Option<String> {
         match (self.core.ended.get(), self.core.invoker.supervisor.state()) {
             (Some(ended), _) => Some(ended.reason.clone()),
@@ -326,7 +286,7 @@ impl Host {
         }
     }
 
-    /// Whether it stopped because the app's files have changed: the real host then starts anew by itself.
+    /// True if it stopped because the app's files have changed: the real host then starts anew by itself.
     pub fn wants_restart(&self) -> bool {
         self.core.ended.get().is_some_and(|ended| ended.restart)
     }

@@ -33,33 +33,69 @@ const GRACE: Duration = Duration::from_secs(2);
 const REPORTS: usize = 16 * 1024;
 pub(crate) const HOST_VERSION: &str = "4.1037.0.0";
 
-/// What an invocation was about.
+/// The event that an invocation was about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TriggerDetail {
-    Queue { queue: String, message_id: String, dequeue_count: u32 },
-    Events { hub: String, consumer_group: String, partition: u32, first_sequence: u64, last_sequence: u64 },
-    Timer { past_due: bool },
-    Http { method: String, path: String },
+    /// A queue message.
+    Queue {
+        /// The queue's name.
+        queue: String,
+        /// The message's id.
+        message_id: String,
+        /// Deliveries so far, this one included.
+        dequeue_count: u32,
+    },
+    /// A batch of events of one partition.
+    Events {
+        /// The hub's name.
+        hub: String,
+        /// The consumer group that the function reads as.
+        consumer_group: String,
+        /// The partition's number.
+        partition: u32,
+        /// Sequence number of the first event.
+        first_sequence: u64,
+        /// Sequence number of the last event.
+        last_sequence: u64,
+    },
+    /// A tick of a schedule.
+    Timer {
+        /// It makes up for one that was missed.
+        past_due: bool,
+    },
+    /// A request.
+    Http {
+        /// Its method.
+        method: String,
+        /// Its path, without the query.
+        path: String,
+    },
 }
 
 /// One attempt at running a function, told to every [`subscriber`](crate::Host::subscribe) once it is over.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct InvocationReport {
+    /// The function's name.
     pub function: String,
-    /// New for each attempt.
+    /// Id of this attempt; new for each attempt.
     pub invocation_id: Uuid,
+    /// The event that started it.
     pub trigger: TriggerDetail,
-    /// 1 for the first. For queue messages the dequeue count.
+    /// Number of this attempt, 1 for the first. For queue messages the dequeue count.
     pub attempt: u32,
     /// The handler's HTTP status; None if it did not answer.
     pub status: Option<u16>,
+    /// Whether the answer was accepted and its outputs were written.
     pub ok: bool,
-    /// Why it failed.
+    /// The reason for which it failed.
     pub error: Option<String>,
+    /// `ReturnValue` of the answer.
     pub return_value: Option<Value>,
+    /// `Logs` of the answer.
     pub logs: Vec<String>,
+    /// Time from the request to the handler to the end of its answer.
     pub duration: Duration,
 }
 

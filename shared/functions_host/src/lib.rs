@@ -22,11 +22,13 @@
 //! a handler that exits with 0 is restarted; what `host.json` says and this host does not understand is an error.
 //! It is checked against the host's source, not against a running one.
 //!
+//! The program `functions_host` (feature `cli`, on by default) runs an app from the command line; the README has both.
+//!
 //! ```no_run
 //! # async fn run() -> Result<(), functions_host::HostError> {
 //! use functions_host::{Host, HostConfig};
 //!
-//! let host = Host::start(HostConfig::new("dist/app", "dist/app/handler", "target/dev")).await?;
+//! let host = Host::start(HostConfig::of_app("dist/app", "target/dev")?).await?;
 //! host.enqueue("tasks", b"{}".to_vec()).await?;
 //! host.wait_idle(std::time::Duration::from_secs(30)).await?;
 //! host.shutdown().await;
@@ -34,11 +36,15 @@
 //! # }
 //! ```
 
+#![warn(missing_docs)]
+
 mod config;
 mod envelope;
 mod error;
 mod files;
+mod functions;
 mod host;
+mod host_config;
 mod http;
 mod invoke;
 mod response;
@@ -48,10 +54,17 @@ mod supervisor;
 mod trigger;
 
 pub use error::{HostError, HostErrorKind};
-pub use host::{Host, HostConfig};
+pub use functions::{FunctionInfo, TriggerInfo};
+pub use host::Host;
+pub use host_config::HostConfig;
 pub use invoke::{InvocationReport, TriggerDetail};
 pub use store::{EventIn, MAX_EVENT, MAX_QUEUE_MESSAGE};
 pub use supervisor::ChildOutput;
+
+/// The README's programs are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 /// The queues by themselves, without a host: for tests and tools.
 pub mod queues {

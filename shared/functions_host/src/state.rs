@@ -9,7 +9,7 @@ use std::{
 use crate::{
     config::{DEFAULT_CONNECTION, Function, HostJson, QueueName, Trigger},
     error::HostError,
-    host::HostConfig,
+    host_config::HostConfig,
     http::keys::Keys,
     store::{Consumer, Hub, LocalQueue, Queues, create_dir},
     trigger::{landing::Landing, timer::Timer},

@@ -23,13 +23,14 @@ const CRASH_WINDOW: Duration = Duration::from_secs(30 * 60);
 /// The handler's way to ask for a restart that does not count as a crash.
 const EXIT_RESTART: i32 = 200;
 
-/// Where the handler's stdout and stderr go.
+/// Target of the handler's stdout and stderr.
 #[derive(Debug, Clone, Default)]
 pub enum ChildOutput {
     /// To this process's own.
     Inherit,
     /// Appended to a file.
     File(PathBuf),
+    /// Nowhere.
     #[default]
     Discard,
 }

@@ -20,8 +20,9 @@ const EMULATOR_QUEUES: &str = "http://127.0.0.1:10001/devstoreaccount1";
 /// A queue as a binding names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct QueueName {
-    /// Whose app setting says where its queues are.
+    /// Name of the connection, whose app setting says where its queues are.
     pub connection: String,
+    /// Name of the queue within it.
     pub queue: String,
 }
 

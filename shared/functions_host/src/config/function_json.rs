@@ -57,6 +57,8 @@ pub(crate) struct EventHubTrigger {
 pub(crate) struct TimerTrigger {
     pub(crate) binding: String,
     pub(crate) schedule: Schedule,
+    /// As it was written, app settings put in.
+    pub(crate) expression: String,
     /// Keeps the schedule status over restarts and catches up a missed run.
     pub(crate) monitor: bool,
     pub(crate) run_on_startup: bool,
@@ -100,6 +102,16 @@ pub(crate) struct RetryPolicy {
     pub(crate) minimum: Duration,
     /// Equal to `minimum` for a fixed delay.
     pub(crate) maximum: Duration,
+}
+
+impl AuthLevel {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Function => "function",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 impl Function {
@@ -319,6 +331,7 @@ impl BindingReader<'_> {
             monitor: self.section.boolean("useMonitor")?.unwrap_or(true) && !schedule.below_a_minute(),
             run_on_startup: self.section.boolean("runOnStartup")?.unwrap_or(false),
             schedule,
+            expression: text,
         }))
     }
 

@@ -56,6 +56,41 @@ pub(crate) struct HandlerOptions {
     /// Relative to the app's folder; empty: that folder.
     pub(crate) working_directory: PathBuf,
     pub(crate) port: Option<u16>,
+    description: Description,
+}
+
+/// The command that starts the handler.
+#[derive(Debug, Clone, Default)]
+struct Description {
+    executable: Option<String>,
+    /// A script for the executable, given between the two lists.
+    worker: Option<String>,
+    arguments: Vec<String>,
+    worker_arguments: Vec<String>,
+}
+
+impl HandlerOptions {
+    /// Program and arguments, as the real host finds them: a relative path is a file in the app's folder if there is one,
+    /// and else a program on the `PATH`.
+    pub(crate) fn command(&self, app_dir: &Path) -> Result<(PathBuf, Vec<String>), HostError> {
+        let description = &self.description;
+        let error = |problem: &str| HostError::Config {
+            file: app_dir.join("host.json").display().to_string(),
+            key: "customHandler.description.defaultExecutablePath".to_owned(),
+            problem: problem.to_owned(),
+        };
+        let Some(executable) = description.executable.as_deref().filter(|path| !path.is_empty()) else {
+            return Err(error("is needed: the program that is the handler"));
+        };
+        if executable.contains('%') {
+            return Err(error("has an environment variable, which this host does not expand: name the program"));
+        }
+        let of_app = app_dir.join(executable);
+        let program = if of_app.is_file() { of_app } else { executable.into() };
+        let worker = description.worker.iter().map(|worker| app_dir.join(worker).display().to_string());
+        let arguments = description.arguments.iter().cloned().chain(worker).chain(description.worker_arguments.clone());
+        Ok((program, arguments.collect()))
+    }
 }
 
 impl HostJson {
@@ -187,6 +222,7 @@ fn handler(section: Option<Section<'_>>) -> Result<HandlerOptions, HostError> {
         initialization_timeout: Duration::from_secs(30),
         working_directory: PathBuf::new(),
         port: None,
+        description: Description::default(),
     };
     let Some(section) = section else { return Ok(options) };
     if section.get("http").is_some() {
@@ -202,8 +238,17 @@ fn handler(section: Option<Section<'_>>) -> Result<HandlerOptions, HostError> {
     options.port = section.number("port", 1..=65_535)?.and_then(|port| u16::try_from(port).ok());
     if let Some(description) = section.section("description")? {
         options.working_directory = description.string("workingDirectory")?.unwrap_or_default().into();
-        // The caller of this crate names the command.
-        description.without_effect(&["defaultExecutablePath", "defaultWorkerPath", "arguments", "workerArguments"]);
+        let list = |key| -> Result<Vec<String>, HostError> {
+            let texts = description.array(key)?.unwrap_or_default().iter();
+            let texts = texts.map(|text| text.as_str().map(str::to_owned));
+            texts.collect::<Option<_>>().ok_or_else(|| description.error(key, "must hold strings"))
+        };
+        options.description = Description {
+            executable: description.string("defaultExecutablePath")?.map(str::to_owned),
+            worker: description.string("defaultWorkerPath")?.map(str::to_owned),
+            arguments: list("arguments")?,
+            worker_arguments: list("workerArguments")?,
+        };
         description.finish()?;
     }
     section.finish()?;

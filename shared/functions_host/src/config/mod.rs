@@ -4,6 +4,7 @@
 mod connection;
 mod function_json;
 mod host_json;
+mod local_settings;
 mod reader;
 mod schedule;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub(crate) use function_json::{
     TimerTrigger, Trigger, read_functions,
 };
 pub(crate) use host_json::HostJson;
+pub(crate) use local_settings::local_settings;
 pub(crate) use schedule::Schedule;
 
 use crate::error::HostError;

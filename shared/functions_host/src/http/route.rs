@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
+    template: String,
     segments: Vec<Segment>,
 }
 
@@ -32,9 +33,14 @@ impl Route {
             segments.push(Segment::parse(piece, last).map_err(|why| format!("segment {piece:?} {why}"))?);
         }
         match segments.len() {
-            1..=32 => Ok(Self { segments }),
+            1..=32 => Ok(Self { template: template.to_owned(), segments }),
             _ => Err("must have 1 to 32 segments".to_owned()),
         }
+    }
+
+    /// As `function.json` has it.
+    pub(crate) fn template(&self) -> &str {
+        &self.template
     }
 
     /// The parameters if `path` (decoded segments after the prefix) fits. Literals compare without regard to case.

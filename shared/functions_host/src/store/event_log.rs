@@ -29,16 +29,31 @@ const NO_KEY: u16 = u16::MAX;
 /// In the key length of a record with sections the bit is the other way round than in one without.
 const SECTIONS: u16 = 0x4000;
 
-/// An event to send.
+/// An event to send. Begin with [`EventIn::new`].
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct EventIn {
-    /// At most [`MAX_EVENT`] bytes.
+    /// The event's bytes, at most [`MAX_EVENT`] bytes.
     pub body: Vec<u8>,
-    /// Events with one key stay in order in one partition. At most 128 bytes.
+    /// Chooses the partition: events with one key stay in order in one partition. At most 128 bytes.
     pub partition_key: Option<String>,
-    /// What else the AMQP message of the event had, encoded; functions do not see it. With the body at most
+    /// The other sections of the event's AMQP message, encoded; functions do not see it. With the body at most
     /// [`MAX_EVENT`] bytes.
     pub sections: Bytes,
+}
+
+impl EventIn {
+    /// An event with a body and nothing else.
+    pub fn new(body: impl Into<Vec<u8>>) -> Self {
+        Self { body: body.into(), ..Self::default() }
+    }
+
+    /// Sets the [`partition_key`](Self::partition_key).
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<String>) -> Self {
+        self.partition_key = Some(key.into());
+        self
+    }
 }
 
 /// An event as stored.

@@ -65,7 +65,7 @@ fn app() -> (TempDir, HostConfig) {
 }
 
 fn events(texts: &[&str]) -> Vec<EventIn> {
-    texts.iter().map(|text| EventIn { body: text.as_bytes().to_vec(), ..EventIn::default() }).collect()
+    texts.iter().map(|text| EventIn::new(*text)).collect()
 }
 
 fn reports(receiver: &mut Receiver<Arc<InvocationReport>>) -> Vec<Arc<InvocationReport>> {

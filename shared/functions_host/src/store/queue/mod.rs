@@ -36,16 +36,21 @@ const POISON: &str = "-poison";
 /// A message that was taken.
 #[derive(Debug, Clone)]
 pub struct Delivery {
+    /// The message's id.
     pub id: String,
-    /// As it is on the wire.
+    /// The text as it is on the wire.
     pub text: String,
-    /// As the function sees it; None where `messageEncoding` is base64 and the text is not.
+    /// The body as the function sees it; None where `messageEncoding` is base64 and the text is not.
     pub body: Option<Bytes>,
+    /// When the message was put.
     pub inserted: DateTime<Utc>,
+    /// When the queue drops it.
     pub expires: DateTime<Utc>,
+    /// When it is visible again.
     pub next_visible: DateTime<Utc>,
+    /// Ticket of this delivery: whoever holds the latest one may delete, renew or release.
     pub pop_receipt: String,
-    /// 1 at the first delivery.
+    /// Deliveries so far, 1 at the first delivery.
     pub dequeue_count: u32,
 }
 
@@ -68,12 +73,12 @@ enum Store {
 }
 
 impl Queue {
-    /// Without its connection.
+    /// The queue's name, without its connection.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where messages go that nobody can handle. A poison queue has none of its own.
+    /// The queue for messages that nobody can handle. A poison queue has none of its own.
     pub fn poison(&self) -> Option<String> {
         let name = format!("{}{POISON}", self.name);
         (!self.name.ends_with(POISON) && check_queue_name(&name).is_ok()).then_some(name)
@@ -81,11 +86,18 @@ impl Queue {
 
     /// Puts a message as an output binding does: `body` is what the trigger will see. The queue appears with its first
     /// message. Returns the message's id.
+    ///
+    /// # Errors
+    /// [`HostError::TooLarge`] above [`MAX_QUEUE_MESSAGE`], [`HostError::NotText`] where the queue takes text only,
+    /// [`HostError::Io`] or [`HostError::Storage`] when it cannot be stored.
     pub async fn put(&self, body: &[u8]) -> Result<String, HostError> {
         self.put_text(self.encoded(body)?).await
     }
 
     /// Puts a message that is encoded already.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
     pub async fn put_text(&self, text: String) -> Result<String, HostError> {
         check_size(&text)?;
         match &self.store {
@@ -99,6 +111,9 @@ impl Queue {
     }
 
     /// Takes up to `max` visible messages, the oldest first, and hides them.
+    ///
+    /// # Errors
+    /// [`HostError::Io`] or [`HostError::Storage`] when the queue cannot be read or written.
     pub async fn take(&self, max: usize, hidden: Duration) -> Result<Vec<Delivery>, HostError> {
         let mut taken = match &self.store {
             Store::Local(queue) => queue.take(max, hidden, Utc::now())?,
@@ -111,6 +126,9 @@ impl Queue {
     }
 
     /// Hides a message for longer. False: it is no longer ours.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
     pub async fn renew(&self, delivery: &mut Delivery, hidden: Duration) -> Result<bool, HostError> {
         let receipt = match &self.store {
             Store::Local(queue) => queue.hide(delivery, hidden, Utc::now()),
@@ -122,6 +140,9 @@ impl Queue {
     }
 
     /// Gives a message back: visible again after `pause`. False: it is no longer ours.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
     pub async fn release(&self, delivery: &Delivery, pause: Duration) -> Result<bool, HostError> {
         match &self.store {
             Store::Local(queue) => queue.release(delivery, pause, Utc::now()),
@@ -133,7 +154,10 @@ impl Queue {
         }
     }
 
-    /// False: it is no longer ours, and stays.
+    /// Deletes a message. False: it is no longer ours, and stays.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
     pub async fn delete(&self, delivery: &Delivery) -> Result<bool, HostError> {
         match &self.store {
             Store::Local(queue) => queue.delete(delivery),
@@ -141,7 +165,10 @@ impl Queue {
         }
     }
 
-    /// Messages, those in flight or hidden included. A storage account knows it roughly.
+    /// Counts the messages, those in flight or hidden included. A storage account knows it roughly.
+    ///
+    /// # Errors
+    /// [`HostError::Storage`] when a storage account does not answer.
     pub async fn count(&self) -> Result<usize, HostError> {
         match &self.store {
             Store::Local(queue) => Ok(queue.len()),
@@ -201,6 +228,10 @@ pub struct Queues {
 impl Queues {
     /// Opens the local queues in `dir`, and those of the connections for which an app setting names a storage emulator.
     /// `base64` is host.json's `messageEncoding`.
+    ///
+    /// # Errors
+    /// [`HostError::Config`] for a setting that names no emulator on this machine, [`HostError::Io`] or
+    /// [`HostError::Corrupt`] when a local queue cannot be opened.
     pub fn open<'a>(
         dir: &Path,
         base64: bool,
@@ -224,6 +255,10 @@ impl Queues {
     }
 
     /// The queue of that name, where its connection has its queues.
+    ///
+    /// # Errors
+    /// [`HostError::Name`] for a name that no queue may have, [`HostError::Full`] for one queue too many, [`HostError::Io`]
+    /// when it cannot be opened.
     pub fn queue(&self, name: &QueueName) -> Result<Queue, HostError> {
         self.find_or_open(self.accounts.get(&name.connection), &name.queue)
     }
