@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
-use azure_functions_custom_handler::{FunctionApp, FunctionAppBuilder, Limits};
+use azure_functions_custom_handler::{FunctionApp, Limits, StatefulAppBuilder};
 use weir_contract::Source;
 
 use crate::answers::{enveloped, protected};
@@ -19,50 +19,44 @@ const MAX_CONCURRENT: usize = 64;
 
 /// Everything, for the Functions host on the loopback address.
 pub(crate) fn for_host(app: &Arc<App>) -> Router {
-    let mut builder = FunctionApp::builder().limits(limits(app));
-    let shared = || Arc::clone(app);
-    let own = shared();
-    builder = builder.queue("ingest_blob", move |_, message| ingest_blob::run(Arc::clone(&own), message));
-    let own = shared();
-    builder = builder.queue("run_task", move |_, message| run_task::run(Arc::clone(&own), message));
-    let own = shared();
-    builder = builder.queue("park_blob_events", move |_, message| park_blob_events::run(Arc::clone(&own), message));
-    let own = shared();
-    builder = builder.queue("park_tasks", move |_, message| park_tasks::run(Arc::clone(&own), message));
-    let own = shared();
-    builder = builder.timer("maintain", move |_, _| maintain::run(Arc::clone(&own)));
-    let own = shared();
-    builder = builder.http("reprocess", move |invocation, request| {
-        enveloped(reprocess::run(Arc::clone(&own), invocation.id, request))
-    });
-    let own = shared();
-    builder = builder.http("backfill", move |_, request| enveloped(backfill::run(Arc::clone(&own), request)));
-    let own = shared();
-    builder = builder.http("retry", move |_, request| enveloped(retry::run(Arc::clone(&own), request)));
-    builder = event_functions(builder, app);
-    protected(builder.forwarded(forwarded(app)).build().into_router())
+    let builder = FunctionApp::builder()
+        .limits(limits(app))
+        .with_state(Arc::clone(app))
+        .queue("ingest_blob", |app, _, message| ingest_blob::run(app, message))
+        .queue("run_task", |app, _, message| run_task::run(app, message))
+        .queue("park_blob_events", |app, _, message| park_blob_events::run(app, message))
+        .queue("park_tasks", |app, _, message| park_tasks::run(app, message))
+        .timer("maintain", |app, _, _| maintain::run(app))
+        .http("reprocess", |app, invocation, request| enveloped(reprocess::run(app, invocation.id, request)))
+        .http("backfill", |app, _, request| enveloped(backfill::run(app, request)))
+        .http("retry", |app, _, request| enveloped(retry::run(app, request)));
+    let builder = event_functions(builder, app);
+    protected(builder.forwarded(routes()).build().into_router())
 }
 
 /// What is served where others than the host write requests: the forwarded routes, behind a key.
 pub(crate) fn for_lambda(app: &Arc<App>) -> Router {
-    let routes = guarded(forwarded(app), app.settings.lambda_key.as_ref());
+    let routes = guarded(routes().with_state(Arc::clone(app)), app.settings.lambda_key.as_ref());
     protected(FunctionApp::builder().limits(limits(app)).forwarded(routes).build().into_public_router())
 }
 
-fn forwarded(app: &Arc<App>) -> Router {
-    Router::new().route("/api/status", get(status::run)).with_state(Arc::clone(app))
+fn routes() -> Router<Arc<App>> {
+    Router::new().route("/api/status", get(status::run))
 }
 
 fn limits(app: &App) -> Limits {
     let max_body_bytes = usize::try_from(app.settings.max_body_bytes).unwrap_or(usize::MAX);
-    Limits { max_body_bytes, max_concurrent: MAX_CONCURRENT, deadline: deadline(&app.settings) }
+    Limits::default()
+        .with_max_body_bytes(max_body_bytes)
+        .with_max_concurrent(MAX_CONCURRENT)
+        .with_deadline(deadline(&app.settings))
 }
 
-fn event_functions(mut builder: FunctionAppBuilder, app: &Arc<App>) -> FunctionAppBuilder {
+fn event_functions(mut builder: StatefulAppBuilder<Arc<App>>, app: &App) -> StatefulAppBuilder<Arc<App>> {
     for contract in app.contracts.iter().filter(|contract| matches!(contract.source, Source::Events { .. })) {
-        let (own, dataset) = (Arc::clone(app), contract.name.clone());
-        builder = builder.event_hub(format!("ingest_{dataset}"), move |invocation, batch| {
-            ingest_events::run(Arc::clone(&own), dataset.clone(), batch, invocation.deadline)
+        let dataset = contract.name.clone();
+        builder = builder.event_hub(format!("ingest_{dataset}"), move |app, invocation, batch| {
+            ingest_events::run(app, dataset.clone(), batch, invocation.deadline)
         });
     }
     builder

@@ -416,16 +416,16 @@ fn known_to(
 
 /// The event as the host would have given it.
 fn of_hub(event: HubEvent) -> Event {
-    Event {
-        body_encoding_error: event.body.is_none(),
-        body: event.body.unwrap_or_default(),
-        sequence_number: Some(event.sequence as i64),
-        offset: Some(event.offset),
-        enqueued_time: chrono::DateTime::from_timestamp_millis(event.enqueued_ms),
-        partition_key: event.partition_key,
-        properties: event.properties,
-        system: SystemProperties::new(event.system),
-    }
+    let is_encoded_wrongly = event.body.is_none();
+    let mut given = Event::new(event.body.unwrap_or_default());
+    given.body_encoding_error = is_encoded_wrongly;
+    given.sequence_number = Some(event.sequence as i64);
+    given.offset = Some(event.offset);
+    given.enqueued_time = chrono::DateTime::from_timestamp_millis(event.enqueued_ms);
+    given.partition_key = event.partition_key;
+    given.properties = event.properties;
+    given.system = SystemProperties::new(event.system);
+    given
 }
 
 /// One record for each run of lost events, at the place of the first.

@@ -17,7 +17,7 @@ use tracing::Span;
 
 use crate::envelope::{DataType, Envelope};
 use crate::error::{Error, HandlerError};
-use crate::invocation::{Invocation, RetryContext};
+use crate::invocation::Invocation;
 use crate::large::LargeBody;
 use crate::reply::{Answer, HttpReply, Reply};
 use crate::router;
@@ -32,6 +32,7 @@ pub struct FunctionApp {
 }
 
 impl FunctionApp {
+    /// Starts an app without functions, with the default [`Limits`].
     pub fn builder() -> FunctionAppBuilder {
         FunctionAppBuilder {
             app: Self { functions: HashMap::new(), forwarded: Router::new(), limits: Limits::default() },
@@ -60,8 +61,15 @@ impl fmt::Debug for FunctionApp {
     }
 }
 
-/// What an app may use. The host sets no limit of its own between itself and the handler.
+/// Bounds of what an app may use. The host sets no limit of its own between itself and the handler.
+///
+/// ```
+/// # use azure_functions_custom_handler::Limits;
+/// # use std::time::Duration;
+/// let limits = Limits::default().with_max_concurrent(8).with_deadline(Duration::from_secs(25));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Largest request body that is held in memory, in bytes. A larger one of an Event Hub trigger goes through a temporary
     /// file and is handled in parts of a quarter of this; any other gets a 413. An Event Hub batch of 100 events of 1 MB is
@@ -73,6 +81,29 @@ pub struct Limits {
     /// Time from the arrival of a request to its answer. Keep it below `functionTimeout` in `host.json`: there the
     /// host kills the whole process and with it every other invocation. Default 270 s.
     pub deadline: Duration,
+}
+
+impl Limits {
+    /// Sets [`max_body_bytes`](Self::max_body_bytes).
+    #[must_use]
+    pub fn with_max_body_bytes(mut self, bytes: usize) -> Self {
+        self.max_body_bytes = bytes;
+        self
+    }
+
+    /// Sets [`max_concurrent`](Self::max_concurrent); 0 counts as 1.
+    #[must_use]
+    pub fn with_max_concurrent(mut self, invocations: usize) -> Self {
+        self.max_concurrent = invocations;
+        self
+    }
+
+    /// Sets [`deadline`](Self::deadline).
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
 }
 
 impl Default for Limits {
@@ -98,7 +129,7 @@ impl fmt::Debug for FunctionAppBuilder {
 }
 
 impl FunctionAppBuilder {
-    /// `queueTrigger` with `dataType: "binary"`.
+    /// Registers a `queueTrigger` with `dataType: "binary"`.
     pub fn queue<F, Fut>(self, name: impl Into<String>, handler: F) -> Self
     where
         F: Fn(Invocation, QueueMessage) -> Fut + Send + Sync + 'static,
@@ -107,7 +138,7 @@ impl FunctionAppBuilder {
         self.function(name, DataType::Binary, handler)
     }
 
-    /// `eventHubTrigger` with `dataType: "binary"`, of either cardinality.
+    /// Registers an `eventHubTrigger` with `dataType: "binary"`, of either cardinality.
     pub fn event_hub<F, Fut>(self, name: impl Into<String>, handler: F) -> Self
     where
         F: Fn(Invocation, EventBatch) -> Fut + Send + Sync + 'static,
@@ -116,7 +147,7 @@ impl FunctionAppBuilder {
         self.function(name, DataType::Binary, handler)
     }
 
-    /// `timerTrigger`.
+    /// Registers a `timerTrigger`.
     pub fn timer<F, Fut>(self, name: impl Into<String>, handler: F) -> Self
     where
         F: Fn(Invocation, TimerInfo) -> Fut + Send + Sync + 'static,
@@ -125,7 +156,7 @@ impl FunctionAppBuilder {
         self.function(name, DataType::String, handler)
     }
 
-    /// `eventGridTrigger` with `cardinality: one`. For `many` register a handler of `Vec<EventGridEvent>` with
+    /// Registers an `eventGridTrigger` with `cardinality: one`. For `many` register a handler of `Vec<EventGridEvent>` with
     /// [`function`](Self::function).
     pub fn event_grid<F, Fut>(self, name: impl Into<String>, handler: F) -> Self
     where
@@ -135,7 +166,7 @@ impl FunctionAppBuilder {
         self.function(name, DataType::String, handler)
     }
 
-    /// `httpTrigger` in envelope mode, which is what the host uses when the function has outputs beside the response.
+    /// Registers an `httpTrigger` in envelope mode, which the host uses when the function has outputs beside the response.
     pub fn http<F, Fut>(self, name: impl Into<String>, handler: F) -> Self
     where
         F: Fn(Invocation, Request<Bytes>) -> Fut + Send + Sync + 'static,
@@ -144,7 +175,7 @@ impl FunctionAppBuilder {
         self.function(name, DataType::String, handler)
     }
 
-    /// The general form: any [`Trigger`], any `dataType`, either kind of reply.
+    /// Registers any [`Trigger`] with any `dataType` and either kind of reply.
     pub fn function<T, A, F, Fut>(mut self, name: impl Into<String>, data_type: DataType, handler: F) -> Self
     where
         T: Trigger,
@@ -156,7 +187,7 @@ impl FunctionAppBuilder {
         self
     }
 
-    /// Plain axum routes, mounted as they are, for HTTP functions under `enableForwardingHttpRequest`. They share the
+    /// Mounts plain axum routes as they are, for HTTP functions under `enableForwardingHttpRequest`. They share the
     /// body limit, the deadline and the catching of panics, but not the concurrency limit. `GET /` and the functions'
     /// own paths take precedence; a fallback of this router is replaced by the app's 404.
     ///
@@ -167,11 +198,13 @@ impl FunctionAppBuilder {
         self
     }
 
+    /// Replaces the default [`Limits`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.app.limits = limits;
         self
     }
 
+    /// Makes the app.
     pub fn build(self) -> FunctionApp {
         self.app
     }
@@ -298,7 +331,7 @@ fn decode_now<T: Trigger>(
 
 /// What the envelope says beside the trigger.
 fn read_around(invocation: &mut Invocation, envelope: &Envelope<'_>) {
-    invocation.retry = RetryContext::read(envelope);
+    invocation.retry = envelope.retry();
     for input in envelope.inputs() {
         if let Some(value) = wire::reparse_str(input.json()) {
             invocation.inputs.insert(input.name().to_owned(), value);

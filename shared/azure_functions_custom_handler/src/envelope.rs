@@ -11,6 +11,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, Map
 use serde_json::value::RawValue;
 
 use crate::error::Error;
+use crate::retry::RetryContext;
 use crate::wire::{self, Members};
 
 /// Standard alphabet; padding optional, because not every producer writes it.
@@ -21,6 +22,7 @@ pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// The `dataType` of the trigger in `function.json`. The wire does not carry it, and a text may look like base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum DataType {
     /// Bodies arrive as base64. Use it wherever you can: it is the one lossless form, and the host then leaves
     /// `Metadata` alone.
@@ -38,6 +40,8 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
+    /// Reads the two halves of an envelope.
+    ///
     /// # Errors
     /// [`Error::Envelope`] naming the key (`Data`, `Metadata` or the envelope itself) and the line and column.
     pub fn parse(body: &'a [u8]) -> Result<Self, Error> {
@@ -63,7 +67,7 @@ impl<'a> Envelope<'a> {
         first.ok_or_else(|| Error::envelope("Data", "holds no binding"))
     }
 
-    /// The input bindings, that is everything in `Data` but the trigger.
+    /// Iterates over the input bindings: everything in `Data` but the trigger.
     pub fn inputs(&self) -> impl Iterator<Item = Binding<'a>> {
         self.data.iter().skip(1).map(|(name, raw)| Binding { name: name.to_owned(), json: raw.get() })
     }
@@ -73,6 +77,13 @@ impl<'a> Envelope<'a> {
     #[must_use]
     pub fn metadata<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         self.metadata.read(key)
+    }
+
+    /// The retry policy's count, on every attempt of a function that has such a policy. Read it after the trigger is
+    /// decoded: an HTTP caller can write metadata, and decoding an HTTP request forgets what he wrote.
+    #[must_use]
+    pub fn retry(&self) -> Option<RetryContext> {
+        RetryContext::read(self)
     }
 
     pub(crate) fn metadata_members(&self) -> &Members<'a> {
@@ -104,6 +115,7 @@ pub struct Binding<'a> {
 }
 
 impl<'a> Binding<'a> {
+    /// The binding's name in `function.json`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

@@ -1,4 +1,4 @@
-//! What can go wrong, and the answer the host gets for it.
+//! Errors, and the answer that the host gets for each.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -14,13 +14,16 @@ pub enum Error {
     /// The port could not be bound.
     #[error("cannot listen on 127.0.0.1:{port}: is another process using the port? ({source})")]
     Bind {
+        /// The port that was asked for.
         port: u16,
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
     /// The server stopped accepting connections.
     #[error("the server stopped: {source}")]
     Serve {
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
@@ -35,16 +38,23 @@ pub enum Error {
     InvocationId,
     /// No slot became free before the deadline.
     #[error("all {limit} invocation slots stayed busy until the deadline")]
-    Busy { limit: usize },
+    Busy {
+        /// [`Limits::max_concurrent`](crate::Limits::max_concurrent).
+        limit: usize,
+    },
     /// The request body exceeds [`Limits::max_body_bytes`](crate::Limits).
     #[error("the request body is larger than {limit} bytes: lower the batch size in host.json or raise max_body_bytes")]
-    BodyTooLarge { limit: usize },
+    BodyTooLarge {
+        /// [`Limits::max_body_bytes`](crate::Limits::max_body_bytes).
+        limit: usize,
+    },
     /// A body above the limit goes through the folder for temporary files.
     #[error(
         "a body above the limit could not be kept in the folder for temporary files: {source}; make room there, or lower the \
          batch size in host.json"
     )]
     TemporaryFile {
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
@@ -53,13 +63,26 @@ pub enum Error {
     BodyRead,
     /// The envelope is broken at `key`.
     #[error("`{key}` {problem}")]
-    Envelope { key: String, problem: String },
+    Envelope {
+        /// The key's path, such as `Data.message`.
+        key: String,
+        /// Predicate of the sentence that begins with the key; it never quotes the value.
+        problem: String,
+    },
     /// An Event Grid event or a blob event is broken at `key`.
     #[error("not a usable event: `{key}` {problem}")]
-    Event { key: String, problem: String },
+    Event {
+        /// The key's path, such as `data.url`.
+        key: String,
+        /// Predicate of the sentence that begins with the key; it never quotes the value.
+        problem: String,
+    },
     /// The handler was dropped because its time was up.
     #[error("the invocation ran past its deadline of {} ms", .after.as_millis())]
-    Deadline { after: Duration },
+    Deadline {
+        /// [`Limits::deadline`](crate::Limits::deadline).
+        after: Duration,
+    },
     /// The handler panicked. The text of the panic may hold payload and is not repeated.
     #[error("the handler panicked")]
     Panicked,
@@ -68,7 +91,10 @@ pub enum Error {
     Handler(#[from] HandlerError),
     /// The handler's reply cannot be sent in the envelope.
     #[error("the reply cannot be sent: {problem}")]
-    Reply { problem: String },
+    Reply {
+        /// Which part of the reply has no form in the protocol, and why.
+        problem: String,
+    },
 }
 
 /// Coarse classes of [`Error`], to branch on and to label metrics with.
@@ -90,6 +116,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The kind in lower case: the `error` member of answers to the host.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -104,6 +131,7 @@ impl ErrorKind {
 }
 
 impl Error {
+    /// The class to branch on.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -138,7 +166,7 @@ impl Error {
     }
 }
 
-/// What a handler returns when the invocation failed: the host gets a 500 and applies its retry rules.
+/// A failed invocation, as a handler returns it: the host gets a 500 and applies its retry rules.
 ///
 /// Return it only for what a retry can mend. A queue message is retried up to `maxDequeueCount` times; an Event Hub
 /// batch is retried only if `function.json` has a `retry` policy, and is checkpointed afterwards either way.
@@ -149,6 +177,7 @@ pub struct HandlerError {
 }
 
 impl HandlerError {
+    /// An error with a message of your own. It goes to the host, which logs it: keep personal values out of it.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), source: None }
     }
@@ -158,7 +187,7 @@ impl HandlerError {
         Self { message: message.into(), source: Some(source.into()) }
     }
 
-    /// For `map_err(HandlerError::from_error)`: the message and the causes of `error`.
+    /// Takes over the message and the causes of `error`, for `map_err(HandlerError::from_error)`.
     pub fn from_error(error: impl StdError + Send + Sync + 'static) -> Self {
         Self { message: chain(&error), source: None }
     }

@@ -1,4 +1,4 @@
-//! What every handler learns about the invocation it serves.
+//! The invocation that a handler serves.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,8 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::envelope::Envelope;
-use crate::wire::Members;
+use crate::retry::RetryContext;
 
 /// One attempt of the host to run a function. Each retry is a new invocation with a new id.
 #[derive(Clone)]
@@ -53,30 +52,5 @@ impl fmt::Debug for Invocation {
             .field("remaining", &self.remaining())
             .field("inputs", &self.inputs.len())
             .finish()
-    }
-}
-
-/// Where this attempt stands in the function's retry policy. The host counts in memory: an instance that dies starts
-/// again at zero elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetryContext {
-    /// Attempts that failed before this one.
-    pub retry_count: u32,
-    /// `None` means without end (`maxRetryCount: -1`).
-    pub max_retry_count: Option<u32>,
-}
-
-impl RetryContext {
-    /// Whether the host gives up if this attempt fails.
-    #[must_use]
-    pub fn is_last(&self) -> bool {
-        self.max_retry_count.is_some_and(|max| self.retry_count >= max)
-    }
-
-    pub(crate) fn read(envelope: &Envelope<'_>) -> Option<Self> {
-        let mut scratch = String::new();
-        let members = Members::unwrap(envelope.metadata_members().get("RetryContext")?, &mut scratch)?;
-        let max = members.read::<i64>("MaxRetryCount").and_then(|max| u32::try_from(max).ok());
-        Some(Self { retry_count: members.read("RetryCount")?, max_retry_count: max })
     }
 }

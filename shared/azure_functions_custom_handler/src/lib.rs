@@ -5,6 +5,7 @@
 //! a Rust type, keeps the process alive whatever a handler does, and answers in the one form that the host accepts.
 //!
 //! ```no_run
+//! # #[cfg(feature = "server")] mod app {
 //! use azure_functions_custom_handler::{BlobEvent, FunctionApp, HandlerError, Reply, bind, serve};
 //!
 //! # async fn run() -> Result<(), azure_functions_custom_handler::Error> {
@@ -26,6 +27,7 @@
 //!     .build();
 //!
 //! serve(app, bind(8080).await?).await
+//! # }
 //! # }
 //! ```
 //!
@@ -53,34 +55,68 @@
 //!   the middle leaves those before it in the queue.
 //! - Never exit with 0; see [`exit`].
 //!
+//! # Features
+//! `server`, on by default, brings the app, its router and its server, and with them axum and tokio. Without it the crate
+//! decodes and encodes, for a server of your own or for tools:
+//! ```
+//! use azure_functions_custom_handler::{Answer as _, DataType, Envelope, QueueMessage, Reply, Trigger as _};
+//!
+//! let body = br#"{"Data":{"message":"aGVsbG8="},"Metadata":{"DequeueCount":"2"}}"#;
+//! let message = QueueMessage::decode(&mut Envelope::parse(body)?, DataType::Binary)?;
+//! assert_eq!((&message.body[..], message.dequeue_count), (&b"hello"[..], Some(2)));
+//! let answer = Reply::ok().output("tasks", vec!["next".to_owned()]).encode()?;
+//! assert_eq!(answer, r#"{"Outputs":{"tasks":["next"]},"Logs":[],"ReturnValue":null}"#);
+//! # Ok::<(), azure_functions_custom_handler::Error>(())
+//! ```
+//!
 //! The crate does not read the environment: pass the port from [`PORT_VARIABLE`].
 //!
 //! [Azure Functions custom-handler]: https://learn.microsoft.com/azure/azure-functions/functions-custom-handlers
 
+#![warn(missing_docs)]
+
+#[cfg(feature = "server")]
 mod app;
 mod envelope;
 mod error;
+#[cfg(feature = "server")]
 mod invocation;
+#[cfg(feature = "server")]
 mod large;
 mod reply;
+mod retry;
+#[cfg(feature = "server")]
 mod router;
+#[cfg(feature = "server")]
+mod stateful;
 mod trigger;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "server")]
 pub use app::{FunctionApp, FunctionAppBuilder, Limits, bind, serve};
 pub use envelope::{Binding, DataType, Envelope};
 pub use error::{Error, ErrorKind, HandlerError};
-pub use invocation::{Invocation, RetryContext};
+#[cfg(feature = "server")]
+pub use invocation::Invocation;
+#[cfg(feature = "server")]
 pub use large::LargeBody;
 pub use reply::{Answer, HttpReply, Reply};
+pub use retry::RetryContext;
+#[cfg(feature = "server")]
+pub use stateful::StatefulAppBuilder;
 pub use trigger::{
     AbsentBody, BlobEvent, BlobEventKind, BlobPlace, Claim, Event, EventBatch, EventGridEvent, EventSchema, Identities,
     Identity, MAX_EVENTS, NO_BODY, QueueMessage, RouteParams, ScheduleStatus, SystemProperties, TimerInfo, Trigger,
     request_body,
 };
+
+/// The README's programs are compiled with the tests.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 /// The environment variable in which the host gives the port to listen on.
 pub const PORT_VARIABLE: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";

@@ -1,4 +1,4 @@
-//! What the host accepts as an answer: always `{"Outputs":…,"Logs":…,"ReturnValue":…}`, never an empty body.
+//! Answers in the one form that the host accepts: always `{"Outputs":…,"Logs":…,"ReturnValue":…}`, never an empty body.
 //!
 //! An empty 200 sets neither result nor exception in the host: the invocation hangs until `functionTimeout` and then
 //! the whole process is killed. So there is no way to build one here.
@@ -23,12 +23,12 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Done, nothing to hand on.
+    /// A reply without outputs.
     pub fn ok() -> Self {
         Self::default()
     }
 
-    /// Messages for a queue output; each becomes one message, verbatim. Called twice, it adds.
+    /// Adds messages for a queue output; each becomes one message, verbatim.
     ///
     /// Always an array on the wire, also for one message: a bare string that happens to be base64 (`"test"` is) would
     /// be decoded by the host, one that looks like an array split, an ISO date rewritten.
@@ -41,19 +41,19 @@ impl Reply {
         self
     }
 
-    /// Any other output binding, as the value that the host's binding expects.
+    /// Sets any other output binding, as the value that the host's binding expects.
     pub fn output_value(mut self, binding: impl Into<String>, value: Value) -> Self {
         self.outputs.insert(binding.into(), value);
         self
     }
 
-    /// For a binding called `$return`.
+    /// Sets the value for a binding called `$return`.
     pub fn return_value(mut self, value: Value) -> Self {
         self.return_value = value;
         self
     }
 
-    /// A line for the invocation's log stream. The host delivers it at the end and only on success, as Information;
+    /// Adds a line to the invocation's log stream. The host delivers it at the end and only on success, as Information;
     /// use `tracing` to stdout for everything else.
     pub fn log(mut self, line: impl Into<String>) -> Self {
         self.logs.push(line.into());
@@ -71,7 +71,7 @@ pub struct HttpReply {
 }
 
 impl HttpReply {
-    /// The body must be UTF-8, because the envelope carries text; use a forwarded function for anything else.
+    /// An answer with this response. The body must be UTF-8, because the envelope carries text; use a forwarded function for anything else.
     /// Repeated headers are joined with a comma, so at most one `Set-Cookie` survives.
     pub fn new(response: Response<Bytes>) -> Self {
         Self { response, binding: "res".to_owned(), reply: Reply::ok() }
@@ -85,7 +85,7 @@ impl HttpReply {
         Self::new(response)
     }
 
-    /// The name of the `http` output in `function.json`; `res` unless said otherwise, `$return` is understood.
+    /// Sets the name of the `http` output in `function.json`; `res` unless said otherwise, `$return` is understood.
     pub fn binding(mut self, name: impl Into<String>) -> Self {
         self.binding = name.into();
         self
@@ -103,12 +103,13 @@ impl HttpReply {
         self
     }
 
+    /// The response that the caller gets.
     #[must_use]
     pub fn response(&self) -> &Response<Bytes> {
         &self.response
     }
 
-    /// For what all answers of an app have in common, such as headers.
+    /// The response, to be changed: for headers that all answers of an app have in common.
     pub fn response_mut(&mut self) -> &mut Response<Bytes> {
         &mut self.response
     }
@@ -120,9 +121,9 @@ impl From<Response<Bytes>> for HttpReply {
     }
 }
 
-/// What a handler may answer with; [`Reply`] and [`HttpReply`].
+/// An answer that a handler may give: [`Reply`] or [`HttpReply`]. Sealed, because the host takes no other form.
 pub trait Answer: sealed::Sealed + Send + 'static {
-    /// The response body.
+    /// Encodes the body of the response to the host.
     ///
     /// # Errors
     /// [`Error::Reply`] when the value has no form in the protocol.

@@ -7,7 +7,8 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::support::{call, fixture, fixture_dir};
+use super::calls::call;
+use super::support::{fixture, fixture_dir};
 use crate::*;
 
 const PATHS: [&str; 7] = ["/queue", "/events", "/event_texts", "/timer", "/grid", "/grids", "/http"];

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::routing::{get, post as post_route};
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -16,7 +16,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::support::{call, fixture, post, read, send};
+use super::calls::{call, post, read, send};
+use super::support::fixture;
 use crate::*;
 
 const MESSAGE: &str = r#"{"Data":{"msg":"aGk="},"Metadata":{}}"#;
@@ -40,6 +41,47 @@ async fn a_handler_gets_the_invocation_and_its_reply_reaches_the_host() {
     // Both were encoded once more than their type needs: a text stays a text, a number becomes one again.
     assert!(seen.contains(r#"String("{\"depth\":2}"), "limit": Number(4)"#), "{seen}");
     assert!(seen.ends_with("b\"hi\""), "{seen}");
+}
+
+#[tokio::test]
+async fn a_state_reaches_functions_of_every_kind_and_routes() {
+    let app = FunctionApp::builder()
+        .queue("before", |_, _| async { Ok(Reply::ok().log("none")) })
+        .with_state(Arc::new("shared".to_owned()))
+        .queue("queue", |state, _, _| async move { Ok(Reply::ok().log(state.as_str())) })
+        .timer("timer", |state, _, _| async move { Ok(Reply::ok().log(state.as_str())) })
+        .event_hub(
+            "events",
+            |state, _, batch| async move { Ok(Reply::ok().log(format!("{state} {}", batch.events.len()))) },
+        )
+        .event_grid("grid", |state, _, event| async move { Ok(Reply::ok().log(format!("{state} {}", event.id.len()))) })
+        .http("http", |state, _, _| async move { Ok(HttpReply::json(StatusCode::OK, &json!(*state))) })
+        .forwarded(
+            Router::new()
+                .route("/api/state", get(|State(state): State<Arc<String>>| async move { format!("\"{state}\"") })),
+        )
+        .limits(short(Duration::from_secs(5)));
+    let app = app.build();
+    assert!(!format!("{app:?}").contains("shared"), "a state may be a secret");
+    let app = app.into_router();
+    let cases = [
+        ("/before", Bytes::from(MESSAGE), "none"),
+        ("/queue", Bytes::from(MESSAGE), "shared"),
+        ("/timer", fixture("timer"), "shared"),
+        ("/events", fixture("event_hub_many_empty"), "shared 0"),
+    ];
+    for (path, envelope, log) in cases {
+        let (status, body) = call(&app, path, envelope).await;
+        assert_eq!((status, &body["Logs"]), (StatusCode::OK, &json!([log])), "{path}");
+    }
+    let (_, body) = call(&app, "/grid", fixture("event_grid")).await;
+    assert!(body["Logs"][0].as_str().is_some_and(|log| log.starts_with("shared ")), "{body}");
+    let (_, body) = call(&app, "/http", fixture("http_envelope")).await;
+    assert_eq!(body["Outputs"]["res"]["body"], "\"shared\"");
+    let response = send(&app, Request::get("/api/state").body(Body::empty()).unwrap()).await;
+    let text = axum::body::to_bytes(response.into_body(), 100).await.unwrap();
+    assert_eq!(text, "\"shared\"");
+    assert_eq!(call(&app, "/queue", " ".repeat(5000)).await.0, StatusCode::PAYLOAD_TOO_LARGE, "its limits count");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Storage events: which blob was written, in which version, by which operation.
+//! Storage events: a blob, its version and the operation that wrote it.
 
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
@@ -10,41 +10,50 @@ use crate::error::Error;
 /// A blob event, from either schema. At least once and unordered: compare [`sequencer`](Self::sequencer)s of the same
 /// blob as strings to order its events, and read the blob with `If-Match` on [`etag`](Self::etag).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BlobEvent {
+    /// What happened.
     pub kind: BlobEventKind,
     /// Unique per event and the same for each delivery of it.
     pub id: String,
+    /// When it happened, by the storage account's clock.
     pub time: Option<DateTime<Utc>>,
+    /// The blob's container, a file system in Data Lake's words.
     pub container: String,
     /// The blob's name within the container, percent-decoded once; never empty, without `.` and `..` segments.
     pub path: String,
-    /// As it came, percent-encoded.
+    /// The blob's address as it came, percent-encoded.
     pub url: String,
-    /// As it came; Event Grid sends it without quotes.
+    /// The version of the content, as it came; Event Grid sends it without quotes.
     pub etag: Option<String>,
-    /// Bytes.
+    /// Length of the blob in bytes.
     pub content_length: Option<u64>,
+    /// Orders the events of one blob; hexadecimal digits, compared as strings.
     pub sequencer: Option<String>,
     /// The storage operation, such as `PutBlob`, `PutBlockList`, `CopyBlob`, `FlushWithClose`, `RenameFile`.
     pub api: Option<String>,
     /// `BlockBlob`, `AppendBlob` or `PageBlob`.
     pub blob_type: Option<String>,
-    /// Of a rename: where the blob or the directory was. `container` and `path` are where it is.
+    /// The place before a rename, of the blob or the directory. `container` and `path` are where it is.
     pub renamed_from: Option<BlobPlace>,
 }
 
 /// A container and a name in it, decoded as [`BlobEvent::path`] is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobPlace {
+    /// The container.
     pub container: String,
+    /// The name within it.
     pub path: String,
 }
 
+/// What happened to a blob or a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BlobEventKind {
     /// Written or overwritten.
     Created,
+    /// Deleted.
     Deleted,
     /// Moved within an account with a hierarchical namespace, without a creation or a deletion of its own. Its content is
     /// what it was; such an event has no etag and no length.
@@ -66,7 +75,7 @@ impl BlobEvent {
         Self::from_event(&EventGridEvent::parse(bytes)?)
     }
 
-    /// The same for an event that is already decoded.
+    /// Reads a blob event from an event that is already decoded.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).

@@ -17,6 +17,7 @@ use super::system_properties::SystemProperties;
 use super::{BodyLength, Trigger};
 use crate::envelope::{Binding, Body, DataType, Envelope, append_base64, lenient_text};
 use crate::error::Error;
+#[cfg(feature = "server")]
 use crate::large::LargeBody;
 use crate::wire::{self, ArrayError, Members};
 
@@ -27,12 +28,17 @@ pub const MAX_EVENTS: usize = 1 << 18;
 /// Events of one partition in the order of the partition. The coordinates are optional: the host drops what it fails
 /// to add, and old extensions do not send all of them.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct EventBatch {
     /// The namespace's host name, such as `ns.servicebus.windows.net`.
     pub namespace: Option<String>,
+    /// The Event Hub's name.
     pub hub: Option<String>,
+    /// The consumer group that the function reads as.
     pub consumer_group: Option<String>,
+    /// The id of the partition that all events are from.
     pub partition: Option<String>,
+    /// The events, in the order of the partition.
     pub events: Vec<Event>,
     /// Metadata arrays that were there but not as long as the batch, and were therefore not used.
     pub ignored_metadata: Vec<&'static str>,
@@ -40,24 +46,46 @@ pub struct EventBatch {
 
 /// One event. The bodies of a batch share one allocation, so keeping one body keeps them all.
 #[derive(Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Event {
+    /// The event's bytes, base64 taken off.
     pub body: Bytes,
     /// The body was to be base64 and was not; `body` is then the text as it came.
     pub body_encoding_error: bool,
     /// Position in the partition, ascending.
     pub sequence_number: Option<i64>,
+    /// Place in the partition, opaque.
     pub offset: Option<String>,
+    /// When the broker stored it, by the broker's clock.
     pub enqueued_time: Option<DateTime<Utc>>,
+    /// The key by which the sender chose the partition.
     pub partition_key: Option<String>,
     /// The sender's properties.
     pub properties: Map<String, Value>,
-    /// What the broker, and those before it, have written on it.
+    /// Properties that the broker, and those before it, have written on it.
     pub system: SystemProperties,
+}
+
+impl EventBatch {
+    /// A batch of these events without coordinates, for tests of handlers.
+    #[must_use]
+    pub fn new(events: Vec<Event>) -> Self {
+        Self { events, ..Self::default() }
+    }
+}
+
+impl Event {
+    /// An event with a body and nothing else, for tests of handlers.
+    #[must_use]
+    pub fn new(body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), ..Self::default() }
+    }
 }
 
 impl Trigger for EventBatch {
     const IN_PARTS: bool = true;
 
+    #[cfg(feature = "server")]
     fn next_part(body: &mut LargeBody, data_type: DataType) -> Result<Option<Self>, Error> {
         let mut rest = match body.around.take() {
             Some(rest) => rest,

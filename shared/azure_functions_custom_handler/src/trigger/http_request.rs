@@ -32,26 +32,35 @@ pub struct RouteParams(pub BTreeMap<String, String>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AbsentBody;
 
-/// What to tell a caller whose request came without a body.
+/// Message for a caller whose request came without a body.
 pub const NO_BODY: &str = "the request has no body, or was sent without a Content-Length (chunked), and then the Functions host \
     does not pass its body on: send the body with its length";
 
-/// Who calls, as App Service authentication and function keys tell, as an extension of the request.
+/// The caller's identities, as App Service authentication and function keys tell, as an extension of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Identities(pub Vec<Identity>);
 
+/// One identity of a caller: a user, a service or a function key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Identity {
+    /// How the caller proved it, such as `aad` or `WebJobsAuthLevel` for a function key.
     pub authentication_type: Option<String>,
+    /// Whether it was proved.
     pub is_authenticated: bool,
+    /// The name that App Service gives it.
     pub name: Option<String>,
+    /// Statements about it, such as roles; at most 256 are kept.
     pub claims: Vec<Claim>,
 }
 
+/// A statement about an identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Claim {
-    /// `Type` on the wire.
+    /// What is stated, mostly a URI; `Type` on the wire.
     pub kind: String,
+    /// The statement's value.
     pub value: String,
 }
 
@@ -62,6 +71,14 @@ pub fn request_body(request: &Request<Bytes>) -> Option<&Bytes> {
     match request.extensions().get::<AbsentBody>() {
         Some(AbsentBody) => None,
         None => Some(request.body()),
+    }
+}
+
+impl Claim {
+    /// A claim, for tests of handlers.
+    #[must_use]
+    pub fn new(kind: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { kind: kind.into(), value: value.into() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Typed triggers: what each envelope becomes before a handler sees it.
+//! Typed triggers: the forms in which handlers see envelopes.
 
 mod blob_event;
 mod event_grid;
@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::envelope::{DataType, Envelope};
 use crate::error::Error;
+#[cfg(feature = "server")]
 use crate::large::LargeBody;
 
 pub use blob_event::{BlobEvent, BlobEventKind, BlobPlace};
@@ -26,7 +27,31 @@ pub use timer::{ScheduleStatus, TimerInfo};
 
 /// A type that a handler can take. Implement it for triggers that this crate does not know (Service Bus, Cosmos DB)
 /// and register the function with [`FunctionAppBuilder::function`](crate::FunctionAppBuilder::function).
+///
+/// ```
+/// use azure_functions_custom_handler::{DataType, Envelope, Error, Trigger};
+///
+/// /// A Service Bus message.
+/// struct BusMessage {
+///     text: String,
+///     delivery_count: Option<u32>,
+/// }
+///
+/// impl Trigger for BusMessage {
+///     fn decode(envelope: &mut Envelope<'_>, _: DataType) -> Result<Self, Error> {
+///         let text = envelope.trigger()?.text()?.into_owned();
+///         Ok(Self { text, delivery_count: envelope.metadata("DeliveryCount") })
+///     }
+/// }
+///
+/// let body = br#"{"Data":{"message":"hello"},"Metadata":{"DeliveryCount":"1"}}"#;
+/// let message = BusMessage::decode(&mut Envelope::parse(body)?, DataType::String)?;
+/// assert_eq!((message.text.as_str(), message.delivery_count), ("hello", Some(1)));
+/// # Ok::<(), Error>(())
+/// ```
 pub trait Trigger: Sized + Send + 'static {
+    /// Reads the trigger's binding and metadata.
+    ///
     /// # Errors
     /// [`Error::Envelope`] naming the key that makes the envelope unusable. Be lenient: the host will deliver the same
     /// envelope again or drop it, it will not mend it.
@@ -37,10 +62,11 @@ pub trait Trigger: Sized + Send + 'static {
     /// ends it.
     const IN_PARTS: bool = false;
 
-    /// The next part; `None` after the last.
+    /// Reads the next part; `None` after the last.
     ///
     /// # Errors
     /// As [`decode`](Self::decode), or what reading the temporary file says.
+    #[cfg(feature = "server")]
     fn next_part(_body: &mut LargeBody, _data_type: DataType) -> Result<Option<Self>, Error> {
         Ok(None)
     }

@@ -14,17 +14,24 @@ use crate::error::Error;
 /// With a *string* `dataType` the host merges the members of a JSON body into the metadata (an event's `id` replaces
 /// the message's). What may have been replaced is `None` here.
 #[derive(Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct QueueMessage {
+    /// The message's bytes, base64 taken off.
     pub body: Bytes,
     /// The body was to be base64 and was not; `body` is then the text as it came.
     pub body_encoding_error: bool,
+    /// The message's id in its queue.
     pub id: Option<String>,
     /// Deliveries so far, this one included. After `maxDequeueCount` failures the host moves the message to
     /// `<queue>-poison`.
     pub dequeue_count: Option<u32>,
+    /// When the message was put into the queue.
     pub insertion_time: Option<DateTime<Utc>>,
+    /// When the queue drops the message.
     pub expiration_time: Option<DateTime<Utc>>,
+    /// When the message is visible again, unless it is deleted or renewed before.
     pub next_visible_time: Option<DateTime<Utc>>,
+    /// The ticket with which this delivery's holder deletes or renews the message.
     pub pop_receipt: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What the broker, and those before it, have written on an event: read when somebody asks, because mostly nobody does.
+//! System properties of events, which the broker has written: read when somebody asks, because mostly nobody does.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,6 +29,7 @@ struct OfBatch {
 }
 
 impl SystemProperties {
+    /// Properties of one's own making.
     pub fn new(properties: Map<String, Value>) -> Self {
         Self(Held::Own(Arc::new(properties)))
     }
@@ -39,7 +40,7 @@ impl SystemProperties {
         (0..count).map(move |index| Self(Held::OfBatch(Arc::clone(&batch), index)))
     }
 
-    /// Empty when the host gave none.
+    /// The properties by name; empty when the host gave none.
     pub fn get(&self) -> &Map<String, Value> {
         static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
         match &self.0 {
@@ -62,7 +63,7 @@ impl OfBatch {
     }
 }
 
-/// For those who shall not know this crate.
+/// Lets code that does not know this crate take the properties.
 impl AsRef<Map<String, Value>> for SystemProperties {
     fn as_ref(&self) -> &Map<String, Value> {
         self.get()

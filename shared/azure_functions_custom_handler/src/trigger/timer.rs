@@ -9,19 +9,25 @@ use crate::wire::Members;
 
 /// A tick. The schedule runs on one instance at a time through a blob lease, but a lost lease can still overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct TimerInfo {
     /// The tick makes up for one that was missed.
     pub is_past_due: bool,
-    /// Absent with `useMonitor: false`, which the host forces for schedules of more than one tick a minute.
+    /// The last and the next run. Absent with `useMonitor: false`, which the host forces for schedules of more than one tick a minute.
     pub schedule_status: Option<ScheduleStatus>,
+    /// Whether the schedule follows daylight saving time (`WEBSITE_TIME_ZONE`).
     pub adjust_for_dst: Option<bool>,
 }
 
-/// When the schedule ran and will run; `None` for "never".
+/// Runs of the schedule; `None` for "never".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct ScheduleStatus {
+    /// When it ran last.
     pub last: Option<DateTime<Utc>>,
+    /// When it will run next.
     pub next: Option<DateTime<Utc>>,
+    /// When this status was written.
     pub last_updated: Option<DateTime<Utc>>,
 }
 
