@@ -9,8 +9,8 @@ use weir_contract::DataType as Type;
 use weir_lake::{Append, CompactOptions, Lake, LakeOptions, TableDefinition};
 
 use super::{
-    Row, actions, append, column, counted, definition, frame, lake, memory, model, now_ms, of_kind, partition,
-    producer, rows,
+    Row, actions, append, column, commit_path, counted, definition, frame, lake, memory, model, now_ms, of_kind,
+    partition, producer, rows,
 };
 
 fn by_value() -> TableDefinition {
@@ -198,4 +198,24 @@ async fn a_writer_keeps_its_limits_and_every_row() {
     let mut expected = written;
     expected.sort();
     assert_eq!(rows(&table).await, expected);
+}
+
+/// As releases before this one left it: the protocol takes an empty value for null, and readers refuse the table.
+#[tokio::test]
+async fn a_table_with_an_empty_value_is_made_readable() {
+    let store = memory();
+    let mut strict = TableDefinition { partition_by: vec!["value".to_owned()], ..definition() };
+    strict.columns[3].nullable = false;
+    let table = lake(&store).table(&strict).await.unwrap();
+    append(&table, &[("hub/0".to_owned(), 1, Some("a".to_owned()))], None).await.unwrap();
+    let entry = store.get(&commit_path(1)).await.unwrap().bytes().await.unwrap();
+    let entry = String::from_utf8(entry.to_vec()).unwrap();
+    let emptied = entry.replace(r#""partitionValues":{"value":"a"}"#, r#""partitionValues":{"value":""}"#);
+    assert_ne!(entry, emptied);
+    store.put(&commit_path(1), emptied.into()).await.unwrap();
+    let table = lake(&store).table(&strict).await.unwrap();
+    assert!(!table.columns()[3].nullable);
+    assert_eq!(table.checkpoint().await.unwrap(), 2);
+    assert!(table.columns()[3].nullable);
+    assert_eq!(rows(&lake(&store).table(&strict).await.unwrap()).await, [("hub/0".to_owned(), 1, None)]);
 }
