@@ -249,6 +249,21 @@ async fn what_unpacks_without_end_is_one_record_of_quarantine() {
     assert!(handler.peak_memory() < 700 << 20, "{} MiB", handler.peak_memory() >> 20);
 }
 
+/// Each line has fewer records than an event may have; the event has more. One element is an element, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_of_several_lines_are_counted_together() {
+    let (site, handler) = started(&format!("{}\n[format]\nrecords = \"/records\"\n", any_body())).await;
+    let line = format!("{{\"records\":[{}]}}", vec!["{\"n\":1}"; 8_000].join(","));
+    let bodies =
+        [gzip(line.as_bytes()), gzip(format!("{line}\n{line}").as_bytes()), b"{\"records\":[{\"n\":5}]}".to_vec()];
+    let batch = Batch { partition: 0, events: (0..).zip(bodies).collect() };
+    assert_eq!(books(&handler.events(&batch).await.receipt()), [8_002, 8_001, 1, 0]);
+    let quarantined = site.quarantined("clicks", SOURCE).await;
+    assert_eq!(quarantined[0].position, 1);
+    assert!(quarantined[0].reasons.contains("the body has more than 11"), "{}", quarantined[0].reasons);
+    assert_eq!(rows(&site).await.pop(), Some((at(2, 0), 5)));
+}
+
 /// A batch of more than one round, and its last record breaks the rule that holds the whole back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rule_holds_back_all_rounds_of_a_batch() {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::handler::{Answer, Batch, Handler, books, queue_envelope};
 use super::large;
 use super::site::Site;
+use crate::python;
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const OTHER: &str = "f00102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -49,6 +50,7 @@ async fn no_task_puts_a_blob_where_its_contract_does_not() {
     std::fs::create_dir_all(site.path("landing/hr")).unwrap();
     std::fs::write(site.path("landing/hr/a.csv"), "id,amount,note\n1,1.00,secret\n").unwrap();
     let not_taken = "the contract does not take this blob";
+    let long = format!("orders/{}", "x".repeat(4_090));
     let cases = [
         // A blob with personal columns as another dataset; and that dataset's names in other containers.
         (blob("stock", "landing", "people/a.ndjson"), not_taken),
@@ -73,6 +75,10 @@ async fn no_task_puts_a_blob_where_its_contract_does_not() {
             "the contract takes no blob of this prefix",
         ),
         (json!({ "task": "sweep", "dataset": "clicks" }), "takes events, not blobs"),
+        (json!({ "task": "sweep", "dataset": "orders", "since_ms": -1 }), "its time is before 1970"),
+        (json!({ "task": "sweep", "dataset": "orders", "prefix": long }), "it is too long"),
+        (json!({ "task": "sweep", "dataset": "orders", "marker": long }), "it is too long"),
+        (json!({ "task": "vanished", "dataset": "orders", "prefix": "orders/", "after": long }), "it is too long"),
         (
             json!({ "task": "reprocess", "dataset": "orders", "prefix": "people/", "request": "r" }),
             "the contract takes no blob of this prefix",
@@ -80,6 +86,18 @@ async fn no_task_puts_a_blob_where_its_contract_does_not() {
         (json!({ "task": "replay", "dataset": "orders", "partition": 0, "window": {}, "request": "r" }), "takes blobs"),
         (
             json!({ "task": "replay", "dataset": "clicks", "partition": 0, "window": { "from": -1 }, "request": "r" }),
+            "its range is none that a hub has",
+        ),
+        (
+            json!({ "task": "replay", "dataset": "clicks", "partition": 0, "window": { "to": (1_i64 << 53) + 1 }, "request": "r" }),
+            "its range is none that a hub has",
+        ),
+        (
+            json!({ "task": "replay", "dataset": "clicks", "partition": 0, "window": { "from": 5, "to": 4 }, "request": "r" }),
+            "its range is none that a hub has",
+        ),
+        (
+            json!({ "task": "replay", "dataset": "clicks", "partition": 0, "window": { "since_ms": 5, "until_ms": 4 }, "request": "r" }),
             "its range is none that a hub has",
         ),
         (
@@ -214,6 +232,35 @@ async fn with_a_key_only_signed_tasks_are_carried_out() {
     // Put back, it changes nothing.
     assert_eq!(run(&handler, &ingest).await.receipt()["outcome"], "alreadyCommitted");
     assert_eq!(site.each_place_once("orders").await, 1);
+}
+
+/// The message of a task, made by another implementation: the key, when it was made, the task.
+const SIGN: &str = r#"
+import hashlib, hmac, json, struct, sys
+key, made, task = bytes.fromhex(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+mac = hmac.new(key, b"weir task 1" + struct.pack(">q", made) + task.encode(), hashlib.sha256)
+print(json.dumps({"task": task, "made_ms": made, "mac": mac.hexdigest()}))
+"#;
+
+/// What is put back into the queue counts as long as a message lives in it and in its poison queue.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signed_task_counts_for_fifteen_days() {
+    const HOUR: i64 = 3_600_000;
+    let site = Site::new();
+    site.put("orders/a.csv", "id,amount,note\n1,1.00,a\n").await;
+    let handler = Handler::start_with(&site, &[("WEIR_TASK_KEY", KEY)]).await;
+    let task = blob("orders", "landing", "orders/a.csv").to_string();
+    let now = chrono::Utc::now().timestamp_millis();
+    let signed = |made_ms: i64| -> Value {
+        serde_json::from_str(&python::run(SIGN, &[KEY, &made_ms.to_string(), &task])).unwrap()
+    };
+    for made_ms in [now - 361 * HOUR, now + 2 * HOUR, 0, i64::MIN] {
+        refused(&handler, &signed(made_ms), "was signed more than two weeks ago, or in the future").await;
+    }
+    assert!(site.rows("orders", &["id"]).await.is_empty());
+    for (made_ms, outcome) in [(now - 359 * HOUR, "committed"), (now + HOUR / 2, "alreadyCommitted")] {
+        assert_eq!(run(&handler, &signed(made_ms)).await.receipt()["outcome"], outcome);
+    }
 }
 
 /// What was checked when it was parked can be tried again after its key is gone; what was not, is checked again.

@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
+use url::form_urlencoded;
 
 use super::command_line::weir;
 use super::handler::{Answer, Handler};
@@ -278,13 +279,14 @@ async fn what_is_parked_is_known_by_its_name() {
 #[derive(Clone)]
 struct Fake {
     /// Name as the listing has it, more of its entry, content.
-    blobs: Arc<Vec<(&'static str, &'static str, &'static str)>>,
+    blobs: Arc<Vec<(String, &'static str, &'static str)>>,
 }
 
 impl Fake {
     /// Its address.
-    async fn start(blobs: Vec<(&'static str, &'static str, &'static str)>) -> String {
-        let fake = Self { blobs: Arc::new(blobs) };
+    async fn start(blobs: Vec<(impl Into<String>, &'static str, &'static str)>) -> String {
+        let blobs = blobs.into_iter().map(|(name, more, content)| (name.into(), more, content));
+        let fake = Self { blobs: Arc::new(blobs.collect()) };
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = Router::new().fallback(Self::answer).with_state(fake);
@@ -296,16 +298,23 @@ impl Fake {
         const TIME: &str = "Mon, 05 Jan 2026 10:00:00 GMT";
         let query = request.uri().query().unwrap_or_default();
         if query.contains("comp=list") {
-            let entry = |(name, more, content): &(&str, &str, &str)| {
+            let number = |key: &str, otherwise: usize| {
+                let given = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == key);
+                given.map_or(otherwise, |(_, number)| number.parse().unwrap())
+            };
+            let from = number("marker", 0);
+            let to = fake.blobs.len().min(from + number("maxresults", 5_000));
+            let next = if to < fake.blobs.len() { to.to_string() } else { String::new() };
+            let entry = |(name, more, content): &(String, &str, &str)| {
                 let size = content.len();
                 format!(
                     "<Blob>{name}<Properties><Last-Modified>{TIME}</Last-Modified><Etag>0x1</Etag><Content-Length>{size}\
                      </Content-Length>{more}</Properties></Blob>"
                 )
             };
-            let blobs: String = fake.blobs.iter().map(entry).collect();
+            let blobs: String = fake.blobs[from..to].iter().map(entry).collect();
             return format!(
-                "<?xml version=\"1.0\"?><EnumerationResults><Blobs>{blobs}</Blobs><NextMarker /></EnumerationResults>"
+                "<?xml version=\"1.0\"?><EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>{next}</NextMarker></EnumerationResults>"
             )
             .into_response();
         }
@@ -363,6 +372,9 @@ async fn a_listing_survives_names_that_nobody_can_ask_for() {
         let found = paths(&tasks(&answer));
         assert_eq!(found, ["t//d.csv", "t/a.csv", "t/e\u{ffff}.csv", "t/z.csv"]);
     }
+    // Asked for by a person, they are handed out as they are: each fails with its name.
+    let again = paths(&follow(&handler, reread("t", "t/", "r1")).await);
+    assert_eq!(again, ["t/../t/b.csv", "t/./c.csv", "t//d.csv", "t/a.csv", "t/e\u{ffff}.csv", "t/z.csv"]);
     let status = handler.status().await;
     let parked = status["parked"].as_array().unwrap();
     let names: BTreeSet<_> = parked.iter().map(|parked| parked["blob"].as_str().unwrap()).collect();
@@ -371,4 +383,63 @@ async fn a_listing_survives_names_that_nobody_can_ask_for() {
     let ran = weir(&site, &["backfill", "t", "--json"], &[("WEIR_LANDING_URL", &url)]);
     assert_eq!(ran.0, 0, "{ran:?}");
     assert_eq!(site.rows("t", &["id"]).await, ["1", "4", "5", "7"]);
+}
+
+/// A contract that takes what is below `t/`, and a handler whose storage account is made up.
+async fn made_up(names: impl Iterator<Item = String>) -> (Site, Handler) {
+    let site = Site::new();
+    let blobs: Vec<(String, _, _)> = names.map(|name| (format!("<Name>{name}</Name>"), "", "id\n1\n")).collect();
+    let url = Fake::start(blobs).await;
+    site.contract("t", &ODD.replace("\"odd\"", "\"t\"").replace("ödd [1]{%20}/**", "t/**"));
+    let handler = Handler::start_with(&site, &[("WEIR_LANDING_URL", &url)]).await;
+    (site, handler)
+}
+
+/// However many nobody can ask for: a run parks some, and later ones go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_run_parks_so_many_names() {
+    let (_site, handler) = made_up((0..420).map(|number| format!("t/../{number:03}.csv"))).await;
+    for parked in [50, 100] {
+        let answer = handler.queue("run_task", sweep("t").to_string().as_bytes()).await;
+        let report = answer.receipt();
+        assert_eq!((&report["names"], &report["unusable"]), (&json!(300), &json!(300)), "{report}");
+        assert_eq!((&report["missing"], &report["more"]), (&json!(0), &json!(true)), "{report}");
+        assert_eq!(handler.status().await["parkedCount"], parked);
+        // The next run begins where this one has ended.
+        let [rest] = &tasks(&answer)[..] else { panic!("{}", answer.text) };
+        assert_eq!(rest["marker"], "300", "{rest}");
+    }
+}
+
+/// Where few are missing pages are long, and where many are they are short: each name is handed out once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_any_density_are_handed_out_once_each() {
+    for runs in
+        [&[(299, 1), (700, 1_200), (5_000, 900)][..], &[(300, 1_000)], &[(290, 10), (0, 301), (400, 299), (1, 2)]]
+    {
+        let (mut names, mut missing, mut number) = (Vec::new(), Vec::new(), 0);
+        for (others, ours) in runs {
+            for (folder, count) in [("other", *others), ("t", *ours)] {
+                names.extend((number..number + count).map(|number| format!("{folder}/{number:05}.csv")));
+                number += count;
+            }
+        }
+        missing.extend(names.iter().filter(|name| name.starts_with("t/")).cloned());
+        let (_site, handler) = made_up(names.into_iter()).await;
+        assert_eq!(paths(&follow(&handler, sweep("t")).await), missing, "{runs:?}");
+    }
+}
+
+/// Names that are nobody's cost a listing, and it is cut into runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_run_looks_at_so_many_names() {
+    const NAMES: usize = 106_000;
+    let (_site, handler) = made_up((0..NAMES).map(|number| format!("other/{number}.csv"))).await;
+    let first = handler.queue("run_task", sweep("t").to_string().as_bytes()).await;
+    let looked_at = first.receipt()["names"].as_u64().unwrap() as usize;
+    assert!((100_000..105_000).contains(&looked_at), "{looked_at}");
+    let [rest] = &tasks(&first)[..] else { panic!("{}", first.text) };
+    let last = handler.queue("run_task", rest.to_string().as_bytes()).await;
+    assert_eq!((&last.receipt()["names"], &last.receipt()["more"]), (&json!(NAMES - looked_at), &json!(false)));
+    assert_eq!(tasks(&last), Vec::<Value>::new());
 }

@@ -174,6 +174,13 @@ async fn a_directory_that_is_moved_or_deleted_takes_its_blobs_along() {
     assert!(carry_out(directory_deleted("in/day")).await.iter().all(|task| task == "vanished"));
     carry_out(directory_deleted("in/day3")).await;
     assert_eq!(site.rows("t", &["id"]).await, ["1000", "7"]);
+    // Told once more, only what has rows is looked at; and a directory of another container is another one.
+    let done = carry_out(directory_deleted("in/day3")).await;
+    assert_eq!((of(&done, "vanished"), of(&done, "remove_blob")), (1, 1));
+    let event = String::from_utf8(directory_deleted("in/day2")).unwrap();
+    let elsewhere = event.replace("/landing/", "/elsewhere/");
+    assert_eq!(elsewhere.matches("elsewhere").count(), 2, "{elsewhere}");
+    assert!(carry_out(elsewhere.into_bytes()).await.is_empty());
     assert_eq!(handler.status().await["balanced"], true);
     // Whoever keeps rows keeps them.
     site.contract("t", &contract("\"in/**/*.csv\"", ""));

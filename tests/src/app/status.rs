@@ -259,3 +259,63 @@ async fn rows_that_are_missing_without_a_commit_of_others_are_not_acknowledged()
     assert!(!output.status.success() && text.contains("nothing is acknowledged"), "{text}");
     assert_eq!(handler.status().await["datasets"][0]["balanced"], false);
 }
+
+async fn maintain(handler: &Handler, name: &str) -> Value {
+    let task = json!({ "task": "maintain", "dataset": name }).to_string();
+    handler.queue("run_task", task.as_bytes()).await.receipt()
+}
+
+/// One event a commit.
+async fn numbered(handler: &Handler, numbers: std::ops::Range<i64>) {
+    for number in numbers {
+        let events = vec![(number, json!({ "id": number }).to_string().into_bytes())];
+        let batch = Batch { partition: 0, events }.spelled("ns.servicebus.windows.net", "a", "$Default");
+        assert_eq!(books(&handler.post("ingest_a", batch.to_string()).await.receipt()), [1, 1, 0, 0]);
+    }
+}
+
+/// Of many commits the newest are told, and all of them count.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_commits_of_others_the_newest_are_told() {
+    let site = site();
+    let handler = Handler::start(&site).await;
+    let events: Vec<(i64, Vec<u8>)> = (0..50).map(|n| (n, json!({ "id": n }).to_string().into_bytes())).collect();
+    let batch = Batch { partition: 0, events }.spelled("ns.servicebus.windows.net", "a", "$Default");
+    assert_eq!(books(&handler.post("ingest_a", batch.to_string()).await.receipt()), [50, 50, 0, 0]);
+    for _ in 0..23 {
+        delete(&site, "a", 1);
+    }
+    let last = site.log("a").len() - 1;
+    let status = handler.status().await;
+    let others = &status["datasets"][0]["others"][0];
+    assert_eq!((&others["rows"], &others["explained"]), (&json!(-23), &json!(true)), "{others}");
+    let told: Vec<_> =
+        others["commits"].as_array().unwrap().iter().map(|commit| commit["version"].as_u64().unwrap()).collect();
+    assert_eq!(told, (last as u64 - 19..=last as u64).collect::<Vec<_>>());
+    assert!(weir(&site, &["status", "--acknowledge", "a"]).status.success());
+    assert_eq!(handler.status().await["balanced"], true);
+}
+
+/// Commits that were cleaned out of the log: nobody can tell any more whose rows are missing, so a person may say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_log_does_not_tell_of_any_more_can_be_acknowledged() {
+    let site = site();
+    let handler = Handler::start(&site).await;
+    numbered(&handler, 0..22).await;
+    assert_eq!(maintain(&handler, "a").await["checkpoints"], 1);
+    delete(&site, "a", 5);
+    numbered(&handler, 22..44).await;
+    assert_eq!(maintain(&handler, "a").await["checkpoints"], 1);
+    handler.kill();
+    let log = site.path("lake/a/_delta_log");
+    let hint: Value = serde_json::from_str(&fs::read_to_string(log.join("_last_checkpoint")).unwrap()).unwrap();
+    let at = usize::try_from(hint["version"].as_u64().unwrap()).unwrap();
+    site.log("a")[..at].iter().for_each(|commit| fs::remove_file(commit).unwrap());
+    let handler = Handler::start(&site).await;
+    let status = handler.status().await;
+    let others = &status["datasets"][0]["others"][0];
+    assert_eq!((&others["rows"], &others["explained"]), (&json!(-5), &Value::Null), "{others}");
+    let output = weir(&site, &["status", "--acknowledge", "a"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(handler.status().await["balanced"], true);
+}

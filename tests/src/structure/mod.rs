@@ -1,6 +1,7 @@
 //! What the repository promises about itself: who may know whom, and that everything said twice is said alike.
 
 mod crates;
+mod guards;
 mod infra;
 mod manifests;
 mod sources;

@@ -202,6 +202,8 @@ async fn keys_of_csv_go_together() {
     let skips = |lines: usize| move |contract: &mut Contract| contract.format.skip_lines = lines;
     assert_eq!(rows(text_with(case, b"a\r\nb;\"\r\nid;name;price\r\n1;a;1\r\n", skips(2)).await), ["1: 1|a|1.00"]);
     assert_eq!(rows(text_with(case, b"\xef\xbb\xbfa\rid;name;price\r1;a;1\r", skips(1)).await), ["1: 1|a|1.00"]);
+    let mixed = b"a\rb\r\nc\r\nid;name;price\r\n1;a;1\r\n";
+    assert_eq!(rows(text_with(case, mixed, skips(3)).await), ["1: 1|a|1.00"]);
     assert!(rows(text_with(case, b"a\nb", skips(5)).await).is_empty());
     assert_eq!(rows(text(case, b"\xef\xbb\xbfSEP=;\r\nid;name;price\r\n1;a;1\r\n").await), ["1: 1|a|1.00"]);
     assert_eq!(rows(text(case, b"sep=;\rid;name;price\r1;a;1\r").await), ["1: 1|a|1.00"]);

@@ -49,3 +49,13 @@ fn reasons_name_the_encoding() {
     contract.format.encoding = "utf-16";
     assert_eq!(refused(&run_csv(&contract, text)), ["1: not utf-16"]);
 }
+
+/// `auto` may bring a CSV file to a contract that was written for JSON.
+#[test]
+fn a_path_leads_nowhere_in_csv() {
+    let mut contract = contract(vec![column("id", DataType::Long), column("v", DataType::String)]);
+    contract.columns[1].from = Some("/data/v".to_owned());
+    for text in [&b"id,v\n1,x\n"[..], b"id\n1\n"] {
+        assert_eq!(refused(&run_csv(&contract, text)), ["1: missing column `v`"]);
+    }
+}

@@ -75,6 +75,10 @@ fn each_part_is_typed_and_in_the_contracts_place() {
     let output = run(&everything(), &["{\"n\":1}", "oops"], &[(1, EventMeta::default()), (1, EventMeta::default())]);
     assert_eq!(refused(&output), ["1: column `at`: null", "2: not one JSON object: text; column `at`: null"]);
     assert_eq!(run(&everything(), &[], &[]).records, 0);
+    // What no text column may hold.
+    let odd = EventMeta { partition_key: Some("k\0"), hub: Some("\0"), ..meta(&given) };
+    let output = run(&everything(), &["{\"n\":1}"], &[(1, odd)]);
+    assert_eq!(refused(&output), ["1: column `key`: NUL character; column `hub`: NUL character"]);
 }
 
 #[test]
