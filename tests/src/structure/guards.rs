@@ -28,10 +28,16 @@ fn guards_name_places_and_tests_that_are_there() {
     for (number, line) in (1..).zip(page.lines()).filter(|(_, line)| line.starts_with("| ")) {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         let [_, places, tests] = cells[..] else { panic!("line {number} has {} cells", cells.len()) };
+        let mut file = "";
         for place in quoted(places) {
-            let (file, name) = place.split_once("::").map_or((place, None), |(file, name)| (file, Some(name)));
+            // A function alone is of the file before it.
+            let (path, name) = place.split_once("::").unwrap_or(match place.ends_with(".rs") {
+                true => (place, ""),
+                false => (file, place),
+            });
+            file = path;
             let is_it = |(path, defined): &(&str, HashSet<&str>)| {
-                path.ends_with(&format!("/{file}")) && name.is_none_or(|name| defined.contains(name))
+                path.ends_with(&format!("/{file}")) && (name.is_empty() || defined.contains(name))
             };
             assert!(sources.iter().any(is_it), "line {number}: there is no {place}");
         }
