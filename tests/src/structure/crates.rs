@@ -85,6 +85,14 @@ fn no_crate_uses_what_is_not_its_business() {
     }
 }
 
+/// With a second program in the workspace `cargo run -- demo`, the README's first command, needs to be told which is meant.
+#[test]
+fn cargo_run_is_weir() {
+    let metadata = metadata();
+    let chosen = metadata.workspace_packages().into_iter().filter_map(|package| package.default_run.as_deref());
+    assert_eq!(chosen.collect::<Vec<_>>(), ["weir"]);
+}
+
 /// That there is one of each, and none of others, says `deny.toml`; these are the versions that fit together.
 #[test]
 fn heavy_crates_are_of_the_versions_that_fit_together() {
