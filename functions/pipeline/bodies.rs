@@ -273,9 +273,9 @@ impl Work {
         let metas =
             self.placed[first..self.at].iter().map(|(sequence, event)| meta(&self.place, Some(*sequence), event));
         let metas: Vec<EventMeta<'_>> = metas.collect();
-        let mut outputs = Vec::new();
+        let (mut outputs, transform) = (Vec::new(), self.transform.until(stop));
         if !some.is_empty() || refused.is_empty() {
-            outputs.push(self.transform.event_records(&some, &metas, &self.lineage)?);
+            outputs.push(transform.event_records(&some, &metas, &self.lineage)?);
         }
         if to == records.len() && !refused.is_empty() {
             let events: Vec<EventMeta<'_>> = refused.iter().map(|(event, _)| metas[event - first]).collect();

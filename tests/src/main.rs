@@ -20,3 +20,4 @@ mod structure;
 mod support;
 mod transform;
 mod warehouse;
+mod worst;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memchr::memchr_iter;
 use tokio::sync::OwnedSemaphorePermit;
-use weir_contract::{Allowance, Format, FormatKind};
+use weir_contract::limits::SetOnDrop;
+use weir_contract::{Allowance, Format, FormatKind, Stop};
 use weir_intake::{AvroOptions, AvroPiece, AvroReader, Blob, ChunkOptions, Framing, Magic, Piece};
 use weir_transform::{
-    AvroBlock, AvroChunk, AvroLayout, CsvLayout, Lineage, Output, ParquetPart, ParquetRows, parquet_parts,
+    AvroChunk, AvroRecords, CsvLayout, Lineage, Output, ParquetPart, ParquetRows, TransformError, parquet_parts,
 };
 
 use super::BlobRef;
@@ -24,6 +25,12 @@ use crate::pipeline::compute;
 pub(super) const RANGE_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes transformed at a time.
 pub(super) const CHUNK_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of a row in a frame for which a record of a packed blob pays like one byte of text.
+const ROW_BYTES_PER_UNIT: usize = 8;
+/// Stored bytes of Avro blocks that are read before any of them is opened.
+const GATHERED_BYTES: usize = 1024 * 1024;
+/// What a block takes however small it is.
+const LEAST_BLOCK_BYTES: usize = 64;
 /// Bytes of a frame, for each byte of text, that are counted with the blob itself.
 const CELLS_PER_BYTE: usize = 4;
 
@@ -51,6 +58,9 @@ pub(super) struct Records {
     /// Bytes of the blob that it is to read: to the end of a blob that is not cut, and a part's.
     bytes: Range<u64>,
     form: Form,
+    /// Set when these records are dropped: what is in work on a thread then has nobody who waits for it.
+    stop: Stop,
+    _waiting: SetOnDrop,
 }
 
 /// A chunk's frames.
@@ -74,11 +84,8 @@ enum Form {
     },
     Avro {
         blocks: AvroReader,
-        layout: AvroLayout,
-        /// The block in work.
-        block: Option<AvroBlock>,
-        /// What this reader may give.
-        allowance: Allowance,
+        /// Those that were read and not given yet; away while they are in work.
+        records: Option<AvroRecords>,
     },
     /// One record that stands for a blob that is not what its name says.
     Refused(Option<String>),
@@ -99,7 +106,9 @@ impl Records {
             Extent::Part(.., first) => *first,
         };
         let options = |kind| {
+            let record_units = (dataset.transform.row_bytes() / ROW_BYTES_PER_UNIT) as u64;
             let whole = ChunkOptions::of(&contract.format, kind, RANGE_BYTES, CHUNK_BYTES);
+            let whole = ChunkOptions { record_units, ..whole };
             match &extent {
                 Extent::Whole => whole,
                 Extent::From(resume) => ChunkOptions { from: resume.offset, ..whole },
@@ -141,15 +150,22 @@ impl Records {
             }
             Err(unknown) => Form::Refused(Some(unknown.to_string())),
         };
+        let stop = Stop::default();
+        let form = match form {
+            Form::Parquet { rows } => Form::Parquet { rows: rows.map(|rows| rows.until(&stop)) },
+            other => other,
+        };
         Ok(Self {
             dataset: Arc::clone(dataset),
-            transform: Arc::new(dataset.transform.clone()),
+            transform: Arc::new(dataset.transform.until(&stop)),
             lineage: Arc::new(lineage),
             position,
             parquet_bytes: 0,
             pending: None,
             bytes,
             form,
+            _waiting: stop.set_on_drop(),
+            stop,
         })
     }
 
@@ -219,7 +235,7 @@ impl Records {
                 },
                 None => return Ok(None),
             },
-            Form::Avro { blocks, layout, block, allowance } => match avro(blocks, layout, block, allowance).await? {
+            Form::Avro { blocks, records } => match avro(blocks, records).await? {
                 Some(AvroChunk::Lines(lines)) => return self.records(lines.into()).await.map(Some),
                 Some(AvroChunk::Refused(reason)) => self.refuse(&[], reason)?,
                 None => return Ok(None),
@@ -306,8 +322,10 @@ impl Records {
 
     async fn parquet(&mut self, mut rows: ParquetRows) -> Result<Option<Output>, AppError> {
         let (transform, lineage, first) = (Arc::clone(&self.transform), Arc::clone(&self.lineage), self.position);
+        let stop = self.stop.clone();
         let (rows, output) = compute(move |_stop| {
             let output = match rows.next() {
+                _ if stop.is_set() => Err(TransformError::Stopped),
                 Ok(Some(step)) => transform.rows(&step, first, &lineage).map(Some),
                 Ok(None) => Ok(None),
                 Err(reason) => transform.quarantine_records(&[(&[], first, reason)], &lineage).map(Some),
@@ -383,38 +401,40 @@ async fn open_avro(
     let opened = blob.avro_header().await?.and_then(|header| {
         let layout = transform.avro_layout(&header.schema, &header.codec)?;
         let options = AvroOptions { range_bytes: RANGE_BYTES, from: 0, part };
-        let allowance = Allowance::of_avro_file();
-        Ok(Form::Avro { blocks: blob.avro(&header, options), layout, block: None, allowance })
+        let records = AvroRecords::new(layout, Allowance::of_avro_file());
+        Ok(Form::Avro { blocks: blob.avro(&header, options), records: Some(records) })
     });
     Ok(opened.unwrap_or_else(|reason| Form::Refused(Some(reason))))
 }
 
-/// The next lines of the block in work, or of the next one.
-async fn avro(
-    blocks: &mut AvroReader,
-    layout: &AvroLayout,
-    current: &mut Option<AvroBlock>,
-    allowance: &Allowance,
-) -> Result<Option<AvroChunk>, AppError> {
+/// The next lines, of as many blocks as it takes.
+async fn avro(blocks: &mut AvroReader, records: &mut Option<AvroRecords>) -> Result<Option<AvroChunk>, AppError> {
+    let Some(mut some) = records.take() else { return Ok(None) };
     loop {
-        if let Some(mut block) = current.take() {
-            let (block, chunk) = compute(move |stop| {
-                let chunk = block.next(CHUNK_BYTES, &stop);
-                (block, chunk)
-            })
-            .await?;
-            if chunk.is_some() {
-                *current = Some(block);
-                return Ok(chunk);
-            }
+        let (left, chunk) = compute(move |stop| {
+            let chunk = some.next(CHUNK_BYTES, &stop);
+            (some, chunk)
+        })
+        .await?;
+        some = left;
+        if chunk.is_some() {
+            *records = Some(some);
+            return Ok(chunk);
         }
-        match blocks.next().await? {
-            Some(AvroPiece::Block { count, data }) => {
-                let (layout, allowance) = (layout.clone(), allowance.clone());
-                *current = Some(compute(move |_stop| layout.block(count, &data, &allowance)).await?);
+        let mut read = 0;
+        while read < GATHERED_BYTES {
+            match blocks.next().await? {
+                Some(AvroPiece::Block { count, data }) => {
+                    read += data.len().max(LEAST_BLOCK_BYTES);
+                    some.push(count, data);
+                }
+                Some(AvroPiece::Refused { reason, .. }) => {
+                    read += LEAST_BLOCK_BYTES;
+                    some.refuse(reason.to_owned());
+                }
+                None if read == 0 => return Ok(None),
+                None => break,
             }
-            Some(AvroPiece::Refused { reason, .. }) => return Ok(Some(AvroChunk::Refused(reason.to_owned()))),
-            None => return Ok(None),
         }
     }
 }

@@ -22,12 +22,18 @@ const BODY_EXPANSION: usize = 200;
 const FREE_EVENT_RECORDS: usize = 10_000;
 
 /// Bytes that an Avro file may give for nothing, and how many times its stored bytes beyond: unpacked blocks, lines, and
-/// four for each value, so that arrays of nulls and empty records are paid for.
+/// something for each value and record, so that arrays of nulls and empty records are paid for.
 const FREE_AVRO_BYTES: u64 = 64 * MIB as u64;
 const FREE_AVRO_BODY_BYTES: u64 = MIB as u64;
 const AVRO_EXPANSION: u64 = 512;
-/// What each value of an Avro file draws beside its text.
-pub const AVRO_VALUE: u64 = 4;
+/// What each value of an Avro file draws beside its text, and one whose text is made slowly.
+pub const AVRO_VALUE: u64 = 16;
+pub const AVRO_SLOW_VALUE: u64 = 64;
+/// What each record draws, and for each column of the contract, which it fills even if it has no field of it; and one
+/// that is within a field of another.
+pub const AVRO_RECORD: u64 = 64;
+pub const AVRO_COLUMN: u64 = 4;
+pub const AVRO_PAYLOAD: u64 = 128;
 /// How deep Avro's values nest, unions counted.
 pub const MAX_AVRO_DEPTH: usize = 512;
 /// Types of one Avro schema.
@@ -38,6 +44,13 @@ pub const MAX_AVRO_HEADER_BYTES: usize = 4 * MIB;
 pub const MAX_AVRO_BLOCK_BYTES: usize = 64 * MIB;
 /// Bytes of an Avro decimal of which all digits are shown: 9,864 digits.
 pub const MAX_AVRO_DECIMAL_BYTES: usize = 4 * 1024;
+
+/// Units that a Parquet file may give for nothing, and how many for each stored byte beyond. A byte of text is a unit;
+/// pages, rows and values draw some, so that what repeats itself, and is next to nothing in the file, is paid for.
+const FREE_PARQUET: u64 = 512 * MIB as u64;
+const PARQUET_EXPANSION: u64 = 512;
+/// What each row of a Parquet file draws beside its values.
+pub const PARQUET_ROW: u64 = 64;
 
 /// Cells of one frame, in bytes, and what a row takes beside its columns: where it came from, its bytes, a reason.
 pub const FRAME_BYTES: usize = 48 * MIB;
@@ -74,6 +87,11 @@ impl Allowance {
     /// Of an Avro file in an event.
     pub fn of_avro_body() -> Self {
         Self::of(FREE_AVRO_BODY_BYTES)
+    }
+
+    /// Of a Parquet file, or a part of one, of so many bytes.
+    pub fn of_parquet(bytes: u64) -> Self {
+        Self::of(FREE_PARQUET.saturating_add(bytes.saturating_mul(PARQUET_EXPANSION)))
     }
 
     /// Adds what so many stored bytes of an Avro file earn.

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 use tokio::task::spawn_blocking;
 use weir_contract::Compression;
 
@@ -19,7 +19,7 @@ use crate::cutter::Cutter;
 use crate::encoding::{Transcoder, is_utf8};
 use crate::error::IntakeError;
 use crate::gunzip::Gunzip;
-use crate::inflate::Inflate;
+use crate::inflate::{Inflate, expands_too_much};
 use crate::magic::{HEAD_BYTES, Magic};
 use crate::ranges::Ranges;
 use crate::split::{Framing, Piece, ends_with_lone_cr};
@@ -48,6 +48,8 @@ pub struct ChunkOptions {
     pub chunk_bytes: usize,
     /// A longer record is refused. Without its line break.
     pub max_record_bytes: usize,
+    /// What each record of a packed blob draws beside its bytes from what the blob may unpack to.
+    pub record_units: u64,
     /// Where an earlier reader of the same blob stopped, by its [`ChunkReader::consumed`]; 0 begins at the beginning.
     pub from: u64,
     /// Only the records that begin in these bytes. For blobs of which [`Blob::probe`] says that they have parts.
@@ -116,6 +118,8 @@ pub struct ChunkReader {
     told: bool,
     /// One record stands for all of the blob, whoever hands it out.
     is_foreign: bool,
+    /// Bytes and records that a packed stream has given.
+    drawn: u64,
     /// The first bytes that the cutter was given, for [`Blob::probe`].
     beginning: Bytes,
 }
@@ -155,6 +159,7 @@ impl Blob {
             foreign: None,
             told: false,
             is_foreign: false,
+            drawn: 0,
             beginning: Bytes::new(),
         }
     }
@@ -177,12 +182,29 @@ impl ChunkReader {
                 return Ok(piece);
             }
             if let Some(piece) = self.cutter.pull(self.end) {
+                self.draw(&piece);
                 return Ok(Some(piece));
             }
             if self.end {
                 return Ok(None);
             }
             self.fill().await?;
+        }
+    }
+
+    /// A packed stream of short records gives many times the work of one of long records: it ends behind the piece that
+    /// goes beyond what its bytes pay for.
+    fn draw(&mut self, piece: &Piece) {
+        let Piece::Records(records) = piece else { return };
+        if self.inflate.is_none() {
+            return;
+        }
+        let count = memchr_iter(b'\n', records).count() as u64;
+        self.drawn += records.len() as u64 + count.saturating_mul(self.options.record_units);
+        if expands_too_much(self.blob.size(), self.drawn) {
+            self.damage = Some("the packed blob holds more records than its size pays for");
+            (self.torn, self.end) = (true, true);
+            self.ranges.stop();
         }
     }
 

@@ -91,6 +91,9 @@ pub fn parts(size: u64, split_bytes: u64) -> Vec<Range<u64>> {
     (0..count).map(|part| cut(part)..cut(part + 1)).collect()
 }
 
+/// What a record of a packed blob draws beside its bytes, where it is not known what it becomes.
+const PACKED_RECORD: u64 = 32;
+
 impl ChunkOptions {
     /// What a contract's format says about blobs of a kind; the sizes are the caller's.
     pub fn of(format: &Format, kind: FormatKind, range_bytes: u64, chunk_bytes: usize) -> Self {
@@ -110,6 +113,7 @@ impl ChunkOptions {
             range_bytes,
             chunk_bytes,
             max_record_bytes: format.max_record_bytes,
+            record_units: PACKED_RECORD,
             from: 0,
             part: None,
         }
@@ -127,6 +131,7 @@ impl ChunkOptions {
             range_bytes: 8 * 1024 * 1024,
             chunk_bytes: 16 * 1024 * 1024,
             max_record_bytes: 1024 * 1024,
+            record_units: PACKED_RECORD,
             from: 0,
             part: None,
         }

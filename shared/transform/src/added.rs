@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::fields::Fields;
 use crate::json;
 use crate::output::chunked;
+use crate::values::quote;
 
 #[derive(Debug)]
 pub(crate) struct Added {
@@ -144,7 +145,7 @@ impl Added {
 /// Adds a member to a JSON object that is not closed yet.
 pub(crate) fn member(object: &mut String, name: &str, value: &str) {
     object.push(if object.is_empty() { '{' } else { ',' });
-    object.push_str(&json::quoted(name));
+    quote(name, object);
     object.push(':');
     object.push_str(value);
 }

@@ -8,16 +8,25 @@ use polars::prelude::{
     Int16Type, Int32Type, Int64Type, Int128Type, IntoSeries, PrimitiveChunkedBuilder, Series, StringChunkedBuilder,
     TimeUnit, TimeZone,
 };
-use weir_contract::limits::MAX_REASONS;
-use weir_contract::{Column, DataType, FormatProblem, Origin, TimeFormat, Treatment};
+use weir_contract::{Column, DataType, FormatProblem, Origin, Stop, TimeFormat, Treatment};
 
 use crate::added::Added;
 use crate::error::{Result, TransformError};
-use crate::faults::{Fault, Reason};
+use crate::faults::{self, Fault, Reason, Shared};
 use crate::fields::Fields;
 use crate::json;
 use crate::text::{self, Mismatch};
 use crate::times;
+
+/// After so many records it is time to look whether somebody still waits.
+const LOOK_ROWS: usize = 1_024;
+
+/// What the decoding of a chunk is bounded by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds<'s> {
+    pub(crate) max_record_bytes: usize,
+    pub(crate) stop: &'s Stop,
+}
 
 /// The Polars type of a contract's type: what the lake writes.
 pub(crate) fn dtype(data_type: DataType) -> Dtype {
@@ -256,8 +265,11 @@ pub(crate) struct Batch<'t, 'd> {
     builders: Vec<Builder<'t>>,
     raw: Vec<&'d [u8]>,
     faults: Vec<Fault>,
+    /// What is wrong with the record so far.
+    reasons: Vec<Reason>,
+    shared: Shared,
     rescued: Vec<(usize, String)>,
-    max_record_bytes: usize,
+    bounds: Bounds<'t>,
 }
 
 impl<'t, 'd> Batch<'t, 'd> {
@@ -265,7 +277,7 @@ impl<'t, 'd> Batch<'t, 'd> {
         targets: &'t [Target],
         fields: &'t Fields,
         added: Added,
-        max_record_bytes: usize,
+        bounds: Bounds<'t>,
         capacity: usize,
     ) -> Self {
         Self {
@@ -275,9 +287,17 @@ impl<'t, 'd> Batch<'t, 'd> {
             builders: targets.iter().map(|target| Builder::new(target, capacity)).collect(),
             raw: Vec::with_capacity(capacity),
             faults: Vec::new(),
+            reasons: Vec::new(),
+            shared: Shared::default(),
             rescued: Vec::new(),
-            max_record_bytes,
+            bounds,
         }
+    }
+
+    /// Whether nobody waits for the records any more; looked at now and then.
+    #[inline]
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.raw.len().is_multiple_of(LOOK_ROWS) && self.bounds.stop.is_set()
     }
 
     /// The row under construction.
@@ -308,15 +328,7 @@ impl<'t, 'd> Batch<'t, 'd> {
 
     #[cold]
     pub(crate) fn fault(&mut self, reason: impl Into<Reason>) {
-        let (reason, row) = (reason.into(), self.row());
-        match self.faults.last_mut() {
-            Some(fault) if fault.row == row => match fault.reasons.len() {
-                MAX_REASONS => fault.reasons.push(Reason::from("and more that is not listed")),
-                more if more > MAX_REASONS => {}
-                _ => fault.reasons.push(reason),
-            },
-            _ => self.faults.push(Fault { row, reasons: vec![reason] }),
-        }
+        faults::add(&mut self.reasons, reason.into());
     }
 
     pub(crate) fn rescue(&mut self, object: String) {
@@ -325,10 +337,20 @@ impl<'t, 'd> Batch<'t, 'd> {
 
     #[inline]
     pub(crate) fn end(&mut self, raw: &'d [u8]) {
-        if raw.len() > self.max_record_bytes {
-            self.fault(too_long(self.max_record_bytes));
+        if raw.len() > self.bounds.max_record_bytes {
+            self.fault(Reason::TooLong(self.bounds.max_record_bytes));
+        }
+        if !self.reasons.is_empty() {
+            self.refuse();
         }
         self.raw.push(raw);
+    }
+
+    #[cold]
+    fn refuse(&mut self) {
+        let fault = self.shared.fault(self.raw.len(), &self.reasons);
+        self.faults.push(fault);
+        self.reasons.clear();
     }
 
     pub(crate) fn finish(self) -> Decoded<'d> {
@@ -342,10 +364,6 @@ impl<'t, 'd> Batch<'t, 'd> {
     }
 }
 
-pub(crate) fn too_long(max_record_bytes: usize) -> String {
-    format!("record longer than {max_record_bytes} bytes")
-}
-
 impl<'d> Decoded<'d> {
     /// Refuses records for one reason, whatever else was found of them. By row, ascending.
     pub(crate) fn refuse(&mut self, refused: Vec<(usize, String)>) {
@@ -354,7 +372,8 @@ impl<'d> Decoded<'d> {
         }
         let rows: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
         self.faults.retain(|fault| rows.binary_search(&fault.row).is_err());
-        self.faults.extend(refused.into_iter().map(|(row, reason)| Fault { row, reasons: vec![reason.into()] }));
+        let mut shared = Shared::default();
+        self.faults.extend(refused.into_iter().map(|(row, reason)| shared.fault(row, &[reason.into()])));
         self.faults.sort_by_key(|fault| fault.row);
     }
 

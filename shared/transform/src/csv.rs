@@ -8,14 +8,16 @@
 mod layout;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use memchr::{memchr, memchr2};
 use rayon::prelude::*;
 use weir_contract::{DataType, Format};
 
 use crate::added::{Added, Form};
-use crate::columns::{Batch, Decoded, Target};
+use crate::columns::{Batch, Bounds, Decoded, Target};
 use crate::error::{Result, TransformError};
+use crate::faults::Reason;
 use crate::fields::Fields;
 use crate::json::quoted;
 use crate::parallel::{line_estimate, parts};
@@ -41,7 +43,7 @@ pub(crate) struct Dialect {
     /// There may be a delimiter behind the last field.
     trailing: bool,
     /// Why a record is refused that is no UTF-8, or was none in its own encoding.
-    not_text: String,
+    not_text: Arc<str>,
 }
 
 impl Dialect {
@@ -62,7 +64,7 @@ impl Dialect {
             decimal_comma: format.decimal_comma,
             escape: format.escape,
             trailing: format.trailing_delimiter,
-            not_text: not_text(format),
+            not_text: not_text(format).into(),
         })
     }
 
@@ -82,7 +84,7 @@ pub(crate) fn decode<'d>(
     layout: &CsvLayout,
     targets: &[Target],
     fields: &Fields,
-    max_record_bytes: usize,
+    bounds: Bounds<'_>,
     chunk: &'d [u8],
     first: bool,
 ) -> Result<Decoded<'d>> {
@@ -101,10 +103,13 @@ pub(crate) fn decode<'d>(
             for name in &layout.added {
                 added.place(fields, name);
             }
-            let batch = Batch::new(targets, fields, added, max_record_bytes, records);
+            let batch = Batch::new(targets, fields, added, bounds, records);
             Decoder { dialect, layout, batch }.decode(bytes)
         })
         .collect();
+    if bounds.stop.is_set() {
+        return Err(TransformError::Stopped);
+    }
     Decoded::join(fields, decoded)
 }
 
@@ -129,7 +134,7 @@ impl<'d> Decoder<'_, 'd> {
     fn decode(mut self, bytes: &'d [u8]) -> Decoded<'d> {
         let text = if memchr(0, bytes).is_none() { simdutf8::basic::from_utf8(bytes).ok() } else { None };
         let mut at = 0;
-        while at < bytes.len() {
+        while at < bytes.len() && !self.batch.is_stopped() {
             at = match bytes[at..] {
                 [b'\n', ..] => at + 1,
                 [b'\r'] => at + 1,
@@ -149,8 +154,8 @@ impl<'d> Decoder<'_, 'd> {
         let end = record_end(bytes, at, self.dialect);
         let record = &bytes[at..end];
         let problem = match std::str::from_utf8(record) {
-            Err(_) => self.dialect.not_text.as_str(),
-            Ok(_) if memchr(0, record).is_some() => "NUL character",
+            Err(_) => Reason::Text(Arc::clone(&self.dialect.not_text)),
+            Ok(_) if memchr(0, record).is_some() => "NUL character".into(),
             Ok(text) => {
                 self.record(record, text, 0);
                 return end;
@@ -171,7 +176,7 @@ impl<'d> Decoder<'_, 'd> {
         let end = loop {
             let field = field(bytes, at, self.dialect);
             if let Some(fault) = field.fault {
-                self.batch.fault(format!("field {}: {fault}", index + 1));
+                self.batch.fault(Reason::Field(index, fault));
             }
             match slots.get(index) {
                 Some(Slot::Column(column)) => self.value(*column, text, &field),
@@ -248,7 +253,7 @@ impl<'d> Decoder<'_, 'd> {
         if self.layout.refusal.is_some() {
             return; // there is no header to tell how many there should be
         }
-        self.batch.fault(format!("{count} fields, expected {expected}"));
+        self.batch.fault(Reason::Fields(count, expected));
         for slot in self.layout.fields.iter().skip(count) {
             if let Slot::Column(column) = slot {
                 self.batch.pad(*column..*column + 1);

@@ -4,7 +4,7 @@ use polars::prelude::{ChunkedBuilder, Column, Int32Type, IntoSeries, PrimitiveCh
 
 use crate::error::Result;
 use crate::events::merge;
-use crate::faults::{Fault, Reason};
+use crate::faults::{Fault, Reason, Reasons};
 use crate::output::chunked;
 use crate::plan::Plan;
 
@@ -37,7 +37,8 @@ pub(crate) fn add(plan: &Plan, columns: &mut Vec<Column>, faults: &mut Vec<Fault
                 while faulty.next_if(|faulty| faulty < row).is_some() {}
                 faulty.peek() != Some(row) // its instant is a fault, and has its reason
             });
-            let found = found.map(|row| Fault { row, reasons: vec![Reason::Null(first + index)] }).collect();
+            let reasons: Reasons = [Reason::Null(first + index)].into();
+            let found = found.map(|row| Fault { row, reasons: Reasons::clone(&reasons) }).collect();
             merge(faults, found);
         }
         columns.push(days);

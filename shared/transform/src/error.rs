@@ -33,6 +33,9 @@ pub enum TransformError {
     /// A key that is no random one.
     #[error("pseudonym key: it repeats itself, so it could be guessed; make one with `weir key`")]
     WeakKey,
+    /// The work was left in its middle.
+    #[error("nobody waits for the records any more")]
+    Stopped,
     /// The caller broke the calling convention.
     #[error("{0}")]
     Argument(&'static str),
@@ -60,7 +63,7 @@ impl TransformError {
                 ErrorKind::Contract
             }
             Self::NoKey { .. } | Self::Key(_) | Self::WeakKey => ErrorKind::Key,
-            Self::Argument(_) | Self::Engine(_) => ErrorKind::Internal,
+            Self::Stopped | Self::Argument(_) | Self::Engine(_) => ErrorKind::Internal,
         }
     }
 

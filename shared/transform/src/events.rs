@@ -11,7 +11,7 @@ use weir_contract::{DataType, EVENT, EventField};
 
 use crate::columns::{Builder, Decoded, Target};
 use crate::error::Result;
-use crate::faults::{Fault, Reason};
+use crate::faults::{Fault, Reason, Shared};
 use crate::looks::Looks;
 use crate::plan::Plan;
 use crate::text::Mismatch;
@@ -172,7 +172,7 @@ pub(crate) fn fill<'e>(
     lengths: &[usize],
     meta: impl Fn(usize) -> EventMeta<'e>,
 ) -> Result<()> {
-    let mut faults: Vec<Fault> = Vec::new();
+    let (mut faults, mut shared): (Vec<Fault>, _) = (Vec::new(), Shared::default());
     for (index, field) in plan.event_fields.iter().enumerate() {
         let column = plan.of_body + index;
         let target = &plan.targets[column];
@@ -182,7 +182,7 @@ pub(crate) fn fill<'e>(
             let mut builder = Builder::new(target, *length);
             for row in row..row + length {
                 let reasons = append(plan, column, &mut builder, value(plan, field, target, &meta(row)));
-                faults.extend(reasons.map(|reason| Fault { row, reasons: vec![reason] }));
+                faults.extend(reasons.map(|reason| shared.fault(row, &[reason])));
             }
             row += length;
             let part = builder.finish();
@@ -204,7 +204,7 @@ fn append(plan: &Plan, column: usize, builder: &mut Builder<'_>, value: Found<'_
         Found::Text(text) => {
             return builder.append_text(&text).err().map(|mismatch| Reason::Mismatch(column, mismatch));
         }
-        Found::Wrong(problem) => Some(format!("column `{}`: {problem}", target.name).into()),
+        Found::Wrong(problem) => Some(Reason::Column(column, problem)),
         Found::Nested => Some(Reason::Mismatch(column, Mismatch::Form)),
         Found::Nothing if plan.fields.refuses_without(target) => Some(Reason::Missing(column)),
         Found::Nothing | Found::Null if !target.nullable => Some(Reason::Null(column)),
@@ -271,10 +271,12 @@ fn property<'e>(plan: &Plan, name: &str, target: &Target, properties: Option<&'e
 
 /// What a content type says of a body that is not one JSON object: more than its bytes do.
 pub(crate) fn say_content_types<'e>(faults: &mut [Fault], meta: impl Fn(usize) -> EventMeta<'e>) {
+    let mut shared = Shared::default();
     for Fault { row, reasons } in faults {
-        let Some(Reason::Looks(looks)) = reasons.first_mut() else { continue };
+        let Some(Reason::Looks(_)) = reasons.first() else { continue };
         if let Some(better) = meta(*row).content_type().and_then(Looks::by_content_type) {
-            *looks = better;
+            let better = [&[Reason::Looks(better)], &reasons[1..]].concat();
+            *reasons = shared.of(&better);
         }
     }
 }
@@ -286,10 +288,11 @@ pub(crate) fn merge(faults: &mut Vec<Fault>, mut more: Vec<Fault>) {
     }
     faults.append(&mut more);
     faults.sort_by_key(|fault| fault.row); // stable
+    let mut shared = Shared::default();
     faults.dedup_by(|later, kept| {
         let same = later.row == kept.row;
         if same {
-            kept.reasons.append(&mut later.reasons);
+            kept.reasons = shared.of(&[&*kept.reasons, &*later.reasons].concat());
         }
         same
     });

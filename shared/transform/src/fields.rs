@@ -69,7 +69,11 @@ impl Fields {
     }
 
     pub(crate) fn column(&self, name: &str) -> Option<usize> {
-        self.exact(name).or_else(|| self.folded.as_ref()?.get(&name.to_lowercase()).copied())
+        self.exact(name).or_else(|| {
+            let folded = self.folded.as_ref()?;
+            let is_folded = name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+            if is_folded { folded.get(name) } else { folded.get(&name.to_lowercase()) }.copied()
+        })
     }
 
     /// What equal names have in common.

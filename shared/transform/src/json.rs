@@ -14,8 +14,8 @@ use rayon::prelude::*;
 use weir_contract::{DataType, UnknownFields, pushed};
 
 use crate::added::{Added, Form, member};
-use crate::columns::{Batch, Decoded, Target};
-use crate::error::Result;
+use crate::columns::{Batch, Bounds, Decoded, Target};
+use crate::error::{Result, TransformError};
 use crate::faults::{Reason, UnknownNames};
 use crate::fields::Fields;
 use crate::looks::Looks;
@@ -30,7 +30,7 @@ pub(crate) use shape::Shape;
 pub(crate) fn decode_lines<'d>(
     targets: &[Target],
     fields: &Fields,
-    max_record_bytes: usize,
+    bounds: Bounds<'_>,
     chunk: &'d [u8],
 ) -> Result<Decoded<'d>> {
     let next_line = |from: usize| memchr(b'\n', &chunk[from..]).map(|at| from + at + 1);
@@ -38,9 +38,12 @@ pub(crate) fn decode_lines<'d>(
         .into_par_iter()
         .map(|part| {
             let bytes = &chunk[part];
-            decode(targets, fields, max_record_bytes, line_estimate(bytes, targets.len()), Lines::new(bytes))
+            decode(targets, fields, bounds, line_estimate(bytes, targets.len()), Lines::new(bytes))
         })
         .collect();
+    if bounds.stop.is_set() {
+        return Err(TransformError::Stopped);
+    }
     Decoded::join(fields, decoded)
 }
 
@@ -103,16 +106,19 @@ impl<'d> Iterator for Lines<'d> {
 pub(crate) fn decode_bodies<'d>(
     targets: &[Target],
     fields: &Fields,
-    max_record_bytes: usize,
+    bounds: Bounds<'_>,
     bodies: &[&'d [u8]],
 ) -> Result<Decoded<'d>> {
     let parts = part_count(bodies.iter().map(|body| body.len()).sum());
     let decoded: Vec<Decoded<'d>> = bodies
         .par_chunks(bodies.len().div_ceil(parts).max(1))
-        .map(|part| decode(targets, fields, max_record_bytes, part.len(), part.iter().map(|body| (*body, None))))
+        .map(|part| decode(targets, fields, bounds, part.len(), part.iter().map(|body| (*body, None))))
         .collect();
+    if bounds.stop.is_set() {
+        return Err(TransformError::Stopped);
+    }
     if decoded.is_empty() {
-        return Ok(decode(targets, fields, max_record_bytes, 0, std::iter::empty()));
+        return Ok(decode(targets, fields, bounds, 0, std::iter::empty()));
     }
     Decoded::join(fields, decoded)
 }
@@ -124,11 +130,11 @@ fn blank(line: &[u8]) -> bool {
 fn decode<'d>(
     targets: &[Target],
     fields: &Fields,
-    max_record_bytes: usize,
+    bounds: Bounds<'_>,
     count: usize,
     records: impl Iterator<Item = (&'d [u8], Option<&'d str>)>,
 ) -> Decoded<'d> {
-    let batch = Batch::new(targets, fields, Added::new(Form::Json), max_record_bytes, count);
+    let batch = Batch::new(targets, fields, Added::new(Form::Json), bounds, count);
     let mut decoder = Decoder {
         batch,
         seen: vec![false; targets.len()],
@@ -136,7 +142,12 @@ fn decode<'d>(
         rescued: String::new(),
         unknown: UnknownNames::default(),
     };
-    records.for_each(|(record, text)| decoder.record(record, text));
+    for (record, text) in records {
+        if decoder.batch.is_stopped() {
+            break;
+        }
+        decoder.record(record, text);
+    }
     decoder.batch.finish()
 }
 
@@ -316,7 +327,7 @@ impl<'a, 'd> Decoder<'a, 'd> {
         if json.text.starts_with(['{', '[']) && target.data_type != DataType::String {
             return Err(Reason::Mismatch(column, Mismatch::Form));
         }
-        text(json.text).map_err(|problem| format!("column `{}`: {problem}", target.name).into())
+        text(json.text).map_err(|problem| Reason::Column(column, problem))
     }
 
     /// The column of a field; fields mostly keep their order.

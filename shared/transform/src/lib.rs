@@ -71,9 +71,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use polars::prelude::{Column, DataFrame, IntoColumn};
-use weir_contract::{Contract, MAX_EVENT_RECORDS};
+use weir_contract::{Contract, MAX_EVENT_RECORDS, Stop};
 
-pub use crate::avro::{AvroBlock, AvroChunk, AvroLayout};
+pub use crate::avro::{AvroBlock, AvroChunk, AvroLayout, AvroRecords};
 pub use crate::csv::CsvLayout;
 pub use crate::derive::Derivation;
 pub use crate::error::{ErrorKind, TransformError};
@@ -83,7 +83,7 @@ pub use crate::privacy::PseudonymKey;
 pub use crate::quality::{HeldBack, QualityReport, RuleCount};
 pub use crate::sql::{check_condition, check_query, function_names};
 
-use crate::columns::Decoded;
+use crate::columns::{Bounds, Decoded};
 use crate::error::Result;
 use crate::events::Around;
 use crate::output::{Positions, Quarantine, Records, finish};
@@ -137,6 +137,7 @@ pub fn looks_like(body: &[u8], event: &EventMeta<'_>) -> Option<Cow<'static, str
 pub struct Transform {
     plan: Arc<Plan>,
     hold_back: Option<Arc<str>>,
+    stop: Stop,
 }
 
 impl Transform {
@@ -146,13 +147,23 @@ impl Transform {
     /// A rule that is no boolean condition on one record (with its name and line), a date pattern that cannot work, two
     /// columns that read one field, or a pseudonymised column without a key.
     pub fn new(contract: &Contract, key: Option<&PseudonymKey>) -> Result<Self> {
-        Ok(Self { plan: Arc::new(Plan::new(contract, key)?), hold_back: None })
+        Ok(Self { plan: Arc::new(Plan::new(contract, key)?), hold_back: None, stop: Stop::never() })
     }
 
     /// The same transform, sending every record to quarantine because `rule` was violated elsewhere in its blob or batch.
     #[must_use]
     pub fn hold_back(&self, rule: &str) -> Self {
-        Self { plan: Arc::clone(&self.plan), hold_back: Some(rule.into()) }
+        Self { hold_back: Some(rule.into()), ..self.clone() }
+    }
+
+    /// The same transform, giving up with [`TransformError::Stopped`] soon after the flag is set.
+    #[must_use]
+    pub fn until(&self, stop: &Stop) -> Self {
+        Self { stop: stop.clone(), ..self.clone() }
+    }
+
+    fn bounds(&self) -> Bounds<'_> {
+        Bounds { max_record_bytes: self.plan.max_record_bytes, stop: &self.stop }
     }
 
     /// How many records may be given at a time, so that a frame stays below [`weir_contract::limits::FRAME_BYTES`] however
@@ -180,9 +191,9 @@ impl Transform {
     /// Transforms whole CSV records, the header cut off. The first record has position `first_position`; in a file
     /// without a header a byte order mark is accepted where positions begin (at 0 or 1).
     pub fn csv(&self, layout: &CsvLayout, chunk: &[u8], first_position: i64, lineage: &Lineage) -> Result<Output> {
-        let Plan { dialect, fields, max_record_bytes, .. } = &*self.plan;
+        let Plan { dialect, fields, .. } = &*self.plan;
         let targets = self.plan.given();
-        let decoded = csv::decode(dialect, layout, targets, fields, *max_record_bytes, chunk, first_position <= 1)?;
+        let decoded = csv::decode(dialect, layout, targets, fields, self.bounds(), chunk, first_position <= 1)?;
         self.finish(decoded, Positions::From(first_position), None, lineage)
     }
 
@@ -208,8 +219,7 @@ impl Transform {
 
     /// Transforms whole lines of JSON objects. The first non-blank line has position `first_position`.
     pub fn ndjson(&self, chunk: &[u8], first_position: i64, lineage: &Lineage) -> Result<Output> {
-        let Plan { fields, max_record_bytes, .. } = &*self.plan;
-        let decoded = json::decode_lines(self.plan.given(), fields, *max_record_bytes, chunk)?;
+        let decoded = json::decode_lines(self.plan.given(), &self.plan.fields, self.bounds(), chunk)?;
         self.finish(decoded, Positions::From(first_position), None, lineage)
     }
 
@@ -219,10 +229,12 @@ impl Transform {
         if self.plan.shape.is_plain() {
             return self.ndjson(chunk, first_position, lineage);
         }
-        let Plan { fields, max_record_bytes, .. } = &*self.plan;
         let mut records: Vec<Cow<'_, [u8]>> = Vec::new();
         let mut refused = Vec::new();
         for line in json::lines(chunk) {
+            if self.stop.is_set() {
+                return Err(TransformError::Stopped);
+            }
             match self.unfold(line, MAX_EVENT_RECORDS) {
                 Ok(found) => records.extend(found),
                 Err(reason) => {
@@ -232,7 +244,7 @@ impl Transform {
             }
         }
         let bodies: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
-        let mut decoded = json::decode_bodies(self.plan.given(), fields, *max_record_bytes, &bodies)?;
+        let mut decoded = json::decode_bodies(self.plan.given(), &self.plan.fields, self.bounds(), &bodies)?;
         decoded.refuse(refused);
         self.finish(decoded, Positions::From(first_position), None, lineage)
     }
@@ -296,7 +308,7 @@ impl Transform {
         let plan = &*self.plan;
         let bodies: Vec<&[u8]> = records.iter().map(|record| record.body).collect();
         let positions: Vec<i64> = records.iter().map(|record| record.position).collect();
-        let mut decoded = json::decode_bodies(plan.of_body(), &plan.fields, plan.max_record_bytes, &bodies)?;
+        let mut decoded = json::decode_bodies(plan.of_body(), &plan.fields, self.bounds(), &bodies)?;
         if !plan.event_fields.is_empty() {
             let lengths: Vec<usize> = match decoded.columns.first() {
                 Some(column) if !records.is_empty() => column.chunk_lengths().collect(),
@@ -317,7 +329,7 @@ impl Transform {
     /// Transforms rows as read from Parquet, with the source's field names. In quarantine a row is a JSON object.
     pub fn rows(&self, step: &ParquetStep, first_position: i64, lineage: &Lineage) -> Result<Output> {
         let Plan { fields, max_record_bytes, .. } = &*self.plan;
-        let conformed = rows::conform(self.plan.given(), fields, *max_record_bytes, step)?;
+        let conformed = rows::conform(self.plan.given(), fields, self.bounds(), step)?;
         let raw = rows::Raw::new(step, fields, *max_record_bytes);
         let records = Records {
             columns: conformed.columns,
@@ -329,7 +341,7 @@ impl Transform {
             raw: &|row| raw.of(row),
             around: None,
         };
-        finish(&self.plan, self.hold_back.as_deref(), records, lineage)
+        finish(&self.plan, self.hold_back.as_deref(), records, lineage, &self.stop)
     }
 
     /// Quarantines records that the caller itself refuses (too long, undecodable): bytes, position and reason. The
@@ -401,6 +413,6 @@ impl Transform {
             raw: &|row| Cow::Borrowed(raw[row]),
             around,
         };
-        finish(&self.plan, self.hold_back.as_deref(), records, lineage)
+        finish(&self.plan, self.hold_back.as_deref(), records, lineage, &self.stop)
     }
 }

@@ -12,21 +12,23 @@ use polars::prelude::{
 };
 use rayon::prelude::*;
 use weir_contract::{
-    DataType, INGESTED_AT, LABELS, RAW, REASONS, RESCUED, RuleAction, SOURCE, SOURCE_POSITION, SOURCE_VERSION,
+    DataType, INGESTED_AT, LABELS, RAW, REASONS, RESCUED, RuleAction, SOURCE, SOURCE_POSITION, SOURCE_VERSION, Stop,
 };
 
 use crate::added::{Added, sparse};
 use crate::columns::dtype;
 use crate::days;
-use crate::error::Result;
+use crate::error::{Result, TransformError};
 use crate::events::{Around, EventMeta, EventTexts};
-use crate::faults::{Fault, Reason};
+use crate::faults::{Fault, Reason, Reasons, Shared};
 use crate::partition::without_empty_texts;
 use crate::plan::Plan;
 use crate::quality::QualityReport;
 use crate::rules::{self, Verdict};
 use crate::{Lineage, Output};
 
+/// After so many refused records it is time to look whether somebody still waits.
+const LOOK_ROWS: usize = 1_024;
 /// Of a record that is too long quarantine keeps this much.
 pub(crate) const HEAD_BYTES: usize = 64 * 1024;
 
@@ -61,13 +63,20 @@ impl Positions<'_> {
 }
 
 /// Decides every record's fate. `hold_back` names the rule that keeps the whole source out of the table.
-pub(crate) fn finish(plan: &Plan, hold_back: Option<&str>, records: Records<'_>, lineage: &Lineage) -> Result<Output> {
+pub(crate) fn finish(
+    plan: &Plan,
+    hold_back: Option<&str>,
+    records: Records<'_>,
+    lineage: &Lineage,
+    stop: &Stop,
+) -> Result<Output> {
     let Records { mut columns, count, mut faults, mut rescued, added, positions, raw, around } = records;
     without_empty_texts(plan, &mut columns, &mut faults)?;
     days::add(plan, &mut columns, &mut faults)?;
     let mut frame = DataFrame::new(count, columns)?;
     let mut report = QualityReport { records: count as u64, ..QualityReport::default() };
-    let Judged { labels, violated } = judge(plan, &frame, &mut faults, &mut report);
+    let Judged { labels, violated } = judge(plan, &frame, &mut faults, &mut report, stop);
+    waited_for(stop)?;
     if let Some(rule) = hold_back {
         refuse_the_others(count, rule, &mut faults);
     }
@@ -102,19 +111,28 @@ pub(crate) fn finish(plan: &Plan, hold_back: Option<&str>, records: Records<'_>,
     if !faults.is_empty() {
         report.faulty = faults.len() as u64;
         let mut texts = Texts { plan, shown: HashMap::new() };
-        for Fault { row, reasons } in &faults {
+        for (index, Fault { row, reasons }) in faults.iter().enumerate() {
+            if index.is_multiple_of(LOOK_ROWS) {
+                waited_for(stop)?;
+            }
             quarantine.push(positions.at(*row), texts.of(reasons), &raw(*row), around.map(|around| around.of(*row)));
         }
         texts.count(&faults, &mut report);
         frame = filtered(frame, &sound(&lengths, &faults)?)?;
     }
     Ok(Output {
-        clean: clean(plan, &frame, &added_names, lineage)?,
+        clean: clean(plan, &frame, &added_names, lineage, stop)?,
         quarantined: quarantine.finish(lineage)?,
         records: count as u64,
         held_back: hold_back.map(str::to_owned).or(violated),
         report,
     })
+}
+
+/// # Errors
+/// When nobody waits any more.
+fn waited_for(stop: &Stop) -> Result<()> {
+    if stop.is_set() { Err(TransformError::Stopped) } else { Ok(()) }
 }
 
 /// The sound records among those that have unknown fields; all ascending.
@@ -158,10 +176,10 @@ struct Judged {
 }
 
 /// Applies the rules to the sound records, and adds the faults that they find.
-fn judge(plan: &Plan, frame: &DataFrame, faults: &mut Vec<Fault>, report: &mut QualityReport) -> Judged {
+fn judge(plan: &Plan, frame: &DataFrame, faults: &mut Vec<Fault>, report: &mut QualityReport, stop: &Stop) -> Judged {
     let mut judged = Judged { labels: Vec::new(), violated: None };
     let (mut refused, mut labelled) = (Vec::new(), Vec::new());
-    for (index, (rule, violations)) in plan.rules.iter().zip(rules::evaluate(&plan.rules, frame)).enumerate() {
+    for (index, (rule, violations)) in plan.rules.iter().zip(rules::evaluate(&plan.rules, frame, stop)).enumerate() {
         let mut rows = violations.rows;
         let mut faulty = faults.iter().map(|fault| fault.row).peekable();
         rows.retain(|(row, _)| {
@@ -185,13 +203,15 @@ fn judge(plan: &Plan, frame: &DataFrame, faults: &mut Vec<Fault>, report: &mut Q
     }
     // Rules by row, each row's in the contract's order.
     refused.sort_unstable();
+    let (mut shared, mut reasons) = (Shared::default(), Vec::new());
     for rows in refused.chunk_by(|left, right| left.0 == right.0) {
         let reason = |(_, rule, verdict): &(usize, usize, Verdict)| match verdict {
             Verdict::Violated => Reason::Rule(*rule),
             Verdict::Unknown => Reason::Unevaluated(*rule),
         };
-        let reasons = rows.iter().map(reason).collect();
-        faults.push(Fault { row: rows[0].0, reasons });
+        reasons.clear();
+        reasons.extend(rows.iter().map(reason));
+        faults.push(shared.fault(rows[0].0, &reasons));
     }
     faults.sort_by_key(|fault| fault.row);
     labelled.sort_unstable();
@@ -204,11 +224,11 @@ fn judge(plan: &Plan, frame: &DataFrame, faults: &mut Vec<Fault>, report: &mut Q
 
 /// Every record that is sound by itself follows those that are not.
 fn refuse_the_others(count: usize, rule: &str, faults: &mut Vec<Fault>) {
-    let reason = Reason::from(format!("held back by rule `{rule}`"));
+    let reasons: Reasons = [Reason::from(format!("held back by rule `{rule}`"))].into();
     let mut faulty = std::mem::take(faults).into_iter().peekable();
     faults.extend((0..count).map(|row| {
         let own = faulty.next_if(|fault| fault.row == row);
-        own.unwrap_or_else(|| Fault { row, reasons: vec![reason.clone()] })
+        own.unwrap_or_else(|| Fault { row, reasons: Reasons::clone(&reasons) })
     }));
 }
 
@@ -219,7 +239,13 @@ struct Texts<'f> {
 }
 
 impl<'f> Texts<'f> {
+    /// Each list may be its record's own.
+    const MOST: usize = 4_096;
+
     fn of(&mut self, reasons: &'f [Reason]) -> &str {
+        if self.shown.len() >= Self::MOST {
+            self.shown.clear();
+        }
         self.shown.entry(reasons).or_insert_with(|| {
             let texts: Vec<String> = reasons.iter().map(|reason| reason.text(self.plan)).collect();
             serde_json::Value::from(texts).to_string()
@@ -242,9 +268,10 @@ impl<'f> Texts<'f> {
 }
 
 /// The table's columns, in order, protected; then the added ones that have a value.
-fn clean(plan: &Plan, frame: &DataFrame, added: &[PlSmallStr], lineage: &Lineage) -> Result<DataFrame> {
+fn clean(plan: &Plan, frame: &DataFrame, added: &[PlSmallStr], lineage: &Lineage, stop: &Stop) -> Result<DataFrame> {
     let mut columns = Vec::with_capacity(plan.targets.len() + 6 + added.len());
     for index in &plan.order {
+        waited_for(stop)?;
         let column = frame.column(&plan.targets[*index].name)?;
         match &plan.protections[*index] {
             None => columns.push(column.clone()),

@@ -4,7 +4,7 @@ use polars::prelude::{Column, IntoSeries, StringChunkedBuilder};
 
 use crate::error::Result;
 use crate::events::merge;
-use crate::faults::{Fault, Reason};
+use crate::faults::{Fault, Reason, Reasons};
 use crate::output::chunked;
 use crate::plan::Plan;
 
@@ -20,7 +20,8 @@ pub(crate) fn without_empty_texts(plan: &Plan, columns: &mut [Column], faults: &
         }
         if !plan.targets[*index].nullable {
             let rows = texts.iter().enumerate().filter(|(_, text)| *text == Some(""));
-            let found = rows.map(|(row, _)| Fault { row, reasons: vec![Reason::EmptyPartition(*index)] });
+            let reasons: Reasons = [Reason::EmptyPartition(*index)].into();
+            let found = rows.map(|(row, _)| Fault { row, reasons: Reasons::clone(&reasons) });
             merge(faults, found.collect());
             continue;
         }

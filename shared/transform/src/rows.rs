@@ -2,18 +2,18 @@
 //! hold exactly is a fault of its row.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use polars::prelude::{Column, IntoColumn};
 use rayon::prelude::*;
-use weir_contract::UnknownFields;
+use weir_contract::limits::MAX_REASONS;
+use weir_contract::{Stop, UnknownFields};
 
 use crate::added::{Added, Form};
-use crate::columns::{Target, dtype, too_long};
+use crate::columns::{Bounds, Target, dtype};
 use crate::convert::{Converted, convert};
-use crate::error::Result;
-use crate::faults::{Fault, Reason, UnknownNames};
+use crate::error::{Result, TransformError};
+use crate::faults::{self, Fault, Reason, Shared, UnknownNames};
 use crate::fields::Fields;
 use crate::json::quoted;
 use crate::parquet::{Given, HEAD_BYTES, ParquetStep};
@@ -36,12 +36,12 @@ const PART_ROWS: usize = 512;
 pub(crate) fn conform(
     targets: &[Target],
     fields: &Fields,
-    max_record_bytes: usize,
+    Bounds { max_record_bytes, stop }: Bounds<'_>,
     step: &ParquetStep,
 ) -> Result<Conformed> {
     let height = step.rows;
-    let mut faults: BTreeMap<usize, Vec<Reason>> = BTreeMap::new();
-    let mut fault = |row: usize, reason: Reason| faults.entry(row).or_default().push(reason);
+    let mut found_faults = Found::new(height);
+    let mut fault = |row: usize, reason: Reason| found_faults.push(row, reason);
     let names: Vec<&str> = step.columns.iter().map(|given| given.root.name.as_str()).collect();
     let found = fields.columns_of(&names);
     let mut places: Vec<Option<usize>> = vec![None; targets.len()];
@@ -53,8 +53,14 @@ pub(crate) fn conform(
     };
     let converted: Vec<Option<Read>> = (0..targets.len())
         .into_par_iter()
-        .map(|index| places[index].map(|place| read(&targets[index], &step.columns[place], &passed)))
+        .map(|index| {
+            let place = places[index].filter(|_| !stop.is_set());
+            place.map(|place| read(&targets[index], &step.columns[place], &passed))
+        })
         .collect();
+    if stop.is_set() {
+        return Err(TransformError::Stopped);
+    }
     let is_told = converted.iter().flatten().any(|read| matches!(read, Read::Unreadable(_)));
     let lost = lost(step).filter(|_| !is_told);
     let mut columns = Vec::with_capacity(targets.len());
@@ -86,7 +92,7 @@ pub(crate) fn conform(
         (0..height).for_each(|row| fault(row, Reason::Text(Arc::clone(&why))));
     }
     for row in (0..passed.len()).filter(|row| passed[*row]) {
-        fault(row, too_long(max_record_bytes).into());
+        fault(row, Reason::TooLong(max_record_bytes));
     }
 
     let mut unknown: Vec<&Given> =
@@ -103,9 +109,42 @@ pub(crate) fn conform(
             }
         }
     }
-    let rescued = Objects::new(&unknown, |_| false).all(height, &passed);
-    let faults = faults.into_iter().map(|(row, reasons)| Fault { row, reasons }).collect();
-    Ok(Conformed { columns, faults, rescued, added })
+    let rescued = Objects::new(&unknown, |_| false).all(height, &passed, stop);
+    Ok(Conformed { columns, faults: found_faults.finish(), rescued, added })
+}
+
+/// Faults in the order of columns, on their way to that of rows.
+struct Found {
+    reasons: Vec<(usize, Reason)>,
+    /// How many each row has.
+    counts: Vec<u16>,
+}
+
+impl Found {
+    fn new(height: usize) -> Self {
+        Self { reasons: Vec::new(), counts: vec![0; height] }
+    }
+
+    fn push(&mut self, row: usize, reason: Reason) {
+        let Some(count) = self.counts.get_mut(row) else { return };
+        // One more than are listed says that there are more.
+        if usize::from(*count) <= MAX_REASONS {
+            *count += 1;
+            self.reasons.push((row, reason));
+        }
+    }
+
+    fn finish(mut self) -> Vec<Fault> {
+        self.reasons.sort_by_key(|(row, _)| *row); // stable
+        let (mut shared, mut reasons) = (Shared::default(), Vec::new());
+        let rows = self.reasons.chunk_by(|left, right| left.0 == right.0);
+        rows.map(|of_row| {
+            reasons.clear();
+            of_row.iter().for_each(|(_, reason)| faults::add(&mut reasons, reason.clone()));
+            shared.fault(of_row[0].0, &reasons)
+        })
+        .collect()
+    }
 }
 
 enum Read {
@@ -215,7 +254,7 @@ impl<'a> Objects<'a> {
     }
 
     /// Of all rows but those that are passed over.
-    fn all(&self, height: usize, passed: &[bool]) -> Vec<(usize, String)> {
+    fn all(&self, height: usize, passed: &[bool], stop: &Stop) -> Vec<(usize, String)> {
         let is_empty = |(_, values, _): &(String, Values<'_>, bool)| {
             values.nulls.is_some_and(|nulls| nulls.null_count() == values.length)
                 || matches!(values.kind, crate::values::Kind::Null)
@@ -225,6 +264,7 @@ impl<'a> Objects<'a> {
         }
         let of = |row: usize| match passed.get(row) {
             Some(true) => None,
+            _ if stop.is_set() => None,
             _ => self.of(row, usize::MAX).map(|object| (row, object)),
         };
         (0..height).into_par_iter().with_min_len(PART_ROWS).filter_map(of).collect()

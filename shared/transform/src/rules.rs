@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use polars::chunked_array::cast::CastOptions;
 use polars::lazy::dsl::{BooleanFunction, Expr, FunctionExpr, StringFunction};
 use polars::prelude::{AggExpr, BooleanChunked, DataFrame, DataType, IntoLazy, PolarsError, PolarsResult, Schema};
-use weir_contract::{Rule, RuleAction};
+use weir_contract::{Rule, RuleAction, Stop};
 
 use crate::error::{Result, TransformError};
 use crate::sql;
@@ -151,31 +151,40 @@ pub(crate) struct Violations {
 }
 
 /// Evaluates every rule on every row: in one pass of the engine, where nothing fails.
-pub(crate) fn evaluate(rules: &[CompiledRule], frame: &DataFrame) -> Vec<Violations> {
+pub(crate) fn evaluate(rules: &[CompiledRule], frame: &DataFrame, stop: &Stop) -> Vec<Violations> {
     if rules.is_empty() || frame.height() == 0 {
         return rules.iter().map(|_| Violations::default()).collect();
     }
     evaluate_all(rules, frame).unwrap_or_else(|| {
         let one = |rule: &CompiledRule| {
             let (mut violations, alone) = (Violations::default(), AtomicUsize::new(0));
-            violations.rows = one_by_one(std::slice::from_ref(rule), frame, 0, &alone);
+            violations.rows = one_by_one(std::slice::from_ref(rule), frame, 0, &Alone { count: &alone, stop });
             violations
         };
         rules.iter().map(one).collect()
     })
 }
 
+/// How many records were looked at by themselves, and whether somebody waits for more.
+struct Alone<'s> {
+    count: &'s AtomicUsize,
+    stop: &'s Stop,
+}
+
 /// The engine fails a whole frame for one row: so it is asked of halves, until those that fail are alone.
-fn one_by_one(rule: &[CompiledRule], frame: &DataFrame, first: usize, alone: &AtomicUsize) -> Vec<(usize, Verdict)> {
+fn one_by_one(rule: &[CompiledRule], frame: &DataFrame, first: usize, alone: &Alone<'_>) -> Vec<(usize, Verdict)> {
     let height = frame.height();
+    if alone.stop.is_set() {
+        return Vec::new();
+    }
     if let Some(mut judged) = evaluate_all(rule, frame) {
         let rows = judged.pop().unwrap_or_default().rows;
         return rows.into_iter().map(|(row, verdict)| (first + row, verdict)).collect();
     }
     if height == 1 {
-        alone.fetch_add(1, Ordering::Relaxed);
+        alone.count.fetch_add(1, Ordering::Relaxed);
     }
-    if height == 1 || alone.load(Ordering::Relaxed) >= MOST_ALONE {
+    if height == 1 || alone.count.load(Ordering::Relaxed) >= MOST_ALONE {
         return (first..first + height).map(|row| (row, Verdict::Unknown)).collect();
     }
     let half = height / 2;

@@ -27,7 +27,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn number(value: i64) -> Vec<u8> {
+pub(super) fn number(value: i64) -> Vec<u8> {
     let mut bits = ((value << 1) ^ (value >> 63)).cast_unsigned();
     let mut bytes = Vec::new();
     while bits >= 0x80 {

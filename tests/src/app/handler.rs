@@ -113,6 +113,14 @@ impl Handler {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// CPU time of the process, in steps of 10 ms.
+    pub(super) fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+        Duration::from_millis(10 * (ticks(11) + ticks(12)))
+    }
+
     pub(super) async fn status(&self) -> Value {
         let answer = self.client.get(self.url("/api/status")).send().await.unwrap();
         serde_json::from_str(&answer.text().await.unwrap()).unwrap()

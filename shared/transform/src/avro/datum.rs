@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64;
 use weir_contract::Stop;
-use weir_contract::limits::{AVRO_VALUE, MAX_AVRO_DECIMAL_BYTES, MAX_AVRO_DEPTH};
+use weir_contract::limits::{AVRO_SLOW_VALUE, AVRO_VALUE, MAX_AVRO_DECIMAL_BYTES, MAX_AVRO_DEPTH};
 
 use super::cursor::{Cursor, Fault, Result};
 use super::envelope::Envelope;
@@ -35,12 +35,14 @@ pub(crate) struct Lines<'s> {
     /// What may still be drawn: bytes of lines, and something for each value.
     left: u64,
     look_at: u64,
+    /// What each record draws beside its values.
+    of_record: u64,
     stop: &'s Stop,
 }
 
 impl<'s> Lines<'s> {
-    pub(crate) fn new(limit: usize, left: u64, stop: &'s Stop) -> Self {
-        Self { bytes: Vec::new(), start: 0, limit, left, look_at: left.saturating_sub(LOOK_AFTER), stop }
+    pub(crate) fn new(limit: usize, of_record: u64, left: u64, stop: &'s Stop) -> Self {
+        Self { bytes: Vec::new(), start: 0, limit, left, look_at: left.saturating_sub(LOOK_AFTER), of_record, stop }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -66,6 +68,7 @@ impl<'s> Lines<'s> {
         envelope: Option<&Envelope>,
     ) -> Result<()> {
         self.bytes.truncate(self.start);
+        self.draw(self.of_record)?;
         match envelope {
             None => self.object(cursor, schemas, schemas.top(), Some(wants), 0)?,
             Some(envelope) => self.enveloped(cursor, schemas, wants, envelope)?,
@@ -140,8 +143,7 @@ impl<'s> Lines<'s> {
             if index > 0 {
                 self.put(b",");
             }
-            self.string(field.name.as_bytes());
-            self.put(b":");
+            self.put(field.quoted.as_bytes());
             let want = wants.and_then(|wants| wants.get(index).copied()).unwrap_or_default();
             self.value(cursor, schemas, &field.schema, want, depth)?;
         }
@@ -183,12 +185,18 @@ impl<'s> Lines<'s> {
             Schema::Uuid if want == Want::Bytes => self.binary(cursor.take(16)?, want),
             Schema::Uuid => self.quoted(Uuid(cursor.array()?)),
             Schema::Duration if want == Want::Bytes => self.binary(cursor.take(12)?, want),
-            Schema::Duration => self.quoted(Duration(cursor.array()?)),
+            Schema::Duration => {
+                self.draw(AVRO_SLOW_VALUE)?;
+                self.quoted(Duration(cursor.array()?));
+            }
             Schema::Decimal(size, scale) => {
                 let bytes = match size {
                     Some(size) => cursor.take(*size)?,
                     None => cursor.bytes()?,
                 };
+                // All digits of a wide one take time by the square of its bytes.
+                let square = (bytes.len().min(MAX_AVRO_DECIMAL_BYTES) as u64).pow(2);
+                self.draw(AVRO_SLOW_VALUE + square / 16)?;
                 self.decimal(bytes, *scale, want);
             }
             Schema::Date => self.quoted(Date(cursor.int()?.into())),
@@ -201,9 +209,9 @@ impl<'s> Lines<'s> {
                 }
             }
             Schema::Timestamp(per_second, zoned) => {
-                self.quoted(Timestamp { value: cursor.long()?, per_second: *per_second, zoned: *zoned });
+                self.instant(Timestamp { value: cursor.long()?, per_second: *per_second, zoned: *zoned });
             }
-            Schema::Enum(symbols) => self.string(symbols.get(cursor.index()?).ok_or(Fault::Damaged)?.as_bytes()),
+            Schema::Enum(symbols) => self.put(symbols.get(cursor.index()?).ok_or(Fault::Damaged)?.as_bytes()),
             Schema::Union(branches) => {
                 let branch = cursor.branch(branches)?;
                 self.value(cursor, schemas, branch, want, depth + 1)?;
@@ -263,15 +271,24 @@ impl<'s> Lines<'s> {
             Err(_) => {
                 for chunk in bytes.utf8_chunks() {
                     self.escaped(chunk.valid().as_bytes());
-                    chunk.invalid().iter().for_each(|byte| self.show(format_args!("\\udc{byte:02x}")));
+                    chunk.invalid().iter().for_each(|byte| self.half(*byte, *b"\\udc00"));
                 }
             }
         }
         self.put(b"\"");
     }
 
+    /// An escape that ends with the byte's two digits.
+    fn half(&mut self, byte: u8, mut escape: [u8; 6]) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        (escape[4], escape[5]) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
+        if !self.is_full() {
+            self.put(&escape);
+        }
+    }
+
     fn escaped(&mut self, mut rest: &[u8]) {
-        while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+        while let Some(at) = escape_at(rest) {
             self.put(&rest[..at]);
             match rest[at] {
                 b'"' => self.put(b"\\\""),
@@ -279,11 +296,23 @@ impl<'s> Lines<'s> {
                 b'\n' => self.put(b"\\n"),
                 b'\r' => self.put(b"\\r"),
                 b'\t' => self.put(b"\\t"),
-                control => self.show(format_args!("\\u{control:04x}")),
+                control => self.half(control, *b"\\u0000"),
             }
             rest = &rest[at + 1..];
         }
         self.put(rest);
+    }
+
+    /// What is written by hand, because a formatter takes longer than all the rest.
+    fn instant(&mut self, Timestamp { value, per_second, zoned }: Timestamp) {
+        match (Timestamp { value, per_second, zoned }).digits() {
+            Some((digits, length)) => {
+                self.put(b"\"");
+                self.put(&digits[..length]);
+                self.put(b"\"");
+            }
+            None => self.quoted(Timestamp { value, per_second, zoned }),
+        }
     }
 
     fn quoted(&mut self, value: impl std::fmt::Display) {
@@ -327,6 +356,38 @@ impl<'s> Lines<'s> {
             true => self.show(decimal(bytes, scale)),
             // Not a text that looks like another number.
             false => self.binary(bytes, if want == Want::Bytes { Want::Bytes } else { Want::Value }),
+        }
+    }
+}
+
+/// Eight bytes at a time: the high bit of each that is a quote, a backslash or below a blank.
+fn escape_at(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let below = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let found = below | zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
+        if found != 0 {
+            // The lowest is right; above it a borrow may have left one too many.
+            return Some(index * 8 + (found.trailing_zeros() / 8) as usize);
+        }
+    }
+    let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+    found.map(|at| bytes.len() - rest.len() + at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn the_first_byte_that_is_escaped(bytes: Vec<u8>) {
+            let first = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+            proptest::prop_assert_eq!(escape_at(&bytes), first);
         }
     }
 }

@@ -16,8 +16,11 @@ mod envelope;
 mod schema;
 mod values;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use weir_contract::limits::{AVRO_COLUMN, AVRO_PAYLOAD, AVRO_RECORD};
 use weir_contract::{Allowance, DataType, Stop};
 
 use crate::columns::Target;
@@ -47,6 +50,8 @@ struct Shared {
     wants: Vec<Want>,
     envelope: Option<Envelope>,
     max_record_bytes: usize,
+    /// What each record draws beside its values.
+    of_record: u64,
 }
 
 /// Part of a block's records.
@@ -93,7 +98,9 @@ impl AvroLayout {
         let wants = top.fields.iter().map(|field| want(&field.name)).collect();
         let is_column = |name: &str| column(name).is_some() || fields.paths.get(name).is_some();
         let envelope = payload.map(|payload| envelope(top, payload, is_column)).transpose()?;
-        Ok(Self { shared: Arc::new(Shared { schemas, codec, wants, envelope, max_record_bytes }) })
+        let of_payload = if envelope.is_some() { AVRO_PAYLOAD } else { 0 };
+        let of_record = AVRO_RECORD + AVRO_COLUMN * targets.len() as u64 + of_payload;
+        Ok(Self { shared: Arc::new(Shared { schemas, codec, wants, envelope, max_record_bytes, of_record }) })
     }
 
     /// Unpacks a block, which says that it has `count` records. What it unpacks to and what it gives is drawn from the
@@ -120,6 +127,63 @@ impl AvroLayout {
     }
 }
 
+/// The records of several blocks of one file, so that blocks of one record each do not make a frame each.
+#[derive(Debug)]
+pub struct AvroRecords {
+    layout: AvroLayout,
+    allowance: Allowance,
+    /// Blocks that are not opened yet: their counts and bytes; or why one is none.
+    stored: VecDeque<Result<(u64, Bytes), String>>,
+    open: Option<AvroBlock>,
+    /// What comes after the lines before it.
+    refused: Option<String>,
+}
+
+impl AvroRecords {
+    /// What the blocks give is drawn from the allowance.
+    pub fn new(layout: AvroLayout, allowance: Allowance) -> Self {
+        Self { layout, allowance, stored: VecDeque::new(), open: None, refused: None }
+    }
+
+    /// Adds a block behind the others, as it is stored.
+    pub fn push(&mut self, count: u64, data: Bytes) {
+        self.stored.push_back(Ok((count, data)));
+    }
+
+    /// Adds one record that stands for a block which cannot be read.
+    pub fn refuse(&mut self, reason: String) {
+        self.stored.push_back(Err(reason));
+    }
+
+    /// Further records, until their lines have `enough` bytes; `None` when all blocks are given, and when nobody waits any
+    /// more.
+    pub fn next(&mut self, enough: usize, stop: &Stop) -> Option<AvroChunk> {
+        let mut lines = Vec::new();
+        while self.refused.is_none() && lines.len() < enough {
+            let Some(mut block) = self.open.take() else {
+                match self.stored.pop_front() {
+                    None => break,
+                    Some(Ok((count, data))) => self.open = Some(self.layout.block(count, &data, &self.allowance)),
+                    Some(Err(reason)) => self.refused = Some(reason),
+                }
+                continue;
+            };
+            match block.next(enough - lines.len(), stop) {
+                Some(AvroChunk::Lines(more)) if lines.is_empty() => lines = more,
+                Some(AvroChunk::Lines(more)) => lines.extend_from_slice(&more),
+                Some(AvroChunk::Refused(reason)) => self.refused = Some(reason),
+                None if stop.is_set() => return None,
+                None => continue,
+            }
+            self.open = Some(block);
+        }
+        if !lines.is_empty() {
+            return Some(AvroChunk::Lines(lines));
+        }
+        self.refused.take().map(AvroChunk::Refused)
+    }
+}
+
 fn envelope(top: &Record, payload: &str, is_column: impl Fn(&str) -> bool) -> Result<Envelope, String> {
     let Some(body) = top.fields.iter().position(|field| field.name == payload) else {
         return Err(format!("the Avro file has no field `{payload}`, which `[format] payload` names"));
@@ -136,7 +200,7 @@ impl AvroBlock {
     pub fn next(&mut self, enough: usize, stop: &Stop) -> Option<AvroChunk> {
         let shared = Arc::clone(&self.shared);
         let before = self.allowance.left();
-        let mut lines = Lines::new(shared.max_record_bytes, before, stop);
+        let mut lines = Lines::new(shared.max_record_bytes, shared.of_record, before, stop);
         while self.left > 0 && lines.len() < enough {
             let mut cursor = Cursor::new(&self.data[self.at..]);
             if let Err(fault) = lines.datum(&mut cursor, &shared.schemas, &shared.wants, shared.envelope.as_ref()) {

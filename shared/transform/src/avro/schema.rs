@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use weir_contract::limits::MAX_AVRO_TYPES;
 
+use crate::json::quoted;
+
 #[derive(Debug, Clone)]
 pub(crate) enum Schema {
     Null,
@@ -28,7 +30,7 @@ pub(crate) enum Schema {
     /// 12 bytes.
     Duration,
     Fixed(usize),
-    /// Shared by all places that name it: an enum may be large, and may be named often.
+    /// As JSON strings. Shared by all places that name it: an enum may be large, and may be named often.
     Enum(Arc<[String]>),
     Array(Box<Schema>),
     Map(Box<Schema>),
@@ -51,6 +53,8 @@ pub(crate) struct Record {
 #[derive(Debug)]
 pub(crate) struct Field {
     pub(crate) name: String,
+    /// As JSON, with its colon.
+    pub(crate) quoted: String,
     pub(crate) schema: Schema,
 }
 
@@ -171,8 +175,7 @@ impl Parser {
         let namespace = name.rsplit_once('.').map_or("", |(namespace, _)| namespace).to_owned();
         if kind == "enum" {
             let symbols = object.get("symbols").and_then(Value::as_array).ok_or("an enum has no symbols")?;
-            let symbols: Option<Vec<String>> =
-                symbols.iter().map(|symbol| symbol.as_str().map(str::to_owned)).collect();
+            let symbols: Option<Vec<String>> = symbols.iter().map(|symbol| symbol.as_str().map(quoted)).collect();
             let schema = Schema::Enum(symbols.ok_or("an enum's symbol is no string")?.into());
             self.named.insert(name, schema.clone());
             return Ok(schema);
@@ -191,7 +194,8 @@ impl Parser {
         for field in object.get("fields").and_then(Value::as_array).ok_or("a record has no fields")? {
             let name = field.get("name").and_then(Value::as_str).ok_or("a field has no name")?.to_owned();
             let schema = self.schema(field.get("type").ok_or("a field has no type")?, &namespace)?;
-            fields.push(Field { name, schema });
+            let quoted = quoted(&name) + ":";
+            fields.push(Field { name, quoted, schema });
         }
         self.records[index].fields = fields;
         Ok(Schema::Record(index))

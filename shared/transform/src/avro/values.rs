@@ -59,6 +59,33 @@ impl fmt::Display for Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The same text, for the years 0 to 9999, and its length.
+    pub(super) fn digits(&self) -> Option<([u8; 30], usize)> {
+        let (seconds, rest) = (self.value.div_euclid(self.per_second), self.value.rem_euclid(self.per_second));
+        let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        let (year, month, date) = civil(day);
+        if !(0..=9999).contains(&year) {
+            return None;
+        }
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        let mut write = |at: std::ops::Range<usize>, mut value: i64| {
+            for byte in text[at].iter_mut().rev() {
+                *byte = b'0' + u8::try_from(value % 10).unwrap_or_default();
+                value /= 10;
+            }
+        };
+        write(0..4, year);
+        write(5..7, month);
+        write(8..10, date);
+        write(11..13, second / 3_600);
+        write(14..16, second / 60 % 60);
+        write(17..19, second % 60);
+        write(20..29, rest * (1_000_000_000 / self.per_second));
+        Some((text, if self.zoned { 30 } else { 29 }))
+    }
+}
+
 /// Months, days and milliseconds, as ISO 8601.
 pub(super) struct Duration(pub(super) [u8; 12]);
 
@@ -74,8 +101,12 @@ pub(super) struct Uuid(pub(super) [u8; 16]);
 
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hex = data_encoding::HEXLOWER.encode(&self.0);
-        write!(f, "{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+        let mut text = [b'-'; 36];
+        for (bytes, at) in [(0..4, 0), (4..6, 9), (6..8, 14), (8..10, 19), (10..16, 24)] {
+            let digits = at..at + 2 * bytes.len();
+            data_encoding::HEXLOWER.encode_mut(&self.0[bytes], &mut text[digits]);
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -168,6 +199,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn instants_by_hand_are_what_the_formatter_writes(value: i64, small in -100_000_000_000_i64..200_000_000_000) {
+            for (value, per_second) in [(value, 1_000), (value, 1_000_000), (value, 1_000_000_000), (small, 1_000)] {
+                for zoned in [false, true] {
+                    let instant = Timestamp { value, per_second, zoned };
+                    if let Some((text, length)) = instant.digits() {
+                        prop_assert_eq!(std::str::from_utf8(&text[..length]).unwrap(), instant.to_string());
+                    }
+                }
+            }
+            let years = -62_167_219_200_000..=253_402_300_799_999;
+            let has = Timestamp { value: small * 1_000, per_second: 1_000, zoned: true }.digits().is_some();
+            prop_assert_eq!(has, years.contains(&(small * 1_000)));
+        }
+
         #[test]
         fn dates_as_chrono_has_them(days in -95_000_000_i64..95_000_000) {
             let date = NaiveDate::from_num_days_from_ce_opt(i32::try_from(days + 719_163).unwrap()).unwrap();

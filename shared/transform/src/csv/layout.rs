@@ -35,7 +35,7 @@ impl CsvLayout {
     fn refused(targets: &[Target], reason: String) -> Self {
         Self {
             absent: (0..targets.len()).collect(),
-            faults: vec![reason.as_str().into()],
+            faults: vec![reason.clone().into()],
             refusal: Some(reason),
             ..Self::default()
         }

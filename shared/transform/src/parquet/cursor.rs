@@ -16,9 +16,13 @@ use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::caught;
 use super::footer::Footer;
-use super::pages::{OneChunk, Pages, PagesReader};
+use super::pages::{Bounds, OneChunk, Pages, PagesReader};
 use super::shape::{Form, Root};
 use super::source::Source;
+
+/// Pages of a column in one row group that are damaged, each by itself; behind the last all of its rows are lost. Each
+/// costs a way through all pages before it.
+const MAX_DAMAGED: usize = 64;
 
 /// A column in work.
 pub(super) struct Cursor {
@@ -73,7 +77,13 @@ impl std::fmt::Debug for Cursor {
 }
 
 impl Cursor {
-    pub(super) fn open(source: &Source, footer: &Arc<Footer>, group: usize, root: &Arc<Root>, at: usize) -> Self {
+    pub(super) fn open(
+        source: &Source,
+        footer: &Arc<Footer>,
+        (group, at): (usize, usize),
+        root: &Arc<Root>,
+        bounds: &Bounds,
+    ) -> Self {
         let meta = footer.metadata.row_group(group);
         let rows = usize::try_from(meta.num_rows()).unwrap_or(0);
         let mut cursor = Self {
@@ -91,7 +101,7 @@ impl Cursor {
         };
         let problem = match &root.form {
             Ok(form) => caught(|| {
-                cursor.find_pages(meta, form);
+                cursor.find_pages(meta, form, bounds);
                 Ok(())
             })
             .err(),
@@ -104,12 +114,12 @@ impl Cursor {
     }
 
     /// Reads the headers of all pages, and holds their counts against the row group's.
-    fn find_pages(&mut self, meta: &RowGroupMetaData, form: &Form) {
+    fn find_pages(&mut self, meta: &RowGroupMetaData, form: &Form, bounds: &Bounds) {
         for (leaf, form) in self.root.leaves.clone().zip(&form.leaves) {
             let Some(chunk) = meta.columns().get(leaf) else {
                 return self.give_up(0..self.rows, "its row group does not have it".to_owned());
             };
-            let pages = Pages::scan(&self.source, chunk, form.repeats);
+            let pages = Pages::scan(&self.source, chunk, form.repeats, bounds);
             let (rows, values, claimed) = (self.rows, pages.values, chunk.num_values());
             let contradicts = i64::try_from(values) != Ok(claimed);
             let count =
@@ -169,7 +179,10 @@ impl Cursor {
                 Err(why) => {
                     self.reader = None;
                     let told = watch.problem.lock().ok().and_then(|mut told| told.take());
-                    let lost = self.damaged(at, until, watch.delivered.load(Ordering::Relaxed));
+                    let lost = match self.dead.len() < MAX_DAMAGED {
+                        true => self.damaged(at, until, watch.delivered.load(Ordering::Relaxed)),
+                        false => at..until,
+                    };
                     self.give_up(lost, told.unwrap_or(why));
                 }
             }

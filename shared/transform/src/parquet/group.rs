@@ -4,9 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use weir_contract::Stop;
 
 use super::cursor::Cursor;
 use super::footer::Footer;
+use super::pages::Bounds;
 use super::source::Source;
 use super::{Given, HEAD_BYTES, ParquetStep, STEP_ROWS};
 use crate::values::Values;
@@ -32,14 +34,15 @@ pub(super) struct Group {
     columns: Vec<Cursor>,
     /// Rows that a column decodes at a time.
     batch: usize,
+    stop: Stop,
 }
 
 impl Group {
     /// From the file's row `from` on, which is one of the row group.
-    pub(super) fn open(source: &Source, footer: &Arc<Footer>, index: usize, from: u64) -> Self {
+    pub(super) fn open(source: &Source, footer: &Arc<Footer>, index: usize, from: u64, bounds: &Bounds) -> Self {
         let rows = footer.groups.get(index).cloned().unwrap_or(0..0);
         let skip = usize::try_from(from.saturating_sub(rows.start)).unwrap_or(usize::MAX);
-        let columns = footer.roots.par_iter().map(|root| Cursor::open(source, footer, index, root, skip));
+        let columns = footer.roots.par_iter().map(|root| Cursor::open(source, footer, (index, skip), root, bounds));
         let mut columns: Vec<Cursor> = columns.collect();
         let batch = batch(&columns, rows.clone());
         let mut open = 0;
@@ -47,7 +50,7 @@ impl Group {
             open += pages_of(column);
             column.stays = open <= OPEN_BYTES;
         }
-        Self { at: from.max(rows.start), rows, columns, batch }
+        Self { at: from.max(rows.start), rows, columns, batch, stop: bounds.stop.clone() }
     }
 
     /// The next rows, at most `most`.
@@ -86,12 +89,12 @@ impl Group {
     }
 
     fn refill(&mut self) {
-        let batch = self.batch;
+        let (batch, stop) = (self.batch, &self.stop);
         let (large, small): (Vec<&mut Cursor>, Vec<&mut Cursor>) =
             self.columns.iter_mut().partition(|column| !column.stays || pages_of(column) > LARGE_BYTES);
-        small.into_par_iter().for_each(|column| column.refill(batch));
+        small.into_par_iter().filter(|_| !stop.is_set()).for_each(|column| column.refill(batch));
         let mut held = 0;
-        for column in large {
+        for column in large.into_iter().take_while(|_| !stop.is_set()) {
             column.refill(batch);
             let Some(front) = &mut column.front else { continue };
             let bytes = front.values.as_ref().map_or(0, |values| values.get_buffer_memory_size());

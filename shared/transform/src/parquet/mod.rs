@@ -10,6 +10,7 @@
 
 mod codec;
 mod cursor;
+mod delta;
 mod footer;
 mod group;
 mod pages;
@@ -22,14 +23,17 @@ use std::fs::File;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use arrow_array::ArrayRef;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+use weir_contract::limits::PARQUET_ROW;
+use weir_contract::{Allowance, Stop};
 
 use footer::Footer;
 use group::Group;
-use pages::first_page;
+use pages::{Bounds, first_page};
 pub(crate) use shape::{Leaf, Root, Shape};
 use source::Source;
 
@@ -69,6 +73,47 @@ impl fmt::Debug for ParquetStep {
     }
 }
 
+impl ParquetStep {
+    /// What it draws from the file's allowance.
+    fn units(&self, max_record_bytes: usize) -> u64 {
+        let arrays = self.columns.iter().filter_map(|given| given.values.as_ref().ok());
+        let cells: u64 = arrays.map(cells).sum();
+        let kept = |size: &usize| if *size > max_record_bytes { HEAD_BYTES } else { *size };
+        let text: usize = self.sizes.iter().map(kept).sum();
+        PARQUET_ROW * self.rows as u64 + cells + text as u64
+    }
+}
+
+/// Values that are there draw eight times what nulls do.
+fn cells(array: &ArrayRef) -> u64 {
+    let length = array.len() as u64;
+    match array.data_type() {
+        DataType::Null => length,
+        _ if array.null_count() == array.len() => length,
+        DataType::List(_) => {
+            8 * length + array.as_list_opt::<i32>().map_or(0, |list| items(list.values(), list.value_offsets()))
+        }
+        DataType::Map(..) => {
+            8 * length
+                + array
+                    .as_map_opt()
+                    .map_or(0, |map| items(map.keys(), map.value_offsets()) + items(map.values(), map.value_offsets()))
+        }
+        DataType::Struct(_) => {
+            let fields = array.as_struct_opt().map_or(&[][..], |fields| fields.columns());
+            length + fields.iter().map(cells).sum::<u64>()
+        }
+        _ => 8 * length,
+    }
+}
+
+/// Of a slice of lists, which shares its items with the others.
+fn items(items: &ArrayRef, offsets: &[i32]) -> u64 {
+    let at = |offset: Option<&i32>| offset.and_then(|offset| usize::try_from(*offset).ok()).unwrap_or(0);
+    let (from, to) = (at(offsets.first()), at(offsets.last()).min(items.len()));
+    cells(&items.slice(from.min(to), to - from.min(to)))
+}
+
 /// A column of a step.
 #[derive(Clone)]
 pub(crate) struct Given {
@@ -82,10 +127,12 @@ pub(crate) struct Given {
 #[derive(Debug)]
 pub struct ParquetRows {
     state: Option<Decoder>,
-    ahead: Option<JoinHandle<(Decoder, Option<ParquetStep>)>>,
-    /// Looked at between pages' worth of work.
-    stop: Arc<AtomicBool>,
+    ahead: Option<JoinHandle<(Decoder, Step)>>,
+    /// Set when these rows are dropped: nobody asks for the next ones.
+    done: Stop,
 }
+
+type Step = Result<Option<ParquetStep>, String>;
 
 #[derive(Debug)]
 struct Decoder {
@@ -95,7 +142,8 @@ struct Decoder {
     end: u64,
     max_record_bytes: usize,
     group: Option<Group>,
-    stop: Arc<AtomicBool>,
+    bounds: Bounds,
+    done: Stop,
 }
 
 impl ParquetRows {
@@ -106,9 +154,10 @@ impl ParquetRows {
     pub fn open(file: File, max_record_bytes: usize) -> Result<Self, String> {
         let source = Source::new(file)?;
         let footer = Arc::new(Footer::read(&source)?);
-        let (end, stop) = (footer.rows(), Arc::new(AtomicBool::new(false)));
-        let state = Decoder { source, footer, next: 0, end, max_record_bytes, group: None, stop: Arc::clone(&stop) };
-        Ok(Self { state: Some(state), ahead: None, stop })
+        let (end, done) = (footer.rows(), Stop::default());
+        let bounds = Bounds { allowance: Allowance::of_parquet(source.length), stop: Stop::never() };
+        let state = Decoder { source, footer, next: 0, end, max_record_bytes, group: None, bounds, done: done.clone() };
+        Ok(Self { state: Some(state), ahead: None, done })
     }
 
     /// The rows of one part; the file holds the footer and the part's bytes.
@@ -119,6 +168,7 @@ impl ParquetRows {
         let mut rows = Self::open(file, max_record_bytes)?;
         if let Some(state) = &mut rows.state {
             (state.next, state.end) = (part.rows.start.min(state.end), part.rows.end.min(state.end));
+            state.bounds.allowance = Allowance::of_parquet(part.bytes.end.saturating_sub(part.bytes.start));
         }
         Ok(rows)
     }
@@ -135,16 +185,21 @@ impl ParquetRows {
         Ok(rows)
     }
 
-    /// What ends the work soon when it is set: the rows then are at their end.
-    pub fn stop_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.stop)
+    /// The same rows, which are at their end soon after the flag is set.
+    #[must_use]
+    pub fn until(mut self, stop: &Stop) -> Self {
+        if let Some(state) = &mut self.state {
+            state.bounds.stop = stop.clone();
+        }
+        self
     }
 
     /// Further rows: as many as fit a step; `None` at the end.
     ///
     /// # Errors
-    /// When decoding itself came to a stop; the rows are then at their end. What a file holds is no error: rows or columns that cannot be read are in the
-    /// step, with the reason.
+    /// The reason to refuse all rows that are left with, as one record: the file gives more than its bytes pay for, or
+    /// decoding itself came to a stop. The rows are then at their end. What else a file holds is no error: rows or columns
+    /// that cannot be read are in the step, with the reason.
     #[allow(clippy::should_implement_trait)] // It fails, and it borrows.
     pub fn next(&mut self) -> Result<Option<ParquetStep>, String> {
         let stopped = || "the Parquet reader came to a stop".to_owned();
@@ -156,7 +211,7 @@ impl ParquetRows {
                 (decoder, step)
             }
         };
-        if step.is_some() && decoder.next < decoder.end {
+        if matches!(step, Ok(Some(_))) && decoder.next < decoder.end {
             let mut decoder = decoder;
             self.ahead = Some(std::thread::spawn(move || {
                 let step = decoder.step();
@@ -165,31 +220,47 @@ impl ParquetRows {
         } else {
             self.state = Some(decoder);
         }
-        Ok(step)
+        step
     }
 }
 
 impl Drop for ParquetRows {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.done.set();
     }
 }
 
 impl Decoder {
-    fn step(&mut self) -> Option<ParquetStep> {
-        if self.next >= self.end || self.stop.load(Ordering::Relaxed) {
-            return None;
+    fn step(&mut self) -> Step {
+        if self.next >= self.end || self.done.is_set() || self.bounds.stop.is_set() {
+            return Ok(None);
         }
         let left = |group: &Group| group.rows.end > self.next;
         if !self.group.as_ref().is_some_and(left) {
             self.group = None; // Its memory goes before the next one's comes.
-            let index = self.footer.groups.iter().position(|rows| rows.end > self.next)?;
-            self.group = Some(Group::open(&self.source, &self.footer, index, self.next));
+            let index = self.footer.groups.iter().position(|rows| rows.end > self.next);
+            let Some(index) = index else { return Ok(None) };
+            self.group = Some(Group::open(&self.source, &self.footer, index, self.next, &self.bounds));
         }
         let most = usize::try_from(self.end - self.next).unwrap_or(usize::MAX).min(STEP_ROWS);
-        let step = self.group.as_mut()?.step(most, self.max_record_bytes);
+        // Columns are opened side by side: what is left says whether there was enough for all of them.
+        let step = self.group.as_mut().filter(|_| self.bounds.allowance.left() > 0);
+        let step = step.map(|group| group.step(most, self.max_record_bytes));
+        if self.bounds.stop.is_set() {
+            return Ok(None);
+        }
+        let Some(step) = step.filter(|step| self.bounds.allowance.take(step.units(self.max_record_bytes))) else {
+            return Err(self.too_much());
+        };
         self.next += step.rows as u64;
-        Some(step)
+        Ok(Some(step))
+    }
+
+    /// Gives up on the rows that are left.
+    fn too_much(&mut self) -> String {
+        let (from, to) = (self.next + 1, self.end);
+        (self.next, self.group) = (self.end, None);
+        format!("the Parquet file gives more than 512 times its bytes: rows {from} to {to} of the file cannot be read")
     }
 }
 

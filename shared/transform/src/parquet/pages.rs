@@ -10,10 +10,18 @@ use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ColumnChunkMetaData;
 
+use weir_contract::{Allowance, Stop};
+
 use super::codec::Codec;
+use super::delta;
 use super::source::Source;
 use super::thrift::{FALSE, I32, Malformed, STRUCT, TRUE, Thrift};
 
+const DELTA_LENGTH_BYTE_ARRAY: i32 = 6;
+const DELTA_BYTE_ARRAY: i32 = 7;
+/// What a page draws, and how many bytes it unpacks to for each further unit.
+const PAGE_UNITS: u64 = 1_024;
+const PAGE_BYTES_PER_UNIT: u64 = 4;
 /// A page unpacked.
 pub(super) const MAX_PAGE_BYTES: usize = 128 * 1024 * 1024;
 /// Values of one page of a column that repeats, and of the pages that one step of it needs.
@@ -39,6 +47,8 @@ pub(super) struct Header {
     at: u64,
     packed: usize,
     pub(super) unpacked: usize,
+    /// What its values take once they are decoded, where that is more.
+    holds: usize,
     pub(super) values: usize,
     rows: Option<usize>,
     nulls: usize,
@@ -63,8 +73,16 @@ pub(super) struct Pages {
     repeats: bool,
 }
 
+/// What opening a row group is bounded by.
+#[derive(Debug, Clone)]
+pub(super) struct Bounds {
+    /// Pages draw what they unpack to.
+    pub(super) allowance: Allowance,
+    pub(super) stop: Stop,
+}
+
 impl Pages {
-    pub(super) fn scan(source: &Source, chunk: &ColumnChunkMetaData, repeats: bool) -> Self {
+    pub(super) fn scan(source: &Source, chunk: &ColumnChunkMetaData, repeats: bool, bounds: &Bounds) -> Self {
         let mut pages = Self {
             headers: Vec::new(),
             values: 0,
@@ -73,26 +91,27 @@ impl Pages {
             compression: chunk.compression(),
             repeats,
         };
-        pages.damage = pages.find(source, chunk).err();
+        pages.damage = pages.find(source, chunk, bounds).err();
         let largest = |dictionary: bool| {
             let of_kind = pages.headers.iter().filter(|header| (header.kind == Kind::Dictionary) == dictionary);
-            of_kind.map(|header| header.unpacked).max().unwrap_or(0)
+            of_kind.map(|header| header.holds).max().unwrap_or(0)
         };
         pages.open_bytes = largest(true) + largest(false);
         pages
     }
 
-    fn find(&mut self, source: &Source, chunk: &ColumnChunkMetaData) -> Result<(), String> {
+    fn find(&mut self, source: &Source, chunk: &ColumnChunkMetaData, bounds: &Bounds) -> Result<(), String> {
         let start = first_page(chunk);
         let place = |value: i64| u64::try_from(value).map_err(|_| "its place is negative".to_owned());
         let (mut at, length) = (place(start)?, place(chunk.compressed_size())?);
         let claimed = usize::try_from(chunk.num_values()).map_err(|_| "its number of values is negative".to_owned())?;
         let end = at.saturating_add(length);
-        while at < end {
+        let mut codec = Codec::new(self.compression);
+        while at < end && !bounds.stop.is_set() {
             if self.headers.len() == MAX_PAGES {
                 return Err(format!("it has more than {MAX_PAGES} pages"));
             }
-            let header = match read_header(source, at, end.saturating_add(2 * SLACK))? {
+            let mut header = match read_header(source, at, end.saturating_add(2 * SLACK))? {
                 Some((Some(header), next)) => {
                     at = next;
                     header
@@ -117,6 +136,15 @@ impl Pages {
                 }
                 self.values += header.values;
             }
+            let times = if header.is_delta() { 2 } else { 1 };
+            if !bounds.allowance.take(times * (PAGE_UNITS + header.unpacked as u64 / PAGE_BYTES_PER_UNIT)) {
+                return Err("its pages unpack to more than the file may give".to_owned());
+            }
+            header.holds = header.unpacked;
+            if header.is_delta() {
+                let content = content(source, self.compression, &header, &mut codec)?;
+                header.holds = header.holds.max(header.delta_bytes(&content, chunk)?);
+            }
             self.headers.push(header);
         }
         Ok(())
@@ -128,11 +156,11 @@ impl Pages {
         let (mut most, mut first, mut rows, mut bytes) = (0, 0, 0, 0);
         for (last, header) in data.iter().enumerate() {
             rows += header.values;
-            bytes += header.unpacked;
+            bytes += header.holds;
             // The rows may begin with the last of the first page.
             while first < last && rows - data[first].values >= count + header.values.saturating_sub(1) {
                 rows -= data[first].values;
-                bytes -= data[first].unpacked;
+                bytes -= data[first].holds;
                 first += 1;
             }
             most = most.max(bytes);
@@ -163,7 +191,7 @@ impl Pages {
 
     /// Of its data pages, unpacked.
     pub(super) fn bytes(&self) -> usize {
-        self.headers.iter().map(|header| header.unpacked).sum()
+        self.headers.iter().map(|header| header.holds).sum()
     }
 
     /// Rows that pages of the second version say they have.
@@ -202,6 +230,7 @@ fn parse(bytes: &[u8], at: u64) -> Result<Found, Malformed> {
         at: 0,
         packed: 0,
         unpacked: 0,
+        holds: 0,
         values: 0,
         rows: None,
         nulls: 0,
@@ -319,33 +348,72 @@ impl PagesReader {
                 return Err(format!("rows that are read together have more than {MAX_REPEATED} values of a list"));
             }
         }
-        let packed = self.source.exactly(header.at, header.packed)?;
-        if header.crc.is_some_and(|crc| crc != crc32fast::hash(&packed)) {
-            return Err("its checksum is another".to_owned());
-        }
-        let levels = header.level_bytes.0 + header.level_bytes.1;
-        let plain = self.pages.compression == Compression::UNCOMPRESSED || !header.is_packed;
-        let content = if plain {
-            if header.packed != header.unpacked {
-                return Err("its size is another than it says".to_owned());
-            }
-            packed
-        } else {
-            let (Some(levels), Some(rest)) = (packed.get(..levels), header.unpacked.checked_sub(levels)) else {
-                return Err("its levels are longer than it is".to_owned());
-            };
-            let mut content = Vec::with_capacity(header.unpacked.min(1 << 20));
-            content.extend_from_slice(levels);
-            if rest > 0 {
-                self.codec.unpack(&packed[levels.len()..], rest, &mut content)?;
-            }
-            Bytes::from(content)
-        };
-        if levels > content.len() {
-            return Err("its levels are longer than it is".to_owned());
-        }
+        let content = content(&self.source, self.pages.compression, header, &mut self.codec)?;
         made(header, content).map(Some)
     }
+}
+
+/// A page as it was before it was packed.
+fn content(source: &Source, compression: Compression, header: &Header, codec: &mut Codec) -> Result<Bytes, String> {
+    let packed = source.exactly(header.at, header.packed)?;
+    if header.crc.is_some_and(|crc| crc != crc32fast::hash(&packed)) {
+        return Err("its checksum is another".to_owned());
+    }
+    let levels = header.level_bytes.0 + header.level_bytes.1;
+    let plain = compression == Compression::UNCOMPRESSED || !header.is_packed;
+    let content = if plain {
+        if header.packed != header.unpacked {
+            return Err("its size is another than it says".to_owned());
+        }
+        packed
+    } else {
+        let (Some(levels), Some(rest)) = (packed.get(..levels), header.unpacked.checked_sub(levels)) else {
+            return Err("its levels are longer than it is".to_owned());
+        };
+        let mut content = Vec::with_capacity(header.unpacked.min(1 << 20));
+        content.extend_from_slice(levels);
+        if rest > 0 {
+            codec.unpack(&packed[levels.len()..], rest, &mut content)?;
+        }
+        Bytes::from(content)
+    };
+    if levels > content.len() { Err("its levels are longer than it is".to_owned()) } else { Ok(content) }
+}
+
+impl Header {
+    /// Whether its lengths or its texts are stored as differences.
+    fn is_delta(&self) -> bool {
+        self.kind != Kind::Dictionary && matches!(self.encoding, DELTA_LENGTH_BYTE_ARRAY | DELTA_BYTE_ARRAY)
+    }
+
+    /// What the values of such a page take, decoded.
+    fn delta_bytes(&self, content: &[u8], chunk: &ColumnChunkMetaData) -> Result<usize, String> {
+        let column = chunk.column_descr();
+        let mut at = self.level_bytes.0 + self.level_bytes.1;
+        if self.kind == Kind::V1 {
+            let levels = [(column.max_rep_level(), self.levels.1), (column.max_def_level(), self.levels.0)];
+            for (most, encoding) in levels.into_iter().filter(|(most, _)| *most > 0) {
+                at += level_bytes(content.get(at..).unwrap_or_default(), most, encoding, self.values)?;
+            }
+        }
+        match content.get(at..) {
+            // Of nulls there are no values.
+            Some([]) | None => Ok(0),
+            Some(values) if self.encoding == DELTA_BYTE_ARRAY => delta::of_texts(values),
+            Some(values) => delta::of_lengths(values),
+        }
+    }
+}
+
+/// The bytes of the levels of a page of the first version.
+fn level_bytes(bytes: &[u8], most: i16, encoding: i32, values: usize) -> Result<usize, String> {
+    const BIT_PACKED: i32 = 4;
+    if encoding == BIT_PACKED {
+        let width = (i16::BITS - most.leading_zeros()) as usize;
+        return Ok((values * width).div_ceil(8));
+    }
+    let length = bytes.first_chunk::<4>().map(|length| u32::from_le_bytes(*length) as usize);
+    length.map(|length| length + 4).ok_or_else(|| "its levels are longer than it is".to_owned())
 }
 
 fn made(header: &Header, buf: Bytes) -> Result<Page, String> {

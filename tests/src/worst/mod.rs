@@ -1,0 +1,91 @@
+//! The most that an input of a megabyte may ask for, of each format and of each way to ask: less than 2 s of CPU and 256 MB.
+//!
+//! `hostile` looks for such inputs; here are those that are known. Each runs in a process of its own, in which nothing else
+//! allocates, under a contract of few columns, of many, and of columns that come from the data.
+
+mod inputs;
+mod take;
+
+use std::process::Command;
+use std::time::Duration;
+
+const MAX_BYTES: usize = 1 << 20;
+const MAX_CPU: Duration = Duration::from_secs(2);
+const MAX_MEMORY: u64 = 256 << 20;
+/// The target that the child is to run.
+const CHILD: &str = "WEIR_TEST_WORST_CHILD";
+
+fn costs(target: &str) {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["worst::runs_one_target", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(CHILD, target)
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&child.stdout);
+    println!("{output}");
+    assert!(child.status.success(), "{target}: {}\n{output}", String::from_utf8_lossy(&child.stderr));
+    let beyond: Vec<&str> = output.lines().filter(|line| line.starts_with("beyond ")).collect();
+    assert!(beyond.is_empty(), "{}", beyond.join("\n"));
+    assert!(output.contains("done"), "{output}");
+}
+
+#[test]
+fn avro_costs_what_its_bytes_pay_for() {
+    costs("avro");
+}
+
+#[test]
+fn parquet_costs_what_its_bytes_pay_for() {
+    costs("parquet");
+}
+
+#[test]
+fn text_costs_what_its_bytes_pay_for() {
+    costs("csv");
+    costs("json");
+}
+
+#[test]
+fn packed_text_costs_what_its_bytes_pay_for() {
+    costs("packed");
+}
+
+#[test]
+#[ignore = "the child of the tests above"]
+fn runs_one_target() {
+    let Ok(target) = std::env::var(CHILD) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let only = std::env::var("WEIR_TEST_WORST").unwrap_or_default();
+    let contracts = take::contracts();
+    for (name, input) in inputs::inputs(&target) {
+        assert!(input.len() <= MAX_BYTES + 4_096, "{name}: {} bytes", input.len());
+        if !name.contains(&only) {
+            continue;
+        }
+        for (columns, made) in &contracts {
+            std::fs::write("/proc/self/clear_refs", "5").unwrap();
+            let (before, base) = (cpu(), memory("VmRSS:"));
+            let records = runtime.block_on(take::take(&target, made, &input));
+            let (took, peak) = (cpu() - before, memory("VmHWM:").saturating_sub(base));
+            let verdict = if took > MAX_CPU || peak > MAX_MEMORY { "beyond" } else { "within" };
+            let (bytes, mib) = (input.len(), peak >> 20);
+            println!("{verdict} {target}, {name}, {columns}: {bytes} bytes, {records} records, {took:?}, {mib} MiB");
+        }
+    }
+    println!("done");
+}
+
+/// Bytes, of `/proc/self/status`.
+fn memory(key: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// CPU time of all threads, in steps of 10 ms.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+    Duration::from_millis(10 * (ticks(11) + ticks(12)))
+}
