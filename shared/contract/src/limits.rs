@@ -29,10 +29,12 @@ const AVRO_EXPANSION: u64 = 512;
 /// What each value of an Avro file draws beside its text, and one whose text is made slowly.
 pub const AVRO_VALUE: u64 = 16;
 pub const AVRO_SLOW_VALUE: u64 = 64;
+/// What a field of a record draws that no column of the contract takes: it is looked for, and kept beside the others.
+pub const AVRO_UNKNOWN: u64 = 64;
 /// What each record draws, and for each column of the contract, which it fills even if it has no field of it; and one
 /// that is within a field of another.
 pub const AVRO_RECORD: u64 = 64;
-pub const AVRO_COLUMN: u64 = 4;
+pub const AVRO_COLUMN: u64 = 6;
 pub const AVRO_PAYLOAD: u64 = 128;
 /// How deep Avro's values nest, unions counted.
 pub const MAX_AVRO_DEPTH: usize = 512;

@@ -19,12 +19,13 @@ use crate::cutter::Cutter;
 use crate::encoding::{Transcoder, is_utf8};
 use crate::error::IntakeError;
 use crate::gunzip::Gunzip;
-use crate::inflate::{Inflate, expands_too_much};
+use crate::inflate::{Inflate, most_expanded};
 use crate::magic::{HEAD_BYTES, Magic};
 use crate::ranges::Ranges;
 use crate::split::{Framing, Piece, ends_with_lone_cr};
 use crate::unzstd::Unzstd;
 
+const MANY_RECORDS: &str = "the packed blob holds more records than its size pays for";
 const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
 /// Where a reader stopped that has told all there is to tell. No stream is as long.
 const ALL: u64 = 1 << 62;
@@ -48,7 +49,7 @@ pub struct ChunkOptions {
     pub chunk_bytes: usize,
     /// A longer record is refused. Without its line break.
     pub max_record_bytes: usize,
-    /// What each record of a packed blob draws beside its bytes from what the blob may unpack to.
+    /// The records of a packed blob are as many as each takes so much of the bytes that the blob may unpack to.
     pub record_units: u64,
     /// Where an earlier reader of the same blob stopped, by its [`ChunkReader::consumed`]; 0 begins at the beginning.
     pub from: u64,
@@ -118,7 +119,7 @@ pub struct ChunkReader {
     told: bool,
     /// One record stands for all of the blob, whoever hands it out.
     is_foreign: bool,
-    /// Bytes and records that a packed stream has given.
+    /// What the records of a packed stream have drawn.
     drawn: u64,
     /// The first bytes that the cutter was given, for [`Blob::probe`].
     beginning: Bytes,
@@ -181,9 +182,14 @@ impl ChunkReader {
                 self.told |= piece.is_some() && self.damage.is_none();
                 return Ok(piece);
             }
+            if self.told {
+                return Ok(None);
+            }
             if let Some(piece) = self.cutter.pull(self.end) {
-                self.draw(&piece);
-                return Ok(Some(piece));
+                match self.paid_for(piece) {
+                    None => continue,
+                    paid => return Ok(paid),
+                }
             }
             if self.end {
                 return Ok(None);
@@ -192,20 +198,26 @@ impl ChunkReader {
         }
     }
 
-    /// A packed stream of short records gives many times the work of one of long records: it ends behind the piece that
-    /// goes beyond what its bytes pay for.
-    fn draw(&mut self, piece: &Piece) {
-        let Piece::Records(records) = piece else { return };
+    /// A packed stream of short records gives many times the work of one of long records: it ends where it has as many
+    /// as its bytes pay for.
+    fn paid_for(&mut self, piece: Piece) -> Option<Piece> {
+        let Piece::Records(records) = &piece else { return Some(piece) };
         if self.inflate.is_none() {
-            return;
+            return Some(piece);
         }
-        let count = memchr_iter(b'\n', records).count() as u64;
-        self.drawn += records.len() as u64 + count.saturating_mul(self.options.record_units);
-        if expands_too_much(self.blob.size(), self.drawn) {
-            self.damage = Some("the packed blob holds more records than its size pays for");
-            (self.torn, self.end) = (true, true);
-            self.ranges.stop();
-        }
+        let left = most_expanded(self.blob.size()).saturating_sub(self.drawn) / self.options.record_units.max(1);
+        let mut ends = memchr_iter(b'\n', records);
+        let most = usize::try_from(left).unwrap_or(usize::MAX);
+        let Some(beyond) = ends.nth(most) else {
+            self.drawn += self.options.record_units * memchr_iter(b'\n', records).count() as u64;
+            return Some(piece);
+        };
+        let paid = memchr_iter(b'\n', records).nth(most.wrapping_sub(1)).filter(|_| most > 0).map_or(0, |at| at + 1);
+        let head = records.slice(paid..beyond.min(paid + HEAD_BYTES));
+        self.foreign = Some(Piece::Refused { head, reason: MANY_RECORDS.to_owned() });
+        self.end = true;
+        self.ranges.stop();
+        (paid > 0).then(|| Piece::Records(records.slice(..paid)))
     }
 
     /// Where to go on after the pieces that were handed out so far: [`ChunkOptions::from`] of another reader.

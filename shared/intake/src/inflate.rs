@@ -33,5 +33,10 @@ impl Inflate {
 }
 
 pub(crate) fn expands_too_much(compressed: u64, expanded: u64) -> bool {
-    expanded > FREE_BYTES.max(compressed.saturating_mul(MAX_EXPANSION))
+    expanded > most_expanded(compressed)
+}
+
+/// The bytes that a stream of so many may give.
+pub(crate) fn most_expanded(compressed: u64) -> u64 {
+    FREE_BYTES.max(compressed.saturating_mul(MAX_EXPANSION))
 }

@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64;
 use weir_contract::Stop;
-use weir_contract::limits::{AVRO_SLOW_VALUE, AVRO_VALUE, MAX_AVRO_DECIMAL_BYTES, MAX_AVRO_DEPTH};
+use weir_contract::limits::{AVRO_SLOW_VALUE, AVRO_UNKNOWN, AVRO_VALUE, MAX_AVRO_DECIMAL_BYTES, MAX_AVRO_DEPTH};
 
 use super::cursor::{Cursor, Fault, Result};
 use super::envelope::Envelope;
@@ -144,6 +144,10 @@ impl<'s> Lines<'s> {
                 self.put(b",");
             }
             self.put(field.quoted.as_bytes());
+            let is_unknown = wants.is_some_and(|wants| wants.get(index) == Some(&Want::Any));
+            if is_unknown {
+                self.draw(AVRO_UNKNOWN)?;
+            }
             let want = wants.and_then(|wants| wants.get(index).copied()).unwrap_or_default();
             self.value(cursor, schemas, &field.schema, want, depth)?;
         }

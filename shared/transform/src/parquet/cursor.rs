@@ -179,10 +179,10 @@ impl Cursor {
                 Err(why) => {
                     self.reader = None;
                     let told = watch.problem.lock().ok().and_then(|mut told| told.take());
-                    let lost = match self.dead.len() < MAX_DAMAGED {
-                        true => self.damaged(at, until, watch.delivered.load(Ordering::Relaxed)),
-                        false => at..until,
-                    };
+                    let mut lost = self.damaged(at, until, watch.delivered.load(Ordering::Relaxed));
+                    if self.dead.len() >= MAX_DAMAGED {
+                        lost.end = until;
+                    }
                     self.give_up(lost, told.unwrap_or(why));
                 }
             }
