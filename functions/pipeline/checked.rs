@@ -1,12 +1,11 @@
 //! What a task may ask for. Everything in a message is held against the contracts before anything is done: a message that
 //! was made up, or is of another release, can name what it likes.
 
-use weir_contract::{Contract, Source};
+use weir_contract::{Contract, Contracts, Source};
 
 use super::events::window::Window;
 use super::pages::narrower;
 use super::parked;
-use crate::app::App;
 use crate::error::AppError;
 use crate::tasks::Task;
 
@@ -25,26 +24,26 @@ pub(crate) const MAX_SEQUENCE: i64 = 1 << 53;
 ///
 /// # Errors
 /// What is wrong with it, without a word of the message.
-pub(crate) fn check(app: &App, task: &Task) -> Result<(), AppError> {
+pub(crate) fn check(contracts: &Contracts, task: &Task) -> Result<(), AppError> {
     match task {
-        Task::Maintain { dataset } => contract(app, dataset).map(|_| ()),
+        Task::Maintain { dataset } => contract(contracts, dataset).map(|_| ()),
         Task::Sweep { dataset, marker, prefix, since_ms, .. } => {
             let prefix = prefix.as_deref().unwrap_or_default();
-            listing(app, dataset, prefix, marker.as_deref())?;
+            listing(contracts, dataset, prefix, marker.as_deref())?;
             require(since_ms.is_none_or(|since_ms| since_ms >= 0), "its time is before 1970")
         }
         Task::Reprocess { dataset, prefix, marker, request } => {
-            listing(app, dataset, prefix, marker.as_deref())?;
+            listing(contracts, dataset, prefix, marker.as_deref())?;
             id(request, "its request")
         }
-        Task::Vanished { dataset, prefix, after } => listing(app, dataset, prefix, after.as_deref()),
+        Task::Vanished { dataset, prefix, after } => listing(contracts, dataset, prefix, after.as_deref()),
         Task::IngestBlob { dataset, container, path, etag, request } => {
-            blob(app, dataset, container, path)?;
+            blob(contracts, dataset, container, path)?;
             each(etag.as_deref(), |etag| id(etag, "its etag"))?;
             each(request.as_deref(), |request| id(request, "its request"))
         }
         Task::IngestPart { dataset, container, path, etag, request, part } => {
-            blob(app, dataset, container, path)?;
+            blob(contracts, dataset, container, path)?;
             id(etag, "its etag")?;
             each(request.as_deref(), |request| id(request, "its request"))?;
             require((1..=MAX_PARTS).contains(&part.parts), "a blob has 1 to 10,000 parts")?;
@@ -52,9 +51,9 @@ pub(crate) fn check(app: &App, task: &Task) -> Result<(), AppError> {
             let is_key = part.key.len() == 32 && part.key.bytes().all(|byte| byte.is_ascii_hexdigit());
             require(is_key, "its key names no reading")
         }
-        Task::RemoveBlob { dataset, container, path } => blob(app, dataset, container, path),
+        Task::RemoveBlob { dataset, container, path } => blob(contracts, dataset, container, path),
         Task::Replay { dataset, partition, window, request } => {
-            let contract = contract(app, dataset)?;
+            let contract = contract(contracts, dataset)?;
             require_source(contract, matches!(contract.source, Source::Events { .. }), "events")?;
             id(request, "its request")?;
             require(*partition < MAX_PARTITIONS, "no hub has such a partition")?;
@@ -78,20 +77,20 @@ fn each(value: Option<&str>, check: impl Fn(&str) -> Result<(), AppError>) -> Re
 }
 
 /// A dataset's name is not shown: it may be anything.
-fn contract<'a>(app: &'a App, dataset: &str) -> Result<&'a Contract, AppError> {
+fn contract<'a>(contracts: &'a Contracts, dataset: &str) -> Result<&'a Contract, AppError> {
     let shown = dataset.chars().filter(|character| character.is_ascii_alphanumeric() || *character == '_').take(63);
-    app.contracts.get(dataset).ok_or_else(|| AppError::UnknownDataset { name: shown.collect() })
+    contracts.get(dataset).ok_or_else(|| AppError::UnknownDataset { name: shown.collect() })
 }
 
 /// The blob is one of the dataset's: its container's, by its globs.
-fn blob(app: &App, dataset: &str, container: &str, path: &str) -> Result<(), AppError> {
-    let contract = contract(app, dataset)?;
+fn blob(contracts: &Contracts, dataset: &str, container: &str, path: &str) -> Result<(), AppError> {
+    let contract = contract(contracts, dataset)?;
     require_source(contract, matches!(contract.source, Source::Blob { .. }), "blobs")?;
     require(contract.source.matches(container, path), "the contract does not take this blob")
 }
 
-fn listing(app: &App, dataset: &str, prefix: &str, marker: Option<&str>) -> Result<(), AppError> {
-    let contract = contract(app, dataset)?;
+fn listing(contracts: &Contracts, dataset: &str, prefix: &str, marker: Option<&str>) -> Result<(), AppError> {
+    let contract = contract(contracts, dataset)?;
     require_source(contract, matches!(contract.source, Source::Blob { .. }), "blobs")?;
     require(narrower(contract.source.common_prefix(), prefix).is_some(), "the contract takes no blob of this prefix")?;
     require(prefix.len() <= MAX_TEXT && marker.is_none_or(|marker| marker.len() <= MAX_TEXT), "it is too long")

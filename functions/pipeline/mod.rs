@@ -4,7 +4,7 @@
 pub(crate) mod blob;
 mod bodies;
 pub(crate) mod books;
-mod checked;
+pub(crate) mod checked;
 pub(crate) mod derived;
 pub(crate) mod events;
 pub(crate) mod folders;

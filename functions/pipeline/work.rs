@@ -11,7 +11,7 @@ use crate::tasks::Task;
 
 /// Carries out a task, if it asks for what the contracts have. `message` is the id of the message that it came with.
 pub(crate) async fn task(app: &App, task: Task, message: Option<&str>) -> Result<Done, AppError> {
-    checked::check(app, &task)?;
+    checked::check(&app.contracts, &task)?;
     match task {
         Task::Maintain { dataset } => {
             Ok(Done::report(&maintain::maintain(app, &dataset).await?, || format!("{dataset}: maintained"))?)

@@ -3,9 +3,10 @@
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::{MAX_BYTES, few};
+use super::few;
+use crate::MAX_BYTES;
 
-pub(super) fn json(random: &mut StdRng) -> Vec<u8> {
+pub(crate) fn json(random: &mut StdRng) -> Vec<u8> {
     let total = [200, 20_000, MAX_BYTES][random.random_range(0..3)];
     let document = random.random_bool(0.3);
     let mut out = if document { vec![b'['] } else { Vec::new() };
@@ -71,7 +72,7 @@ fn nested(random: &mut StdRng) -> String {
     open.repeat(depth) + "1" + &close.repeat(closed)
 }
 
-pub(super) fn csv(random: &mut StdRng) -> Vec<u8> {
+pub(crate) fn csv(random: &mut StdRng) -> Vec<u8> {
     let total = [200, 20_000, MAX_BYTES][random.random_range(0..3)];
     let mut out = match random.random_range(0..4) {
         0 => (0..few(random, 100_000)).map(|at| format!("h{at},")).collect::<String>() + "n\n",

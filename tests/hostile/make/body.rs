@@ -1,14 +1,12 @@
 //! Bodies of events: text and Avro, packed once, twice and in many members, and runs that are nothing when they are packed.
 
-use std::io::Write;
-
-use flate2::write::GzEncoder;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::{MAX_BYTES, avro, text};
+use super::{avro, gzip, text};
+use crate::MAX_BYTES;
 
-pub(super) fn body(random: &mut StdRng) -> Vec<u8> {
+pub(crate) fn body(random: &mut StdRng) -> Vec<u8> {
     let content = match random.random_range(0..8) {
         0 => avro::file(random),
         1 | 2 => text::json(random),
@@ -40,10 +38,4 @@ fn run(random: &mut StdRng) -> Vec<u8> {
         out.push(b']');
     }
     out
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }

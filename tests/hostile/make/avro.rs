@@ -6,9 +6,10 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
-use super::{MAX_BYTES, few};
+use super::few;
+use crate::MAX_BYTES;
 
-pub(super) fn file(random: &mut StdRng) -> Vec<u8> {
+pub(crate) fn file(random: &mut StdRng) -> Vec<u8> {
     let mut names = 0;
     let fields: Vec<Value> = (0..1 + few(random, 200))
         .map(|at| json!({ "name": field(random, at), "type": schema(random, &mut names, 4) }))

@@ -1,4 +1,4 @@
-//! What takes hostile input: the decoders, driven as the app drives them, under contracts of several kinds.
+//! Decoders of text, Avro and bodies of events, under contracts of several kinds.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,14 +7,14 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use weir_contract::{Allowance, Contract, FormatKind, Stop, position_of};
 use weir_intake::{AvroOptions, AvroPiece, Blob, Body, ChunkOptions, Framing, Piece};
-use weir_transform::{AvroChunk, AvroLayout, EventMeta, EventRecord, Lineage, Transform};
+use weir_transform::{AvroChunk, AvroLayout, EventMeta, EventRecord, Lineage, Output, Transform};
 
 const CHUNK_BYTES: usize = 16 << 20;
 const RANGE_BYTES: u64 = 8 << 20;
 
-struct Made {
-    contract: Contract,
-    transform: Transform,
+pub(crate) struct Made {
+    pub(crate) contract: Contract,
+    pub(crate) transform: Transform,
 }
 
 /// Few columns, many, and columns that come from the data.
@@ -35,13 +35,18 @@ static CONTRACTS: LazyLock<Vec<Made>> = LazyLock::new(|| {
 static RUNTIME: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap());
 
-fn lineage() -> Lineage {
+pub(crate) fn lineage() -> Lineage {
     Lineage { source: "blob:l/x".to_owned(), source_version: "1".to_owned(), ingested_at_us: 0 }
 }
 
 /// The contract for this input: the same for the same bytes.
-fn one(input: &[u8]) -> &'static Made {
+pub(crate) fn one(input: &[u8]) -> &'static Made {
     &CONTRACTS[input.iter().map(|byte| usize::from(*byte)).sum::<usize>() % 3]
+}
+
+/// Each record is in one of the two frames.
+pub(crate) fn balanced(output: &Output) {
+    assert_eq!(output.records, (output.clean.height() + output.quarantined.height()) as u64);
 }
 
 async fn blob(input: &[u8]) -> Blob {
@@ -50,13 +55,13 @@ async fn blob(input: &[u8]) -> Blob {
     Blob::open(store, Path::from("x"), None).await.unwrap()
 }
 
-pub(super) fn json(input: &[u8]) {
+pub(crate) fn json(input: &[u8]) {
     let document = input.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     let kind = if document { FormatKind::Json } else { FormatKind::Ndjson };
     RUNTIME.block_on(text(input, kind));
 }
 
-pub(super) fn csv(input: &[u8]) {
+pub(crate) fn csv(input: &[u8]) {
     RUNTIME.block_on(text(input, FormatKind::Csv));
 }
 
@@ -76,14 +81,14 @@ async fn text(input: &[u8], kind: FormatKind) {
         while !bytes.is_empty() {
             let some = bytes.split_to(cut.first_records(&bytes, transform.max_rows()));
             match &layout {
-                Some(layout) => drop(transform.csv(layout, &some, 2, &lineage()).unwrap()),
-                None => drop(transform.ndjson(&some, 1, &lineage()).unwrap()),
+                Some(layout) => balanced(&transform.csv(layout, &some, 2, &lineage()).unwrap()),
+                None => balanced(&transform.ndjson(&some, 1, &lineage()).unwrap()),
             }
         }
     }
 }
 
-pub(super) fn avro(input: &[u8]) {
+pub(crate) fn avro(input: &[u8]) {
     RUNTIME.block_on(async {
         let Made { transform, .. } = one(input);
         let blob = blob(input).await;
@@ -106,13 +111,13 @@ fn lines(transform: &Transform, layout: &AvroLayout, count: u64, data: &[u8], al
         let mut rest = &lines[..];
         while !rest.is_empty() {
             let (some, others) = rest.split_at(Framing::Lines.first_records(rest, transform.max_rows()));
-            drop(transform.ndjson(some, 1, &lineage()).unwrap());
+            balanced(&transform.ndjson(some, 1, &lineage()).unwrap());
             rest = others;
         }
     }
 }
 
-pub(super) fn body(input: &[u8]) {
+pub(crate) fn body(input: &[u8]) {
     let Made { contract, transform } = one(input);
     let (text, records) = match Body::read(&input.to_vec().into(), &contract.format) {
         Ok(Body::One(text)) => (text.clone(), std::iter::once(0..text.len()).collect()),
@@ -134,6 +139,6 @@ pub(super) fn body(input: &[u8]) {
             event: 0,
         };
         let records: Vec<_> = records.iter().enumerate().map(record).collect();
-        drop(transform.event_records(&records, &[EventMeta::default()], &lineage()).unwrap());
+        balanced(&transform.event_records(&records, &[EventMeta::default()], &lineage()).unwrap());
     }
 }

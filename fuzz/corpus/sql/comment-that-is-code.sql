@@ -1,0 +1,1 @@
+SELECT * FROM orders CROSS JOIN /*! read_csv('/tmp/weir_canary_9f2c.csv') */ AS s

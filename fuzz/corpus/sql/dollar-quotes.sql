@@ -1,0 +1,1 @@
+SELECT $$'$$ AS x, * FROM orders CROSS JOIN read_csv('/tmp/weir_canary_9f2c.csv') AS s

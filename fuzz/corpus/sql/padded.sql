@@ -1,0 +1,1 @@
+LENGTH(RPAD(note, 100000000, 'x')) > 1

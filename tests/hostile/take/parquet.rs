@@ -1,0 +1,28 @@
+//! Parquet files, read as `functions/pipeline/blob/records.rs` reads them: whole, and in parts.
+
+use std::io::Write;
+
+use weir_transform::{ParquetRows, parquet_parts};
+
+use super::decoders::{balanced, lineage, one};
+
+pub(crate) fn file(input: &[u8]) {
+    let made = one(input);
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(input).unwrap();
+    let most = made.contract.format.max_record_bytes;
+    let Ok(parts) = parquet_parts(&file, 64 << 10) else {
+        assert!(ParquetRows::open(file, most).is_err(), "a file has parts or none, by its footer alone");
+        return;
+    };
+    let mut rows = ParquetRows::open(file, most).unwrap();
+    let mut next = 1_i64;
+    while let Some(step) = rows.next().expect("what a file holds is no error") {
+        let output = made.transform.rows(&step, next, &lineage()).unwrap();
+        assert_eq!(output.records, step.rows as u64);
+        balanced(&output);
+        next += step.rows as i64;
+    }
+    let counted = parts.last().map_or(0, |part| part.rows.end);
+    assert_eq!(next - 1, counted as i64, "every row that the footer counts is given");
+}
