@@ -30,6 +30,8 @@ pub struct Derivation {
     columns: Vec<Output>,
     /// Joins of every row with every row: the place of the table that comes in, if it is one of those.
     loose_joins: Vec<Option<usize>>,
+    /// How many times over rows of the tables come.
+    copies: usize,
 }
 
 /// Rows of a result, and of what is joined without a condition on the way to it.
@@ -86,6 +88,7 @@ impl Derivation {
                 .collect(),
             columns: outputs.collect(),
             loose_joins: names.loose_joins().iter().map(|name| name.as_ref().and_then(place)).collect(),
+            copies: usize::try_from(names.copies()).unwrap_or(usize::MAX),
         };
         own.check_tables(&names)?;
         own.check_result()?;
@@ -268,7 +271,8 @@ impl Derivation {
         let largest = tables.iter().map(DataFrame::height).max().unwrap_or_default();
         let height =
             |place: &Option<usize>| place.and_then(|place| tables.get(place)).map_or(largest, DataFrame::height);
-        let rows = self.loose_joins.iter().fold(largest, |rows, place| rows.saturating_mul(height(place).max(1)));
+        let most = largest.saturating_mul(self.copies);
+        let rows = self.loose_joins.iter().fold(most, |rows, place| rows.saturating_mul(height(place).max(1)));
         if self.loose_joins.is_empty() || rows <= MAX_ROWS as usize {
             return Ok(());
         }

@@ -30,6 +30,12 @@ pub(super) const MAX_GROWTH: u64 = 16;
 pub(super) const MAX_PADDED: u64 = 1_000;
 /// Tables that a query names, each time counted.
 pub(super) const MAX_TABLES: usize = 64;
+/// Tables that are read when each CTE stands where it is named: steps that each name the one before them twice are a plan that
+/// doubles with every step.
+pub(super) const MAX_READS: u64 = 256;
+/// How many times over a query may have the rows of its tables: `UNION` of a table with itself doubles them, and steps that
+/// do so to each other are a few words and rows without end.
+pub(super) const MAX_COPIES: u64 = 64;
 
 /// Whether a query is one that a contract may hold, beside whether Polars can run it: it reads `tables` and nothing else.
 /// `texts` are the names of columns that hold text.
@@ -66,6 +72,8 @@ pub(crate) struct Names {
     all_columns: bool,
     /// For each join that joins every row with every row: the table that comes in, if it is one of the contract's.
     loose: Vec<Option<String>>,
+    /// How many times over rows of the tables may come.
+    copies: u64,
 }
 
 impl Names {
@@ -79,6 +87,10 @@ impl Names {
 
     pub(crate) fn takes_all_columns(&self) -> bool {
         self.all_columns
+    }
+
+    pub(crate) fn copies(&self) -> u64 {
+        self.copies.max(1)
     }
 
     pub(crate) fn loose_joins(&self) -> &[Option<String>] {
@@ -108,19 +120,45 @@ impl Shape {
     }
 }
 
+/// What is known of a table: how its texts have grown, how many times over it has the rows of what it was made of, and how
+/// many tables are read for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) growth: u64,
+    pub(super) copies: u64,
+    pub(super) reads: u64,
+}
+
+impl Rows {
+    /// Of a table as it is.
+    pub(super) const PLAIN: Self = Self { growth: 1, copies: 1, reads: 1 };
+
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            growth: self.growth.max(other.growth),
+            copies: self.copies.max(other.copies),
+            reads: self.reads.max(other.reads),
+        }
+    }
+}
+
 /// The walk through one tree.
 #[derive(Debug)]
 pub(super) struct Walk {
     /// Tables of the contract; of a rule none.
     inputs: BTreeSet<String>,
-    /// Names of tables that are known by now, with the growth of their texts: inputs, CTEs, aliases.
-    known: HashMap<String, u64>,
+    /// Names of tables that are known by now: inputs, CTEs, aliases.
+    known: HashMap<String, Rows>,
     /// Names of columns that may be texts.
     texts: HashSet<String>,
-    /// Of the tables that the expression at hand is over.
+    /// Of the tables that the expression at hand is over: the growth of their texts.
     base: u64,
+    /// Of the same tables, joined.
+    copies: u64,
     depth: usize,
     references: usize,
+    /// Tables that are read for the query at hand.
+    reads: u64,
     /// Rules look at one record: no subqueries, windows and aggregates.
     rule: bool,
     names: Names,
@@ -173,12 +211,14 @@ fn parser(tokens: Vec<sqlparser::tokenizer::TokenWithSpan>) -> Parser<'static> {
 impl Walk {
     fn new<'n>(inputs: BTreeSet<String>, texts: impl Iterator<Item = &'n str>, rule: bool) -> Self {
         Self {
-            known: inputs.iter().map(|name| (name.clone(), 1)).collect(),
+            known: inputs.iter().map(|name| (name.clone(), Rows::PLAIN)).collect(),
             inputs,
             texts: texts.map(str::to_ascii_lowercase).collect(),
             base: 1,
+            copies: 1,
             depth: 0,
             references: 0,
+            reads: 0,
             rule,
             names: Names::default(),
         }
@@ -216,7 +256,7 @@ impl Walk {
     }
 
     /// A table that is read.
-    fn table(&mut self, name: &str) -> Checked<u64> {
+    fn table(&mut self, name: &str) -> Checked<Rows> {
         self.references += 1;
         if self.references > MAX_TABLES {
             return Err(format!("names more than {MAX_TABLES} tables: make it of several derived tables"));
@@ -224,10 +264,20 @@ impl Walk {
         if self.inputs.contains(name) {
             self.names.tables.insert(name.to_owned());
         }
-        self.known.get(name).copied().ok_or_else(|| {
+        let Some(rows) = self.known.get(name).copied() else {
             let inputs: Vec<_> = self.inputs.iter().map(|name| format!("`{name}`")).collect();
-            format!("reads `{name}`; it may read {}, which `follows` and `lookups` name", inputs.join(", "))
-        })
+            return Err(format!(
+                "reads `{name}`; it may read {}, which `follows` and `lookups` name",
+                inputs.join(", ")
+            ));
+        };
+        self.reads = self.reads.saturating_add(rows.reads);
+        if self.reads > MAX_READS {
+            return Err(format!(
+                "reads tables more than {MAX_READS} times, when each CTE stands where it is named: make it of several derived tables"
+            ));
+        }
+        Ok(rows)
     }
 
     /// The one part that a name may have.
@@ -246,6 +296,17 @@ impl Walk {
             ));
         }
         Ok(shape)
+    }
+
+    /// So many copies of a table's rows, if they are within what a query may have.
+    fn copied(&mut self, copies: u64) -> Checked<u64> {
+        if copies > MAX_COPIES {
+            return Err(format!(
+                "can have the rows of its tables more than {MAX_COPIES} times over: UNION less, or make it of several derived tables"
+            ));
+        }
+        self.names.copies = self.names.copies.max(copies);
+        Ok(copies)
     }
 
     fn all(&mut self, exprs: &[Expr]) -> Checked<Shape> {

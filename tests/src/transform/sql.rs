@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use polars::prelude::{Column, DataFrame, IntoLazy};
 use polars::sql::SQLContext;
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
 use weir_contract::RuleAction::Warn;
+use weir_hostile::SqlGrammar;
 use weir_transform::{Transform, check_condition, check_query, function_names};
 
 use super::{orders, rule, run_csv};
@@ -255,6 +255,56 @@ fn large_queries_are_refused_with_a_message() {
     std::thread::Builder::new().stack_size(STACK).spawn(checked).unwrap().join().unwrap();
 }
 
+/// Steps of a few words double what stands before them: rows without end, from a table of one.
+#[test]
+fn rows_come_so_many_times_over() {
+    let steps = |count: usize, step: &str| {
+        let mut before = "orders".to_owned();
+        let steps = (0..count).map(|at| {
+            let step = format!("s{at} AS ({})", step.replace("$", &before));
+            before = format!("s{at}");
+            step
+        });
+        let steps = steps.collect::<Vec<_>>().join(", ");
+        format!("WITH {steps} SELECT COUNT(*) AS n FROM s{}", count - 1)
+    };
+    let array =
+        |items: usize| format!("SELECT id FROM orders CROSS JOIN UNNEST([{}]) AS u (v)", vec!["1"; items].join(", "));
+    let union = "SELECT id, note FROM $ UNION ALL SELECT id, note FROM $";
+    let joined = |copies: usize| {
+        let all = vec!["SELECT id FROM orders"; copies].join(" UNION ALL ");
+        format!("WITH a AS ({all}) SELECT b.id FROM a AS b JOIN a AS c ON b.id = c.id")
+    };
+    let nested = |copies: usize| {
+        let all = vec!["SELECT id FROM orders"; copies].join(" UNION ALL ");
+        format!("SELECT * FROM ({all}) AS a, (SELECT * FROM ({all}) AS c) AS b")
+    };
+    for (sound, beyond) in [
+        (steps(6, union), steps(7, union)),
+        (steps(6, "SELECT id FROM $ UNION SELECT id FROM $"), steps(30, union)),
+        (joined(8), joined(9)),
+        (nested(8), nested(9)),
+        (array(64), array(65)),
+        (steps(6, "TABLE $ UNION ALL TABLE $"), steps(7, "TABLE $ UNION ALL TABLE $")),
+    ] {
+        assert_eq!(check_query(&sound, &TABLES, &TEXTS), Ok(()), "{sound}");
+        let error = refused_query(&beyond);
+        assert!(error.contains("more than 64 times over"), "{beyond}: {error}");
+    }
+    // The rows stay as many as they were; the plan does not.
+    let join = "SELECT a.id FROM $ AS a JOIN $ AS b ON a.id = b.id";
+    assert_eq!(check_query(&steps(8, join), &TABLES, &TEXTS), Ok(()));
+    assert!(run(&steps(8, join)).contains("shape:"));
+    for within in [
+        "SELECT id FROM $ WHERE id IN (SELECT id FROM $)",
+        "SELECT id FROM (SELECT id FROM $) AS a JOIN $ AS b USING (id)",
+        join,
+    ] {
+        let error = refused_query(&steps(9, within));
+        assert!(error.contains("more than 256 times"), "{within}: {error}");
+    }
+}
+
 #[test]
 fn rules_are_held_to_the_same_lists() {
     for (expr, part) in [
@@ -283,103 +333,6 @@ fn rules_are_held_to_the_same_lists() {
     std::thread::Builder::new().stack_size(STACK).spawn(bearable).unwrap().join().unwrap();
 }
 
-/// A grammar that reaches for a file whenever it can.
-struct Hostile<'c> {
-    random: StdRng,
-    canary: &'c str,
-}
-
-impl Hostile<'_> {
-    fn one(&mut self, texts: &[&str]) -> String {
-        (*texts.choose(&mut self.random).unwrap()).to_owned()
-    }
-
-    fn file(&mut self) -> String {
-        let function =
-            self.one(&["read_csv", "READ_CSV", "\"read_csv\"", "`read_csv`", "read_parquet", "read_json", "read_ipc"]);
-        let call = match self.random.random_range(0..4) {
-            0 => format!("{function} ('{}')", self.canary),
-            1 => format!("{function}/**/('{}')", self.canary),
-            _ => format!("{function}('{}')", self.canary),
-        };
-        match self.random.random_range(0..8) {
-            0 => format!("'{}'", self.canary),
-            1 => format!("\"{}\"", self.canary),
-            2 => format!("/*! {call} */"),
-            3 => format!("/*!50110 {call} */"),
-            4 => format!("TABLE({call})"),
-            _ => call,
-        }
-    }
-
-    fn table(&mut self, depth: usize) -> String {
-        match self.random.random_range(0..if depth == 0 { 4 } else { 8 }) {
-            0 => self.file(),
-            1 | 2 => "orders".to_owned(),
-            3 => self.one(&["shops", "c", "orders.x", "\"orders\"", "UNNEST([1, 2]) AS u (v)"]),
-            4 => format!("({}) AS {}", self.query(depth - 1), self.one(&["a", "b", "c"])),
-            5 => format!("({} CROSS JOIN {} AS j)", self.table(depth - 1), self.table(depth - 1)),
-            6 => format!("{} AS {}", self.table(depth - 1), self.one(&["a", "b", "c"])),
-            _ => format!("LATERAL {}", self.table(depth - 1)),
-        }
-    }
-
-    fn value(&mut self, depth: usize) -> String {
-        match self.random.random_range(0..if depth == 0 { 6 } else { 14 }) {
-            0 => self.one(&["id", "note", "shop", "orders.id", "region", "*"]),
-            1 => self.one(&["1", "'x'", "NULL", "TRUE", "1.5"]),
-            // What hides what follows from a filter of words.
-            2 => self.one(&["$$'$$", "$q$'$q$", "E'\\''", "'it''s'", "U&'\\0027'", "q'[']'", "N'x'", "X'27'"]),
-            3 => format!("/* {} */ 1", self.one(&["'", "\"", "--", "/* */", "$$"])),
-            4 => "id".to_owned(),
-            5 => format!("-- {}\n note", self.one(&["'", "\"", "/*", "*/"])),
-            6 => format!(
-                "({} {} {})",
-                self.value(depth - 1),
-                self.one(&["+", "||", "=", "OR", "LIKE"]),
-                self.value(depth - 1)
-            ),
-            7 => format!(
-                "{}({})",
-                self.one(&["UPPER", "COUNT", "MAX", "ABS", "LENGTH", "read_csv"]),
-                self.value(depth - 1)
-            ),
-            8 => format!("id IN ({})", self.query(depth - 1)),
-            9 => format!("EXISTS ({})", self.query(depth - 1)),
-            10 => format!("CASE WHEN {} THEN {} END", self.value(depth - 1), self.value(depth - 1)),
-            11 => format!("CAST({} AS {})", self.value(depth - 1), self.one(&["INT", "VARCHAR", "DATE"])),
-            12 => format!("SUM({}) OVER (PARTITION BY {})", self.value(depth - 1), self.value(depth - 1)),
-            _ => format!("({})", self.query(depth - 1)),
-        }
-    }
-
-    fn query(&mut self, depth: usize) -> String {
-        let below = depth.saturating_sub(1);
-        let mut query = String::new();
-        if depth > 0 && self.random.random_bool(0.2) {
-            let within =
-                if self.random.random_bool(0.5) { format!("SELECT * FROM {}", self.file()) } else { self.query(below) };
-            query += &format!("WITH {} AS ({within}) ", self.one(&["c", "orders", "secret"]));
-        }
-        query += &format!("SELECT {} FROM {}", self.value(below), self.table(below));
-        if self.random.random_bool(0.4) {
-            let join = self.one(&["CROSS JOIN", "JOIN", ",", "LEFT JOIN", "NATURAL JOIN", "ANTI JOIN"]);
-            let on = self.one(&["", " AS s", " AS s ON TRUE", " AS s ON orders.id = s.id", " USING (id)"]);
-            query += &format!(" {join} {}{on}", self.table(below));
-        }
-        if self.random.random_bool(0.3) {
-            query += &format!(" WHERE {}", self.value(below));
-        }
-        if self.random.random_bool(0.1) {
-            query += &format!(
-                " UNION ALL {}",
-                if depth == 0 { "SELECT id FROM orders".to_owned() } else { self.query(below) }
-            );
-        }
-        query
-    }
-}
-
 #[allow(clippy::disallowed_methods)] // a switch of the test suite
 fn seed() -> u64 {
     std::env::var("WEIR_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random)
@@ -395,7 +348,8 @@ fn no_query_that_passes_opens_a_file() {
     let seed = seed();
     println!("WEIR_TEST_SEED={seed}");
     let canary = path.display().to_string();
-    let mut hostile = Hostile { random: StdRng::seed_from_u64(seed), canary: &canary };
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut hostile = SqlGrammar { random: &mut random, canary: &canary };
     let (mut passed, mut ran, mut reached) = (0, 0, 0);
     for round in 0..6_000 {
         let sql = hostile.query(round % 4);

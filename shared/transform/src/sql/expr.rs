@@ -123,7 +123,7 @@ impl Walk {
             Expr::Exists { subquery, negated: _ } | Expr::Subquery(subquery) => subquery,
             _ => return refused("this subquery"),
         };
-        let growth = self.query(query)?;
+        let growth = self.query(query)?.growth;
         Ok(Shape { text: growth > 1, growth })
     }
 }

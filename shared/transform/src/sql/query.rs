@@ -7,11 +7,11 @@ use sqlparser::ast::{
     WindowSpec, WindowType,
 };
 
-use super::{Checked, Shape, Walk, refused};
+use super::{Checked, Rows, Shape, Walk, refused};
 
 impl Walk {
-    /// A query, and how its texts have grown.
-    pub(super) fn query(&mut self, query: &Query) -> Checked<u64> {
+    /// A query, and what is known of its rows.
+    pub(super) fn query(&mut self, query: &Query) -> Checked<Rows> {
         let Query {
             with,
             body,
@@ -35,12 +35,12 @@ impl Walk {
                 }
                 with.cte_tables.iter().try_for_each(|cte| walk.cte(cte))?;
             }
-            let outer = walk.base;
-            let growth = walk.body(body)?;
+            let outer = (walk.base, walk.copies);
+            let rows = walk.body(body)?;
             order_by.iter().try_for_each(|order| walk.order(order))?;
             walk.limits(limit_clause.as_ref(), fetch.as_ref().and_then(|fetch| fetch.quantity.as_ref()))?;
-            walk.base = outer;
-            Ok(growth)
+            (walk.base, walk.copies) = outer;
+            Ok(rows)
         })
     }
 
@@ -55,38 +55,44 @@ impl Walk {
                 "has a CTE `{name}`, which is the name of a table that it reads: call it something else"
             ));
         }
-        let growth = self.query(query)?;
-        self.alias(alias, growth)
+        // What it reads counts where it is named.
+        let outer = std::mem::take(&mut self.reads);
+        let rows = self.query(query)?;
+        let reads = std::mem::replace(&mut self.reads, outer);
+        self.alias(alias, Rows { reads, ..rows })
     }
 
     /// A table that the query itself names. A column that it renames may be a text.
-    fn alias(&mut self, alias: &TableAlias, growth: u64) -> Checked<()> {
+    fn alias(&mut self, alias: &TableAlias, rows: Rows) -> Checked<()> {
         let TableAlias { explicit: _, name, columns, at } = alias;
         if at.is_some() {
             return refused("AT after an alias");
         }
         for column in columns {
-            self.called(&column.name, Shape { text: true, growth });
+            self.called(&column.name, Shape { text: true, growth: rows.growth });
         }
         // What comes under an old name may be either.
-        let known = self.known.entry(name.value.clone()).or_insert(growth);
-        *known = (*known).max(growth);
+        let known = self.known.entry(name.value.clone()).or_insert(rows);
+        *known = known.max(rows);
         Ok(())
     }
 
-    fn body(&mut self, body: &SetExpr) -> Checked<u64> {
+    fn body(&mut self, body: &SetExpr) -> Checked<Rows> {
         self.deeper(|walk| match body {
             SetExpr::Select(select) => walk.select(select),
             SetExpr::Query(query) => walk.query(query),
             SetExpr::SetOperation { left, op: _, set_quantifier: _, right } => {
                 let left = walk.body(left)?;
-                Ok(left.max(walk.body(right)?))
+                let right = walk.body(right)?;
+                // EXCEPT and INTERSECT have no more than the left: they are counted as UNION is.
+                let copies = walk.copied(left.copies.saturating_add(right.copies))?;
+                Ok(Rows { copies, ..left.max(right) })
             }
             SetExpr::Values(values) => {
                 for row in &values.rows {
                     walk.all(&row.content)?;
                 }
-                Ok(1)
+                Ok(Rows::PLAIN)
             }
             SetExpr::Table(table) => {
                 walk.names.all_columns = true;
@@ -101,7 +107,7 @@ impl Walk {
         })
     }
 
-    fn select(&mut self, select: &Select) -> Checked<u64> {
+    fn select(&mut self, select: &Select) -> Checked<Rows> {
         let Select {
             select_token: _,
             optimizer_hints,
@@ -139,6 +145,7 @@ impl Walk {
                 "this form of SELECT (hints, TOP, INTO, LATERAL VIEW, CONNECT BY, FROM before SELECT and the like)",
             );
         }
+        let outer = std::mem::replace(&mut self.copies, 1);
         // Windows first of all: they may be named before they are written.
         for (index, tables) in from.iter().enumerate() {
             self.tables(tables, index > 0)?;
@@ -164,7 +171,7 @@ impl Walk {
         for expr in [selection, having, qualify].into_iter().flatten() {
             self.expr(expr)?;
         }
-        Ok(growth)
+        Ok(Rows { growth, copies: std::mem::replace(&mut self.copies, outer), reads: self.reads })
     }
 
     fn item(&mut self, item: &SelectItem) -> Checked<Shape> {
@@ -253,7 +260,7 @@ impl Walk {
     /// What stands in FROM. `loose`: every row of it meets every row of what stands before it.
     fn relation(&mut self, relation: &TableFactor, loose: bool) -> Checked<()> {
         self.deeper(|walk| {
-            let growth = match relation {
+            let rows = match relation {
                 TableFactor::Table {
                     name,
                     alias,
@@ -276,21 +283,21 @@ impl Walk {
                         return refused(format!("what stands after the table `{shown}`"));
                     }
                     let name = &walk.only(name, "table")?.value;
-                    let growth = walk.table(name)?;
+                    let rows = walk.table(name)?;
                     if loose {
                         let input = walk.inputs.contains(name).then(|| name.clone());
                         walk.names.loose.push(input);
                     }
-                    alias.iter().try_for_each(|alias| walk.alias(alias, growth))?;
-                    growth
+                    alias.iter().try_for_each(|alias| walk.alias(alias, rows))?;
+                    rows
                 }
                 TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
-                    let growth = walk.query(subquery)?;
+                    let rows = walk.query(subquery)?;
                     if loose {
                         walk.names.loose.push(None);
                     }
-                    alias.iter().try_for_each(|alias| walk.alias(alias, growth))?;
-                    growth
+                    alias.iter().try_for_each(|alias| walk.alias(alias, rows))?;
+                    rows
                 }
                 TableFactor::UNNEST {
                     alias,
@@ -300,22 +307,28 @@ impl Walk {
                     with_ordinality: false,
                 } => {
                     let growth = walk.all(array_exprs)?.growth.max(1);
+                    // Every row meets every item.
+                    let rows = Rows { growth, copies: array_exprs.iter().map(items).max().unwrap_or(1), reads: 0 };
                     if let Some(alias) = alias {
                         walk.called(&alias.name, Shape { text: true, growth });
-                        walk.alias(alias, growth)?;
+                        walk.alias(alias, rows)?;
                     }
-                    growth
+                    rows
                 }
                 TableFactor::NestedJoin { table_with_joins, alias } => {
                     walk.tables(table_with_joins, loose)?;
-                    alias.iter().try_for_each(|alias| walk.alias(alias, walk.base))?;
-                    walk.base
+                    // Its tables are counted already.
+                    let rows = Rows { growth: walk.base, ..Rows::PLAIN };
+                    let whole = Rows { copies: walk.copies, ..rows };
+                    alias.iter().try_for_each(|alias| walk.alias(alias, whole))?;
+                    rows
                 }
                 TableFactor::Derived { .. } => return refused("LATERAL or SAMPLE in FROM"),
                 TableFactor::UNNEST { .. } => return refused("WITH OFFSET or WITH ORDINALITY after UNNEST"),
                 _ => return Err("calls a function in FROM: it reads the tables that the contract names".to_owned()),
             };
-            walk.base = walk.base.max(growth);
+            walk.base = walk.base.max(rows.growth);
+            walk.copies = walk.copied(walk.copies.saturating_mul(rows.copies))?;
             Ok(())
         })
     }
@@ -379,6 +392,15 @@ impl Walk {
             }
             _ => refused("a name of more than two parts"),
         }
+    }
+}
+
+/// Items of an array that is written out.
+fn items(array: &Expr) -> u64 {
+    match array {
+        Expr::Nested(inner) => items(inner),
+        Expr::Array(array) => array.elem.len().max(1) as u64,
+        _ => 1,
     }
 }
 
