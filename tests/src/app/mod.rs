@@ -16,6 +16,7 @@ mod forged;
 mod gaps;
 pub(crate) mod handler;
 mod host;
+mod hostile;
 mod hostile_parquet;
 mod identity;
 mod keys;

@@ -259,6 +259,15 @@ impl Site {
         rows
     }
 
+    /// Rows of a table as text, as [`Site::rows`] has them, file by file: for tables that are large.
+    pub(super) async fn each_row(&self, table: &str, columns: &[&str], mut look: impl FnMut(&str)) {
+        let Some(table) = self.table(table).await else { return };
+        for file in table.snapshot().await.unwrap().files {
+            let frame = table.read(&file).await.unwrap();
+            texts(&frame.select(columns.iter().copied()).unwrap(), columns).iter().for_each(|row| look(row));
+        }
+    }
+
     /// Quarantined records of one source, in order of position.
     pub(super) async fn quarantined(&self, dataset: &str, source: &str) -> Vec<Quarantined> {
         let mut found = Vec::new();
