@@ -11,11 +11,11 @@ pub(crate) fn file(input: &[u8]) {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(input).unwrap();
     let most = made.contract.format.max_record_bytes;
-    let Ok(parts) = parquet_parts(&file, 64 << 10) else {
-        assert!(ParquetRows::open(file, most).is_err(), "a file has parts or none, by its footer alone");
+    let parts = parquet_parts(&file, 64 << 10);
+    let Ok(mut rows) = ParquetRows::open(file, most) else {
+        assert!(parts.is_err(), "a file that cannot be opened has no parts");
         return;
     };
-    let mut rows = ParquetRows::open(file, most).unwrap();
     let mut next = 1_i64;
     while let Some(step) = rows.next().expect("what a file holds is no error") {
         let output = made.transform.rows(&step, next, &lineage()).unwrap();
@@ -23,6 +23,9 @@ pub(crate) fn file(input: &[u8]) {
         balanced(&output);
         next += step.rows as i64;
     }
-    let counted = parts.last().map_or(0, |part| part.rows.end);
-    assert_eq!(next - 1, counted as i64, "every row that the footer counts is given");
+    // A file may have no parts that are worth reading apart, and can be read as a whole all the same.
+    if let Ok(parts) = parts {
+        let counted = parts.last().map_or(0, |part| part.rows.end);
+        assert_eq!(next - 1, counted as i64, "every row that the footer counts is given");
+    }
 }

@@ -285,7 +285,6 @@ fn rows_come_so_many_times_over() {
         (joined(8), joined(9)),
         (nested(8), nested(9)),
         (array(64), array(65)),
-        (steps(6, "TABLE $ UNION ALL TABLE $"), steps(7, "TABLE $ UNION ALL TABLE $")),
     ] {
         assert_eq!(check_query(&sound, &TABLES, &TEXTS), Ok(()), "{sound}");
         let error = refused_query(&beyond);
