@@ -17,7 +17,13 @@ pub(crate) fn file(input: &[u8]) {
         return;
     };
     let mut next = 1_i64;
-    while let Some(step) = rows.next().expect("what a file holds is no error") {
+    loop {
+        let step = match rows.next() {
+            Ok(Some(step)) => step,
+            Ok(None) => break,
+            // The rows that are left are one record, because they are more than the file's bytes pay for.
+            Err(reason) => return assert!(!reason.contains("came to a stop"), "{reason}"),
+        };
         let output = made.transform.rows(&step, next, &lineage()).unwrap();
         assert_eq!(output.records, step.rows as u64);
         balanced(&output);
