@@ -34,7 +34,7 @@ pub const AVRO_UNKNOWN: u64 = 64;
 /// What each record draws, and for each column of the contract, which it fills even if it has no field of it; and one
 /// that is within a field of another.
 pub const AVRO_RECORD: u64 = 64;
-pub const AVRO_COLUMN: u64 = 6;
+pub const AVRO_COLUMN: u64 = 8;
 pub const AVRO_PAYLOAD: u64 = 128;
 /// How deep Avro's values nest, unions counted.
 pub const MAX_AVRO_DEPTH: usize = 512;

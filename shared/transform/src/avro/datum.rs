@@ -183,7 +183,15 @@ impl<'s> Lines<'s> {
             Schema::Long => self.show(cursor.long()?),
             Schema::Float => self.double(f64::from(f32::from_le_bytes(cursor.array()?))),
             Schema::Double => self.double(f64::from_le_bytes(cursor.array()?)),
-            Schema::String => self.string(cursor.bytes()?),
+            Schema::String => {
+                let (text, before) = (cursor.bytes()?, self.bytes.len());
+                self.string(text);
+                // What is written as escapes is slow to write and to read again.
+                let written = self.bytes.len().saturating_sub(before);
+                if written > 2 * text.len() + 2 {
+                    self.draw(2 * written as u64)?;
+                }
+            }
             Schema::Bytes => self.binary(cursor.bytes()?, want),
             Schema::Fixed(size) => self.binary(cursor.take(*size)?, want),
             Schema::Uuid if want == Want::Bytes => self.binary(cursor.take(16)?, want),
