@@ -117,7 +117,7 @@ pub struct ChunkReader {
     foreign: Option<Piece>,
     /// The piece that ends all was handed out.
     told: bool,
-    /// One record stands for all of the blob, whoever hands it out.
+    /// One record stands for all of the blob, or for all that is left of it, whoever hands it out.
     is_foreign: bool,
     /// What the records of a packed stream have drawn.
     drawn: u64,
@@ -215,7 +215,7 @@ impl ChunkReader {
         let paid = memchr_iter(b'\n', records).nth(most.wrapping_sub(1)).filter(|_| most > 0).map_or(0, |at| at + 1);
         let head = records.slice(paid..beyond.min(paid + HEAD_BYTES));
         self.foreign = Some(Piece::Refused { head, reason: MANY_RECORDS.to_owned() });
-        self.end = true;
+        (self.is_foreign, self.end) = (true, true);
         self.ranges.stop();
         (paid > 0).then(|| Piece::Records(records.slice(..paid)))
     }
