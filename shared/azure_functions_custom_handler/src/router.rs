@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
@@ -19,7 +20,7 @@ use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::json;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tower::ServiceExt as _;
 use tracing::{Instrument as _, Span, field, info_span};
 
@@ -98,19 +99,45 @@ async fn invoke(shared: Arc<Shared>, name: String, function: Function, request: 
 
 /// Waits for a slot, reads the body, runs the handler; all before the deadline. The body is read behind the slot, so
 /// that the requests that wait hold no memory.
-async fn attempt(shared: &Shared, function: Function, invocation: Invocation, body: Body) -> Result<Bytes, Error> {
+async fn attempt(shared: &Shared, function: Function, invocation: Invocation, mut body: Body) -> Result<Bytes, Error> {
     let limits = shared.app.limits;
     let deadline = invocation.deadline;
     let slot = timeout_at(deadline, shared.slots.acquire()).await;
-    let Ok(Ok(_slot)) = slot else { return Err(Error::Busy { limit: limits.max_concurrent }) };
+    let Ok(Ok(slot)) = slot else { return Err(Error::Busy { limit: limits.max_concurrent }) };
     let work = async {
         let input = match function.in_parts {
-            true => read_any_body(body, limits.max_body_bytes).await?,
-            false => Input::Whole(read_body(body, limits.max_body_bytes).await?),
+            true => read_any_body(&mut body, limits.max_body_bytes).await?,
+            false => Input::Whole(read_body(&mut body, limits.max_body_bytes).await?),
         };
         function.call(invocation, input).await
     };
-    guard(deadline, limits, work).await?
+    let outcome = guard(deadline, limits, work).await?;
+    drop(slot);
+    if matches!(outcome, Err(Error::BodyTooLarge { .. })) {
+        read_on(&mut body).await;
+    }
+    outcome
+}
+
+/// Bytes of a refused body that are read all the same, and for how long.
+const READ_ON_BYTES: usize = 1 << 30;
+const READ_ON_TIME: Duration = Duration::from_secs(10);
+
+/// Reads what is left of a refused body, and forgets it. Whoever is still sending when its connection is closed sees that it
+/// was reset, and mostly not the answer.
+async fn read_on(body: &mut Body) {
+    let rest = async {
+        let mut left = READ_ON_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(after) => left = after,
+                None => break,
+            }
+        }
+    };
+    // However it ends, the answer is the same.
+    let _ = timeout(READ_ON_TIME, rest).await;
 }
 
 /// The request of a forwarded HTTP function. Its path may hold personal values and stays out of the span.
@@ -155,7 +182,7 @@ async fn guard<T>(deadline: Instant, limits: Limits, work: impl Future<Output = 
 }
 
 /// Copies the body once, from the chunks it came in.
-async fn read_body(body: Body, limit: usize) -> Result<Bytes, Error> {
+async fn read_body(body: &mut Body, limit: usize) -> Result<Bytes, Error> {
     // Refused before the first byte is read, where the length is announced.
     if body.size_hint().lower() > limit as u64 {
         return Err(Error::BodyTooLarge { limit });
@@ -168,7 +195,7 @@ async fn read_body(body: Body, limit: usize) -> Result<Bytes, Error> {
 }
 
 /// The same; what is above the limit goes into a file.
-async fn read_any_body(mut body: Body, limit: usize) -> Result<Input, Error> {
+async fn read_any_body(body: &mut Body, limit: usize) -> Result<Input, Error> {
     let (mut held, mut length, mut spill) = (Vec::new(), 0, None);
     if body.size_hint().lower() > limit as u64 {
         spill = Some(Spill::new(limit)?);
@@ -209,7 +236,7 @@ fn report(outcome: &Result<Bytes, Error>, started: Instant) {
 fn deadline(limits: Limits) -> Instant {
     let now = Instant::now();
     // A deadline beyond what the clock can count is none; a year is as good.
-    now.checked_add(limits.deadline).unwrap_or(now + std::time::Duration::from_secs(365 * 24 * 3600))
+    now.checked_add(limits.deadline).unwrap_or(now + Duration::from_secs(365 * 24 * 3600))
 }
 
 fn invocation_id(headers: &HeaderMap) -> Option<String> {

@@ -52,7 +52,8 @@ const PEAK: u64 = 700 << 20;
 async fn a_text_that_the_file_has_once_and_every_row_refers_to() {
     let (receipt, bytes, peak) = ingested(REPEATED, 32 << 10).await;
     assert!(bytes < 16_000, "{bytes}");
-    assert_eq!(books(&receipt), [65_536, 65_536, 0, 0]);
+    // Half a gigabyte of text is what so small a file may give; one refused record stands for the other rows.
+    assert_eq!(books(&receipt), [16_353, 16_352, 1, 0]);
     assert!(peak < PEAK, "{} MiB", peak >> 20);
     let (receipt, bytes, peak) = ingested(REPEATED, 2 << 20).await;
     assert!(bytes < 400_000, "{bytes}");

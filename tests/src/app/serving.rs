@@ -53,7 +53,10 @@ async fn status_is_json_for_machines_and_a_page_for_browsers() {
     let status = handler.status().await;
     assert_eq!(status["balanced"], true);
     let orders = status["datasets"].as_array().unwrap().iter().find(|dataset| dataset["name"] == "orders").unwrap();
-    let expected = json!({ "recordsIn": 2, "committed": 1, "quarantined": 1, "alreadyCommitted": 0, "replaced": 0 });
+    let expected = json!({
+        "recordsIn": 2, "committed": 1, "quarantined": 1, "alreadyCommitted": 0, "replaced": 0,
+        "bytesIn": 34, "bytesRead": 34, "recordsWithBytes": 2, "leftOut": 0,
+    });
     assert_eq!(orders["table"]["books"], expected);
     assert_eq!((&orders["table"]["rows"], &orders["quarantine"]["rows"]), (&json!(1), &json!(1)));
     let page = handler.client().get(handler.url("/api/status")).header("accept", "text/html,*/*").send().await.unwrap();
