@@ -34,7 +34,9 @@ pub(crate) fn python() -> PathBuf {
 
 /// Runs a script with arguments and returns what it printed.
 pub(crate) fn run(script: &str, arguments: &[&str]) -> String {
-    checked(Command::new(python()).args(["-I", "-c", script]).args(arguments), "the Python script")
+    // Threads of extension modules that outlive the script abort some interpreters at their exit.
+    let script = format!("{script}\nimport os, sys\nsys.stdout.flush()\nsys.stderr.flush()\nos._exit(0)\n");
+    checked(Command::new(python()).args(["-I", "-c", &script]).args(arguments), "the Python script")
 }
 
 fn install(folder: &Path) {

@@ -53,6 +53,8 @@ const FREE_PARQUET: u64 = 512 * MIB as u64;
 const PARQUET_EXPANSION: u64 = 512;
 /// What each row of a Parquet file draws beside its values.
 pub const PARQUET_ROW: u64 = 64;
+/// And more where a column of its step cannot be read.
+pub const PARQUET_UNREADABLE_ROW: u64 = 192;
 
 /// Cells of one frame, in bytes, and what a row takes beside its columns: where it came from, its bytes, a reason.
 pub const FRAME_BYTES: usize = 48 * MIB;

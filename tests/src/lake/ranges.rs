@@ -114,7 +114,10 @@ async fn an_entry_says_what_was_replaced() {
         .replace_source(part(&table, "a part", "blob", Some(12..=14), &corrected("blob", 12..=14)).await)
         .await
         .unwrap();
-    let books = json!({"recordsIn": 3, "committed": 3, "quarantined": 0, "alreadyCommitted": 0, "replaced": 3});
+    let books = json!({
+        "recordsIn": 3, "committed": 3, "quarantined": 0, "alreadyCommitted": 0, "replaced": 3,
+        "bytesIn": 0, "bytesRead": 0, "recordsWithBytes": 0, "leftOut": 0,
+    });
     let expected = json!({
         "operation": "replace_source", "books": books, "producers": ["a part"], "source": "blob", "positions": [12, 14],
         "table": table.identity().0,

@@ -78,17 +78,3 @@ fn every_setting_is_documented() {
     let missing: Vec<String> = setting_keys().into_iter().filter(|key| !words.contains(key)).collect();
     assert!(missing.is_empty(), "docs/settings.md says nothing of {missing:?}");
 }
-
-/// A test that is renamed takes its line in `docs/guards.md` along.
-#[test]
-fn every_guard_has_its_tests() {
-    let document = text(repository().join("docs/guards.md"));
-    let rows = document.lines().filter(|line| line.starts_with("| ") && line.contains(" | `"));
-    let named: Vec<&str> =
-        rows.filter_map(|row| row.rsplit(" | ").next()).flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
-    assert!(named.len() > 20, "{named:?}");
-    let sources: String = files("tests/src", "rs").iter().map(text).collect();
-    for name in named {
-        assert!(sources.contains(&format!("fn {name}(")), "no test `{name}`");
-    }
-}

@@ -28,7 +28,7 @@ use std::thread::JoinHandle;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
-use weir_contract::limits::PARQUET_ROW;
+use weir_contract::limits::{PARQUET_ROW, PARQUET_UNREADABLE_ROW};
 use weir_contract::{Allowance, Stop};
 
 use footer::Footer;
@@ -80,7 +80,10 @@ impl ParquetStep {
         let cells: u64 = arrays.map(cells).sum();
         let kept = |size: &usize| if *size > max_record_bytes { HEAD_BYTES } else { *size };
         let text: usize = self.sizes.iter().map(kept).sum();
-        PARQUET_ROW * self.rows as u64 + cells + text as u64
+        // A record that is refused, or that names a field without a readable value, is written out as text.
+        let unreadable = self.columns.iter().any(|given| given.values.is_err());
+        let row = if unreadable { PARQUET_ROW + PARQUET_UNREADABLE_ROW } else { PARQUET_ROW };
+        row * self.rows as u64 + cells + text as u64
     }
 }
 
@@ -107,11 +110,12 @@ fn cells(array: &ArrayRef) -> u64 {
     }
 }
 
-/// Of a slice of lists, which shares its items with the others.
+/// Of a slice of lists, which shares its items with the others. Each has levels that say where its list begins and ends,
+/// and draws twice what a value does that has none.
 fn items(items: &ArrayRef, offsets: &[i32]) -> u64 {
     let at = |offset: Option<&i32>| offset.and_then(|offset| usize::try_from(*offset).ok()).unwrap_or(0);
     let (from, to) = (at(offsets.first()), at(offsets.last()).min(items.len()));
-    cells(&items.slice(from.min(to), to - from.min(to)))
+    2 * cells(&items.slice(from.min(to), to - from.min(to)))
 }
 
 /// A column of a step.
