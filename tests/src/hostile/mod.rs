@@ -5,6 +5,9 @@
 //! It runs in a process of its own, in which nothing else allocates: peak memory and CPU time are the process's, as Linux
 //! counts them. So a stack that overflows, an abort and a loop without end are found, too, with the input that did it.
 //!
+//! Beside all other tests the same work takes up to twice the CPU time (caches and cores are shared), and twice is allowed;
+//! a target that is run alone (`WEIR_TEST_HOSTILE`) is held to the bar itself.
+//!
 //! `WEIR_TEST_SEED` repeats a run, `WEIR_TEST_ROUNDS` makes it longer, `WEIR_TEST_HOSTILE=<target>` runs one target alone.
 
 use std::io::{BufRead, BufReader};
@@ -69,6 +72,7 @@ fn runs_one_target() {
     // What is made once is not the first input's.
     (target.take)(b"");
     let base = memory("VmRSS:");
+    let most = target.max_cpu * if std::env::var_os("WEIR_TEST_HOSTILE").is_some() { 1 } else { 2 };
     let mut worst = (Duration::ZERO, 0);
     let mut measure = |what: &str, input: &[u8]| {
         println!("at {what}");
@@ -77,7 +81,7 @@ fn runs_one_target() {
         (target.take)(input);
         let (took, peak) = (cpu() - before, memory("VmHWM:").saturating_sub(base));
         worst = (worst.0.max(took), worst.1.max(peak));
-        if took > target.max_cpu || peak > MAX_MEMORY {
+        if took > most || peak > MAX_MEMORY {
             let kept = std::env::temp_dir().join(format!("hostile-{name}-{seed}.bin"));
             std::fs::write(&kept, input).unwrap();
             println!("cost {took:?} and {} MiB for {} bytes, kept as {}", peak >> 20, input.len(), kept.display());
