@@ -63,7 +63,7 @@ async fn status_is_json_for_machines_and_a_page_for_browsers() {
     assert!(page.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
     let page = page.text().await.unwrap();
     assert!(
-        page.starts_with("<!doctype html>") && page.contains("<tr><td>orders<td>2<td>1<td>1<td>0<td>1<td>"),
+        page.starts_with("<!doctype html>") && page.contains("<tr><td>orders<td>2<td>34<td>1<td>1<td>0<td>1<td>"),
         "{page}"
     );
 }
