@@ -40,11 +40,17 @@ fn read_file(contract: &Contract, file: File) -> Output {
         Err(reason) => return transform.quarantine_records(&[(&[], 1, reason)], &lineage()).unwrap(),
     };
     let mut whole: Option<Output> = None;
-    while let Some(step) = rows.next().unwrap() {
+    loop {
         let before = whole.as_ref().map_or(0, |whole| whole.records);
-        assert_eq!(step.first, before);
-        let output = transform.rows(&step, before as i64 + 1, &lineage()).unwrap();
-        let output = checked(contract, output);
+        let output = match rows.next() {
+            Ok(Some(step)) => {
+                assert_eq!(step.first, before);
+                checked(contract, transform.rows(&step, before as i64 + 1, &lineage()).unwrap())
+            }
+            Ok(None) => break,
+            // One record stands for the rows that are left, as in a blob.
+            Err(reason) => transform.quarantine_records(&[(&[], before as i64 + 1, reason)], &lineage()).unwrap(),
+        };
         let Some(whole) = &mut whole else {
             whole = Some(output);
             continue;
