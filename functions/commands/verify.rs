@@ -89,7 +89,7 @@ async fn verified(arguments: &Arguments, settings: Settings) -> Result<Report> {
     Ok(report)
 }
 
-/// What is not as it should be, a line each, and what was compared. Names come from outside.
+/// Prints each difference on a line of its own, and then what was compared. Names come from outside.
 fn tell(report: &Report) {
     let tell_line = |line: String| say(printable(&line));
     for (source, found) in &report.findings.sources {

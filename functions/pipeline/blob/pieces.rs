@@ -103,7 +103,7 @@ impl Pieces {
         self.staging.get(&name(number)).await?.map(|bytes| decode(&bytes)).transpose()
     }
 
-    /// What is written. Notes that are too old to be continued, by the store's clock, are deleted: the reading begins anew.
+    /// Lists what is written. Deletes notes that are too old to be continued, by the store's clock: the reading begins anew.
     pub(super) async fn written(&self) -> Result<Written, AppError> {
         let written = written(&self.staging.list().await?);
         let Some(since_ms) = written.since_ms else { return Ok(written) };

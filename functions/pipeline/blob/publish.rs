@@ -68,7 +68,7 @@ impl<'a> Claim<'a> {
         [&self.table, &self.quarantine]
     }
 
-    /// Whether there is nothing left to do for this version of the blob, or for this request: in a table that is there still.
+    /// Asks whether nothing is left to do for this version of the blob, or for this request: in a table that is there still.
     pub(super) async fn is_settled(&self, etag: &str) -> Result<bool, AppError> {
         let settled = match &self.request {
             Some(request) => self.table.committed(request).is_some(),

@@ -29,7 +29,7 @@ pub(super) const CHUNK_BYTES: usize = 16 * 1024 * 1024;
 const ROW_BYTES_PER_UNIT: usize = 8;
 /// Stored bytes of Avro blocks that are read before any of them is opened.
 const GATHERED_BYTES: usize = 1024 * 1024;
-/// What a block takes however small it is.
+/// Bytes that a block counts for at least, however small it is.
 const LEAST_BLOCK_BYTES: usize = 64;
 /// Bytes of a frame, for each byte of text, that are counted with the blob itself.
 const CELLS_PER_BYTE: usize = 4;
@@ -53,8 +53,8 @@ pub(super) struct Records {
     position: i64,
     /// Of rows that were read from Parquet, in memory.
     parquet_bytes: u64,
-    /// Records of the last piece that made no frame yet.
-    pending: Option<Bytes>,
+    /// Records of the last piece that made no frame yet, and how many they are at most.
+    pending: Option<(Bytes, usize)>,
     /// Bytes of the blob that it is to read: to the end of a blob that is not cut, and a part's.
     bytes: Range<u64>,
     form: Form,
@@ -200,7 +200,7 @@ impl Records {
         }
     }
 
-    /// How many of the bytes that it is to read were read, once there are no more records. Each of them is part of a record,
+    /// Bytes read of those that it is to read, once there are no more records. Each of them is part of a record,
     /// or of what a refused record stands for. Of a blob that is gone on with, those before count too.
     pub(super) fn read(&self) -> u64 {
         let reached = match &self.form {
@@ -220,8 +220,8 @@ impl Records {
 
     /// The next chunk's frames; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Chunk>, AppError> {
-        if let Some(bytes) = self.pending.take() {
-            return self.records(bytes).await.map(Some);
+        if let Some((bytes, rows)) = self.pending.take() {
+            return self.frame(bytes, rows).await.map(Some);
         }
         let output = match &mut self.form {
             Form::Refused(reason) => match reason.take() {
@@ -253,23 +253,33 @@ impl Records {
         Ok(Some(Chunk { output, _room: None }))
     }
 
-    /// As many of these records as make one frame; the others are pending.
-    async fn records(&mut self, mut bytes: Bytes) -> Result<Chunk, AppError> {
+    async fn records(&mut self, bytes: Bytes) -> Result<Chunk, AppError> {
+        let rows = most_records(&bytes, self.unfolds());
+        self.frame(bytes, rows).await
+    }
+
+    /// Whether a line may hold several records.
+    fn unfolds(&self) -> bool {
+        matches!(self.form, Form::Ndjson { .. }) && self.transform.unfolds()
+    }
+
+    /// Makes one frame of as many of these `rows` records as fit it; the others are pending.
+    async fn frame(&mut self, mut bytes: Bytes, mut rows: usize) -> Result<Chunk, AppError> {
         let framing = match &self.form {
             Form::Csv { framing, .. } => *framing,
             _ => Framing::Lines,
         };
-        let unfolds = matches!(self.form, Form::Ndjson { .. }) && self.transform.unfolds();
-        let most = self.transform.max_rows();
-        let mut rows = most_records(&bytes, unfolds);
+        let (unfolds, most) = (self.unfolds(), self.transform.max_rows());
         if rows > most {
             let length = match unfolds {
                 true => unfolding_lines(&bytes, most),
                 false => framing.first_records(&bytes, most),
             };
             let rest = bytes.split_off(length);
-            self.pending = (!rest.is_empty()).then_some(rest);
-            rows = most_records(&bytes, unfolds);
+            let here = most_records(&bytes, unfolds);
+            // The rest is not counted again: a chunk of short lines makes hundreds of frames.
+            self.pending = (!rest.is_empty()).then(|| (rest, (rows + 1).saturating_sub(here)));
+            rows = here;
         }
         let frame = (rows * self.transform.row_bytes()).saturating_sub(CELLS_PER_BYTE * bytes.len());
         let room = match frame {
@@ -356,7 +366,7 @@ impl Records {
     }
 }
 
-/// How many records there may be, at most: each has a line, or is an element of an array, which has a comma before it or is
+/// Upper bound of the number of records: each has a line, or is an element of an array, which has a comma before it or is
 /// its first. Counting is many times faster than finding, and hardly a chunk has to be cut.
 fn most_records(bytes: &[u8], unfolds: bool) -> usize {
     let elements = if unfolds { memchr_iter(b',', bytes).count() } else { 0 };

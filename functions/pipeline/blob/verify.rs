@@ -23,14 +23,14 @@ pub(crate) struct Reread {
     lineage: Lineage,
     /// `None`: it is read from its beginning to its end.
     parts: Option<u32>,
-    /// What is read next.
+    /// Part that is read next.
     next: u32,
     records: Option<Records>,
     /// In place of all records, if the blob is held back.
     in_their_place: Option<Output>,
 }
 
-/// What there is to compare with a source's rows.
+/// A source that was read again, to be compared with its rows.
 pub(crate) enum Again {
     Records(Box<Reread>),
     /// The blob was deleted, and its rows went with it.
