@@ -19,7 +19,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 pub use damage::damaged;
+pub use make::avro::number;
 pub use make::sql::Grammar as SqlGrammar;
+pub use take::decoders::{Made, contracts};
+pub use take::take;
 
 /// A kind of input: how one is made, what takes it, and what that may cost.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +79,13 @@ impl Target {
         assert!(!files.is_empty(), "{} is empty", folder.display());
         files
     }
+}
+
+/// Bytes, of `/proc/self/status`.
+pub fn memory(key: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
 /// CPU time of all threads of this process, in steps of 10 ms.

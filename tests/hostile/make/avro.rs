@@ -198,7 +198,8 @@ fn items(
     out.push(0);
 }
 
-fn number(value: i64) -> Vec<u8> {
+/// A number as Avro writes an int, a long or a length.
+pub fn number(value: i64) -> Vec<u8> {
     let mut bits = ((value << 1) ^ (value >> 63)).cast_unsigned();
     let mut bytes = Vec::new();
     while bits >= 0x80 {

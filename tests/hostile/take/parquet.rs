@@ -4,17 +4,21 @@ use std::io::Write;
 
 use weir_transform::{ParquetRows, parquet_parts};
 
-use super::decoders::{balanced, lineage, one};
+use super::decoders::{Made, balanced, lineage, one};
 
 pub(crate) fn file(input: &[u8]) {
-    let made = one(input);
+    file_of(one(input), input);
+}
+
+/// Returns how many records there were; one stands for a file, or for the rest of one, that is refused.
+pub(crate) fn file_of(made: &Made, input: &[u8]) -> u64 {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(input).unwrap();
     let most = made.contract.format.max_record_bytes;
     let parts = parquet_parts(&file, 64 << 10);
     let Ok(mut rows) = ParquetRows::open(file, most) else {
         assert!(parts.is_err(), "a file that cannot be opened has no parts");
-        return;
+        return 1;
     };
     let mut next = 1_i64;
     loop {
@@ -22,7 +26,10 @@ pub(crate) fn file(input: &[u8]) {
             Ok(Some(step)) => step,
             Ok(None) => break,
             // The rows that are left are one record, because they are more than the file's bytes pay for.
-            Err(reason) => return assert!(!reason.contains("came to a stop"), "{reason}"),
+            Err(reason) => {
+                assert!(!reason.contains("came to a stop"), "{reason}");
+                return next.cast_unsigned();
+            }
         };
         let output = made.transform.rows(&step, next, &lineage()).unwrap();
         assert_eq!(output.records, step.rows as u64);
@@ -34,4 +41,5 @@ pub(crate) fn file(input: &[u8]) {
         let counted = parts.last().map_or(0, |part| part.rows.end);
         assert_eq!(next - 1, counted as i64, "every row that the footer counts is given");
     }
+    (next - 1).cast_unsigned()
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
+use weir_hostile::number;
 
 use super::handler::{Batch, Handler, books};
 use super::site::{CLICKS, ORDERS, Site};
@@ -25,17 +26,6 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
-}
-
-pub(super) fn number(value: i64) -> Vec<u8> {
-    let mut bits = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    let mut bytes = Vec::new();
-    while bits >= 0x80 {
-        bytes.push(bits as u8 | 0x80);
-        bits >>= 7;
-    }
-    bytes.push(bits as u8);
-    bytes
 }
 
 /// An object container file with one record in one block.

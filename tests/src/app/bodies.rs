@@ -7,6 +7,7 @@ use azure_messaging_eventhubs::{SendEventOptions, models::EventData};
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use weir_contract::{FIRST_OF_SEVERAL, position_of};
+use weir_hostile::number;
 use weir_intake::hub::HubConnection;
 
 use super::crash::take_back_last_commit;
@@ -41,21 +42,11 @@ pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// An object container file of records `{n: long}`, not packed.
 pub(super) fn avro(numbers: &[i64]) -> Vec<u8> {
-    let long = |value: i64| {
-        let mut bits = ((value << 1) ^ (value >> 63)) as u64;
-        let mut bytes = Vec::new();
-        while bits >= 0x80 {
-            bytes.push(bits as u8 | 0x80);
-            bits >>= 7;
-        }
-        bytes.push(bits as u8);
-        bytes
-    };
-    let text = |text: &str| [long(text.len() as i64), text.as_bytes().to_vec()].concat();
+    let text = |text: &str| [number(text.len() as i64), text.as_bytes().to_vec()].concat();
     let schema = json!({ "type": "record", "name": "Click", "fields": [{ "name": "n", "type": "long" }] }).to_string();
-    let data: Vec<u8> = numbers.iter().flat_map(|number| long(*number)).collect();
-    let header = [b"Obj\x01".to_vec(), long(1), text("avro.schema"), text(&schema), long(0), vec![7; 16]].concat();
-    [header, long(numbers.len() as i64), long(data.len() as i64), data, vec![7; 16]].concat()
+    let data: Vec<u8> = numbers.iter().flat_map(|value| number(*value)).collect();
+    let header = [b"Obj\x01".to_vec(), number(1), text("avro.schema"), text(&schema), number(0), vec![7; 16]].concat();
+    [header, number(numbers.len() as i64), number(data.len() as i64), data, vec![7; 16]].concat()
 }
 
 /// `position: n` of the table.

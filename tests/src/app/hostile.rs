@@ -7,18 +7,17 @@
 //! processes' clock runs as much faster, so leases, sweeps, clean-up and ages of notes come as in a day; deadlines do not.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
-use flate2::write::GzEncoder;
 use futures::future::join_all;
 use polars::prelude::{ChunkFull, DataFrame, IntoColumn, NamedFrom, ParquetWriter, Series, StringChunked, df};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
-use weir_hostile::{Target, damaged};
+use weir_hostile::{Target, damaged, number};
 
+use super::bodies::gzip;
 use super::handler::{Batch, Handler, http_envelope, queue_envelope};
 use super::site::{CLICKS, Site};
 
@@ -82,39 +81,22 @@ name = "email"
 type = "string"
 "#;
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
 fn parquet(mut frame: DataFrame) -> Vec<u8> {
     let mut bytes = Vec::new();
     ParquetWriter::new(&mut bytes).finish(&mut frame).unwrap();
     bytes
 }
 
-fn long(value: i64) -> Vec<u8> {
-    let mut bits = ((value << 1) ^ (value >> 63)) as u64;
-    let mut bytes = Vec::new();
-    while bits >= 0x80 {
-        bytes.push(bits as u8 | 0x80);
-        bits >>= 7;
-    }
-    bytes.push(bits as u8);
-    bytes
-}
-
 /// An object container file with one block.
 fn avro(fields: &serde_json::Value, count: i64, data: &[u8]) -> Vec<u8> {
-    let text = |text: &str| [long(text.len() as i64), text.as_bytes().to_vec()].concat();
+    let text = |text: &str| [number(text.len() as i64), text.as_bytes().to_vec()].concat();
     let schema = json!({ "type": "record", "name": "R", "fields": fields }).to_string();
-    let header = [b"Obj\x01".to_vec(), long(1), text("avro.schema"), text(&schema), long(0), vec![7; 16]].concat();
-    [header, long(count), long(data.len() as i64), data.to_vec(), vec![7; 16]].concat()
+    let header = [b"Obj\x01".to_vec(), number(1), text("avro.schema"), text(&schema), number(0), vec![7; 16]].concat();
+    [header, number(count), number(data.len() as i64), data.to_vec(), vec![7; 16]].concat()
 }
 
 fn readings(numbers: &[i64]) -> Vec<u8> {
-    let data: Vec<u8> = numbers.iter().flat_map(|number| long(*number)).collect();
+    let data: Vec<u8> = numbers.iter().flat_map(|value| number(*value)).collect();
     avro(&json!([{ "name": "n", "type": "long" }]), numbers.len() as i64, &data)
 }
 
@@ -122,9 +104,9 @@ fn readings(numbers: &[i64]) -> Vec<u8> {
 fn items_of_nothing() -> Vec<u8> {
     let mut data = Vec::new();
     for left in (1..120_i64).rev() {
-        data.extend(long(left));
+        data.extend(number(left));
     }
-    data.extend(long(0));
+    data.extend(number(0));
     avro(&json!([{ "name": "n", "type": { "type": "array", "items": "null" } }]), 1, &data)
 }
 

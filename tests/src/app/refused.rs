@@ -8,6 +8,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::json;
+use weir_hostile::number;
 
 use super::handler::{Handler, books};
 use super::site::{ORDERS, Site};
@@ -69,10 +70,9 @@ async fn rows_that_are_refused_take_no_more_than_the_budget() {
     group.close().unwrap();
     refused("parquet", "orders/a.parquet", rows, file.into_inner().unwrap()).await;
     let schema = json!({ "type": "record", "name": "R", "fields": [{ "name": "id", "type": "string" }] }).to_string();
-    let text = |text: &str| [super::amounts::number(text.len() as i64), text.as_bytes().to_vec()].concat();
-    let header =
-        [b"Obj\x01".to_vec(), super::amounts::number(1), text("avro.schema"), text(&schema), vec![0], vec![7; 16]];
+    let text = |text: &str| [number(text.len() as i64), text.as_bytes().to_vec()].concat();
+    let header = [b"Obj\x01".to_vec(), number(1), text("avro.schema"), text(&schema), vec![0], vec![7; 16]];
     let data = [2, b'x'].repeat(rows / 8);
-    let block = [super::amounts::number(rows as i64 / 8), super::amounts::number(data.len() as i64), data, vec![7; 16]];
+    let block = [number(rows as i64 / 8), number(data.len() as i64), data, vec![7; 16]];
     refused("avro", "orders/a.avro", rows, [header.concat(), block.concat().repeat(8)].concat()).await;
 }

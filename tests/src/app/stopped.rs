@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use flate2::write::GzEncoder;
 use serde_json::json;
+use weir_hostile::number;
 
 use super::handler::{Batch, Handler};
 use super::site::{CLICKS, ORDERS, Site};
@@ -63,7 +64,6 @@ fn object() -> String {
 fn avro() -> Vec<u8> {
     let fields: Vec<_> = (0..60).map(|at| json!({ "name": format!("c{at}"), "type": "string" })).collect();
     let schema = json!({ "type": "record", "name": "R", "fields": fields }).to_string();
-    let number = super::amounts::number;
     let text = |text: &str| [number(text.len() as i64), text.as_bytes().to_vec()].concat();
     let header = [b"Obj\x01".to_vec(), number(1), text("avro.schema"), text(&schema), vec![0], vec![7; 16]].concat();
     let data = [2, b'x'].repeat(60 * ROWS / 10);

@@ -14,7 +14,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use weir_hostile::{MAX_MEMORY, TARGETS, Target, cpu};
+use weir_hostile::{MAX_MEMORY, TARGETS, Target, cpu, memory};
 
 /// For one input; the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -102,11 +102,4 @@ fn runs_one_target() {
 
 fn number(key: &str) -> Option<u64> {
     std::env::var(key).ok().map(|value| value.parse().unwrap())
-}
-
-/// Bytes, of `/proc/self/status`.
-fn memory(key: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }

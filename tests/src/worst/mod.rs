@@ -4,14 +4,11 @@
 //! allocates, under a contract of few columns, of many, and of columns that come from the data.
 
 mod inputs;
-mod take;
 
 use std::process::Command;
-use std::time::Duration;
 
-const MAX_BYTES: usize = 1 << 20;
-const MAX_CPU: Duration = Duration::from_secs(2);
-const MAX_MEMORY: u64 = 256 << 20;
+use weir_hostile::{MAX_BYTES, MAX_CPU, MAX_MEMORY, contracts, cpu, memory, take};
+
 /// What else the machine does makes the same work take more CPU: the least of so many counts.
 const TRIES: usize = 4;
 /// The target that the child is to run.
@@ -56,20 +53,18 @@ fn packed_text_costs_what_its_bytes_pay_for() {
 #[ignore = "the child of the tests above"]
 fn runs_one_target() {
     let Ok(target) = std::env::var(CHILD) else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let only = std::env::var("WEIR_TEST_WORST").unwrap_or_default();
-    let contracts = take::contracts();
     for (name, input) in inputs::inputs(&target) {
         assert!(input.len() <= MAX_BYTES + 4_096, "{name}: {} bytes", input.len());
         if !name.contains(&only) {
             continue;
         }
-        for (columns, made) in &contracts {
+        for made in contracts() {
             let mut least = None;
             for _ in 0..TRIES {
                 std::fs::write("/proc/self/clear_refs", "5").unwrap();
                 let (before, base) = (cpu(), memory("VmRSS:"));
-                let records = runtime.block_on(take::take(&target, made, &input));
+                let records = take(&target, made, &input);
                 let (took, peak) = (cpu() - before, memory("VmHWM:").saturating_sub(base));
                 least = least.into_iter().chain([(took, peak, records)]).min();
                 if took <= MAX_CPU {
@@ -77,25 +72,11 @@ fn runs_one_target() {
                 }
             }
             let Some((took, peak, records)) = least else { continue };
+            assert!(records > 0, "{name}: nothing was read");
             let verdict = if took > MAX_CPU || peak > MAX_MEMORY { "beyond" } else { "within" };
-            let (bytes, mib) = (input.len(), peak >> 20);
+            let (columns, bytes, mib) = (made.name, input.len(), peak >> 20);
             println!("{verdict} {target}, {name}, {columns}: {bytes} bytes, {records} records, {took:?}, {mib} MiB");
         }
     }
     println!("done");
-}
-
-/// Bytes, of `/proc/self/status`.
-fn memory(key: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-}
-
-/// CPU time of all threads, in steps of 10 ms.
-fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
-    Duration::from_millis(10 * (ticks(11) + ticks(12)))
 }
