@@ -26,7 +26,8 @@ pub(super) fn inputs(target: &str) -> Vec<Named> {
             ("lines of one field", b"n,s,b,d\n".iter().copied().chain(b"x\n".repeat(MAX_BYTES / 2)).collect()),
             ("lines of two fields", b"n,s,b,d\n".iter().copied().chain(b",\n".repeat(MAX_BYTES / 2)).collect()),
             ("lone carriage returns", b"n,s,b,d\r".iter().copied().chain(b"x\r".repeat(MAX_BYTES / 2)).collect()),
-            ("faulty fields", b"\"a\"b,".repeat(MAX_BYTES / 5)),
+            ("a header of faulty fields", b"\"a\"b,".repeat(MAX_BYTES / 5)),
+            ("a line of faulty fields", [&b"n,s,b,d\n"[..], &b"\"a\"b,".repeat(MAX_BYTES / 5)].concat()),
             (
                 "lines of faulty fields",
                 (b"\"a\"b,".repeat(255).into_iter().chain(*b"\n").collect::<Vec<_>>()).repeat(820),

@@ -72,7 +72,7 @@ fn runs_one_target() {
                 }
             }
             let Some((took, peak, records)) = least else { continue };
-            assert!(records > 0, "{name}: nothing was read");
+            assert!(records > 0 || name.starts_with("a header"), "{name}: nothing was read");
             let verdict = if took > MAX_CPU || peak > MAX_MEMORY { "beyond" } else { "within" };
             let (columns, bytes, mib) = (made.name, input.len(), peak >> 20);
             println!("{verdict} {target}, {name}, {columns}: {bytes} bytes, {records} records, {took:?}, {mib} MiB");
