@@ -4,4 +4,6 @@
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 
 fuzz_target!(init: weir_fuzz::begin(), |input: &[u8]| weir_fuzz::measure(input));
-fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| weir_fuzz::mutate(data, size, max_size, seed));
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    weir_fuzz::mutate(data, size, max_size, seed)
+});
