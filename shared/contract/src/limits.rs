@@ -54,7 +54,7 @@ const PARQUET_EXPANSION: u64 = 512;
 /// What each row of a Parquet file draws beside its values.
 pub const PARQUET_ROW: u64 = 64;
 /// And more where a column of its step cannot be read.
-pub const PARQUET_UNREADABLE_ROW: u64 = 192;
+pub const PARQUET_UNREADABLE_ROW: u64 = 384;
 
 /// Cells of one frame, in bytes, and what a row takes beside its columns: where it came from, its bytes, a reason.
 pub const FRAME_BYTES: usize = 48 * MIB;

@@ -383,23 +383,17 @@ fn without_line_end(record: &[u8]) -> &[u8] {
 }
 
 impl Framing {
-    /// Length of as many whole records as `most` lines hold; more where one record has more lines. All of the bytes, if
-    /// they are no more.
+    /// Length of as many whole records as `most` lines hold; that of one record where it has more lines. All of the bytes,
+    /// if they are no more.
     pub fn first_records(self, bytes: &[u8], most: usize) -> usize {
-        let mut lines = memchr_iter(b'\n', bytes);
-        let mut step = most.max(1);
-        let mut seen = step;
-        while let Some(at) = lines.nth(step - 1) {
-            let mut splitter = Splitter::new(self, usize::MAX, 1);
-            splitter.push(&bytes[..=at]);
-            if let Some(Piece::Records(records)) = splitter.pull(false) {
-                return records.len();
-            }
-            // One record has all these lines: it is looked at again with twice as many.
-            step = seen;
-            seen = seen.saturating_mul(2);
+        let Some(at) = memchr_iter(b'\n', bytes).nth(most.max(1) - 1) else { return bytes.len() };
+        let mut splitter = Splitter::new(self, usize::MAX, 1);
+        splitter.push(&bytes[..=at]);
+        match splitter.pull(false) {
+            Some(Piece::Records(records)) => records.len(),
+            // One record has all these lines. What follows it may be as many records as it has lines.
+            _ => self.record_end(bytes, 0),
         }
-        bytes.len()
     }
 
     /// Length of the first record that is not blank, with everything before it and its line break.

@@ -211,6 +211,7 @@ fn large_queries_are_refused_with_a_message() {
         deep("INTERVAL ", "", 7_000),
         deep("INTERVAL -", "", 1_900),
         deep("CASE WHEN ", " THEN 1 END", 1_000),
+        deep("CASE WHEN ", " THEN 1 END", 16),
         deep("/*! ", " */", 5_000),
         deep("/* ", " */", 5_000),
         deep("CAST(1 AS ", ")", 15),
@@ -229,6 +230,19 @@ fn large_queries_are_refused_with_a_message() {
         "/*".repeat(30_000),
         "x".repeat(65_537),
     ];
+    // The parser goes back where it is no SQL, and tries what is before it in another way.
+    let opened = ["(", "CAST(", "SUBSTRING(", "POSITION(", "(NOT ", "[", "EXISTS(SELECT ", "f(x -> "];
+    let cases = [
+        "CASE WHEN TRUE THEN ",
+        "CASE WHEN ",
+        "CASE x WHEN 1 THEN 2 ELSE ",
+        "CAST(CASE WHEN x THEN ",
+        "POSITION(CASE WHEN ",
+    ];
+    let no_sql = opened.iter().chain(&cases).flat_map(|open| {
+        [5, 8, 16, 17, 24, 600].map(|times| format!("SELECT {}x y THEN 1 FROM orders", open.repeat(times)))
+    });
+    let texts: Vec<String> = texts.into_iter().chain(no_sql).collect();
     let checked = move || {
         for text in texts {
             let began = Instant::now();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::basic::Encoding;
-use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type, Int96, Int96Type};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
@@ -26,6 +27,10 @@ pub(super) fn inputs(target: &str) -> Vec<Named> {
             ("lines of one field", b"n,s,b,d\n".iter().copied().chain(b"x\n".repeat(MAX_BYTES / 2)).collect()),
             ("lines of two fields", b"n,s,b,d\n".iter().copied().chain(b",\n".repeat(MAX_BYTES / 2)).collect()),
             ("lone carriage returns", b"n,s,b,d\r".iter().copied().chain(b"x\r".repeat(MAX_BYTES / 2)).collect()),
+            ("a record of many lines before many", {
+                let one = [&b"\""[..], &b"\n".repeat(MAX_BYTES / 3), b"\"\n"].concat();
+                [&b"n,s,b,d\n"[..], &one, &b"x\n".repeat(MAX_BYTES / 3)].concat()
+            }),
             ("a header of faulty fields", b"\"a\"b,".repeat(MAX_BYTES / 5)),
             ("a line of faulty fields", [&b"n,s,b,d\n"[..], &b"\"a\"b,".repeat(MAX_BYTES / 5)].concat()),
             (
@@ -143,6 +148,20 @@ fn parquet() -> Vec<Named> {
             let mut column = group.next_column().unwrap().unwrap();
             for _ in 0..40 {
                 column.typed::<Int64Type>().write_batch(&vec![7; 1 << 20], None, None).unwrap();
+            }
+            column.close().unwrap();
+            group.close().unwrap();
+            file.into_inner().unwrap()
+        }),
+        ("rows of which no column can be read", {
+            // The footer's text pays for rows as any stored byte does.
+            let text = KeyValue::new("x".to_owned(), "x".repeat(MAX_BYTES - 16_384));
+            let properties = plain.clone().set_key_value_metadata(Some(vec![text]));
+            let mut file = writer("message m { required int96 d; }", properties);
+            let mut group = file.next_row_group().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            for _ in 0..4 {
+                column.typed::<Int96Type>().write_batch(&vec![Int96::new(); 1 << 20], None, None).unwrap();
             }
             column.close().unwrap();
             group.close().unwrap();

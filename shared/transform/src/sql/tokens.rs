@@ -12,7 +12,8 @@ use super::{Checked, MAX_LITERAL};
 /// Bytes of a query; the contract's parser has the same limit.
 const MAX_BYTES: usize = 64 * 1024;
 const MAX_TOKENS: usize = 20_000;
-/// Brackets within brackets.
+/// Brackets and `CASE`s within each other. Of a text that is no SQL the parser tries what is in them twice, and the
+/// argument of `POSITION` three times, which counts as two.
 const MAX_NESTED: usize = 16;
 /// How deep a tree of these tokens can be at most: tokens of an item of a list, and those of its deepest brackets.
 const MAX_ITEM: usize = 4_000;
@@ -50,44 +51,60 @@ fn tokens(sql: &str) -> Checked<Vec<TokenWithSpan>> {
     Ok(tokens)
 }
 
+/// A bracket that is open, or the whole text.
+#[derive(Default)]
+struct Open {
+    /// Tokens of the item at hand.
+    item: usize,
+    /// The deepest brackets in it.
+    inner: usize,
+    /// The deepest item so far.
+    deepest: usize,
+    /// What it counts for among brackets within each other.
+    weight: usize,
+    /// `CASE`s that are open in it.
+    cases: usize,
+}
+
 fn bound<'t>(tokens: impl Iterator<Item = &'t Token>) -> Checked<()> {
-    // Of each bracket that is open: tokens of the item at hand, the deepest brackets in it, and the deepest item so far.
-    let mut open = vec![(0_usize, 0_usize, 0_usize)];
+    let mut opened = vec![Open::default()];
     let mut last: Option<&Word> = None;
     for (count, token) in tokens.enumerate() {
         if count == MAX_TOKENS {
             return Err(format!("has more than {MAX_TOKENS} words and signs"));
         }
-        let nested = open.len() - 1;
-        let Some((item, inner, deepest)) = open.last_mut() else { return Err("is no SQL".to_owned()) };
+        let Some(open) = opened.last_mut() else { return Err("is no SQL".to_owned()) };
         match token {
             Token::LParen | Token::LBracket | Token::LBrace => {
-                *item += 1;
-                if nested == MAX_NESTED {
-                    return Err(format!("has more than {MAX_NESTED} brackets within each other"));
-                }
-                open.push((0, 0, 0));
+                open.item += 1;
+                let weight = if last.is_some_and(|word| is(word, "POSITION")) { 2 } else { 1 };
+                opened.push(Open { weight, ..Open::default() });
             }
             Token::RParen | Token::RBracket | Token::RBrace => {
-                let depth = (*deepest).max(*item + *inner);
-                if nested == 0 {
-                    return Err(format!("has a `{token}` that closes nothing"));
-                }
-                open.pop();
-                if let Some((item, inner, _)) = open.last_mut() {
-                    *item += 1;
-                    *inner = (*inner).max(depth);
-                }
+                let depth = open.deepest.max(open.item + open.inner);
+                opened.pop();
+                let Some(open) = opened.last_mut() else { return Err(format!("has a `{token}` that closes nothing")) };
+                open.item += 1;
+                open.inner = open.inner.max(depth);
             }
             Token::Comma => {
-                *deepest = (*deepest).max(*item + *inner);
-                (*item, *inner) = (0, 0);
+                open.deepest = open.deepest.max(open.item + open.inner);
+                (open.item, open.inner) = (0, 0);
             }
-            _ => *item += 1,
+            Token::Word(word) => {
+                open.item += 1;
+                if is(word, "CASE") {
+                    open.cases += 1;
+                } else if is(word, "END") {
+                    open.cases = open.cases.saturating_sub(1);
+                }
+            }
+            _ => open.item += 1,
         }
-        if let Some((item, inner, _)) = open.last()
-            && item + inner > MAX_ITEM
-        {
+        if opened.iter().map(|open| open.weight + open.cases).sum::<usize>() > MAX_NESTED {
+            return Err(format!("has more than {MAX_NESTED} brackets and CASEs within each other"));
+        }
+        if opened.last().is_some_and(|open| open.item + open.inner > MAX_ITEM) {
             return Err(format!(
                 "has more than {MAX_ITEM} words and signs without a comma: write a long chain as `IN (…)`, or in steps"
             ));
