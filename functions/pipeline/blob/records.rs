@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memchr::memchr_iter;
 use tokio::sync::OwnedSemaphorePermit;
-use weir_contract::limits::SetOnDrop;
+use weir_contract::limits::{CELLS_PER_BYTE, SetOnDrop};
 use weir_contract::{Allowance, Format, FormatKind, Stop};
 use weir_intake::{AvroOptions, AvroPiece, AvroReader, Blob, ChunkOptions, Framing, Magic, Piece};
 use weir_transform::{
@@ -31,8 +31,6 @@ const ROW_BYTES_PER_UNIT: usize = 8;
 const GATHERED_BYTES: usize = 1024 * 1024;
 /// Bytes that a block counts for at least, however small it is.
 const LEAST_BLOCK_BYTES: usize = 64;
-/// Bytes of a frame, for each byte of text, that are counted with the blob itself.
-const CELLS_PER_BYTE: usize = 4;
 
 /// Which records of a blob are read.
 #[derive(Debug, Clone)]
@@ -270,7 +268,7 @@ impl Records {
             _ => Framing::Lines,
         };
         let (unfolds, most) = (self.unfolds(), self.transform.max_rows());
-        if rows > most {
+        if rows > self.transform.max_rows_of(bytes.len()) {
             let length = match unfolds {
                 true => unfolding_lines(&bytes, most),
                 false => framing.first_records(&bytes, most),

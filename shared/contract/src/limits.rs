@@ -57,8 +57,10 @@ pub const PARQUET_ROW: u64 = 64;
 pub const PARQUET_UNREADABLE_ROW: u64 = 384;
 
 /// Cells of one frame, in bytes, and what a row takes beside its columns: where it came from, its bytes, a reason.
-pub const FRAME_BYTES: usize = 48 * MIB;
+pub const FRAME_BYTES: usize = 32 * MIB;
 pub const ROW_BYTES: usize = 256;
+/// Bytes of a frame for each byte of its text that are counted with the text itself: ordinary lines fill no more.
+pub const CELLS_PER_BYTE: usize = 4;
 /// Reasons that are listed of one record: a line of a megabyte may have a hundred thousand faulty fields.
 pub const MAX_REASONS: usize = 256;
 /// Rows times added columns of one frame.

@@ -25,6 +25,8 @@ const LOOK_ROWS: usize = 1_024;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds<'s> {
     pub(crate) max_record_bytes: usize,
+    /// Rows that room is made for before they are read, at most.
+    pub(crate) max_rows: usize,
     pub(crate) stop: &'s Stop,
 }
 

@@ -98,7 +98,7 @@ pub(crate) fn decode<'d>(
         .into_par_iter()
         .map(|part| {
             let bytes = &chunk[part];
-            let records = line_estimate(bytes, targets.len());
+            let records = line_estimate(bytes, targets.len(), bounds.max_rows);
             let mut added = Added::new(Form::Text);
             for name in &layout.added {
                 added.place(fields, name);

@@ -38,7 +38,7 @@ pub(crate) fn decode_lines<'d>(
         .into_par_iter()
         .map(|part| {
             let bytes = &chunk[part];
-            decode(targets, fields, bounds, line_estimate(bytes, targets.len()), Lines::new(bytes))
+            decode(targets, fields, bounds, line_estimate(bytes, targets.len(), bounds.max_rows), Lines::new(bytes))
         })
         .collect();
     if bounds.stop.is_set() {

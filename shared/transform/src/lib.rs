@@ -71,6 +71,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use polars::prelude::{Column, DataFrame, IntoColumn};
+use weir_contract::limits::CELLS_PER_BYTE;
 use weir_contract::{Contract, MAX_EVENT_RECORDS, Stop};
 
 pub use crate::avro::{AvroBlock, AvroChunk, AvroLayout, AvroRecords};
@@ -163,13 +164,21 @@ impl Transform {
     }
 
     fn bounds(&self) -> Bounds<'_> {
-        Bounds { max_record_bytes: self.plan.max_record_bytes, stop: &self.stop }
+        Bounds { max_record_bytes: self.plan.max_record_bytes, max_rows: self.plan.max_rows, stop: &self.stop }
     }
 
     /// How many records may be given at a time, so that a frame stays below [`weir_contract::limits::FRAME_BYTES`] however
     /// short they are.
     pub fn max_rows(&self) -> usize {
         self.plan.max_rows
+    }
+
+    /// Rows of one frame that is made of so many bytes of text. More than [`max_rows`](Transform::max_rows) where the cells
+    /// take no more than the text pays for.
+    pub fn max_rows_of(&self, bytes: usize) -> usize {
+        (bytes.saturating_mul(CELLS_PER_BYTE) / self.plan.row_bytes)
+            .min(self.plan.max_added_rows)
+            .max(self.plan.max_rows)
     }
 
     /// What a row takes in a frame beside its text, about.

@@ -30,16 +30,20 @@ pub(crate) fn parts(length: usize, mut next_record: impl FnMut(usize) -> Option<
     ranges
 }
 
-/// About how many lines there are, by the first of them; a little more, so that builders mostly need not grow, and never so
-/// many that empty builders for all columns take more than a few times the bytes.
-pub(crate) fn line_estimate(bytes: &[u8], columns: usize) -> usize {
+/// Number of lines, estimated from the first of them; a little more, so that builders mostly need not grow: what grows is in
+/// memory twice, and leaves its old room behind. Where the lines that follow are longer, room that is made and not used is
+/// never touched; it is bounded by the rows of a frame, or a few times the bytes.
+pub(crate) fn line_estimate(bytes: &[u8], columns: usize, max_rows: usize) -> usize {
     const SAMPLE_BYTES: usize = 64 * 1024;
     let sample = &bytes[..bytes.len().min(SAMPLE_BYTES)];
     let lines = memchr_iter(b'\n', sample).count() + 1;
-    if sample.len() == bytes.len() {
-        return lines;
-    }
     let (sampled, all) = (sample.len() as u64, bytes.len() as u64);
-    let estimate = usize::try_from(lines as u64 * all / sampled).unwrap_or(usize::MAX);
-    (estimate + estimate / 16).min(bytes.len() / columns.max(1)) + 1
+    let estimate = match sampled == all {
+        true => lines,
+        false => {
+            let estimate = usize::try_from(lines as u64 * all / sampled).unwrap_or(usize::MAX);
+            estimate.saturating_add(estimate / 16)
+        }
+    };
+    estimate.min(max_rows.max(bytes.len() / columns.max(1))) + 1
 }

@@ -50,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) row_bytes: usize,
     /// Rows of one frame.
     pub(crate) max_rows: usize,
+    /// Rows of one frame, as far as columns are concerned that are added for its unknown fields.
+    pub(crate) max_added_rows: usize,
 }
 
 impl Plan {
@@ -103,13 +105,14 @@ impl Plan {
         let schema: Schema =
             targets.iter().map(|target| Field::new(target.name.as_str().into(), dtype(target.data_type))).collect();
         let row_bytes = ROW_BYTES + targets.iter().map(|target| width(target.data_type)).sum::<usize>();
-        let for_added = match contract.drift.unknown_fields {
+        let max_added_rows = match contract.drift.unknown_fields {
             UnknownFields::Add => MAX_ADDED_CELLS / contract.drift.max_added_columns.max(1),
             _ => usize::MAX,
         };
         Ok(Self {
             row_bytes,
-            max_rows: (FRAME_BYTES / row_bytes).min(for_added).max(LEAST_ROWS),
+            max_rows: (FRAME_BYTES / row_bytes).min(max_added_rows).max(LEAST_ROWS),
+            max_added_rows,
             rules: contract.rules.iter().map(|rule| CompiledRule::new(rule, &schema)).collect::<Result<Vec<_>>>()?,
             dialect: Dialect::new(&contract.format)?,
             max_record_bytes: contract.format.max_record_bytes,

@@ -36,7 +36,7 @@ const PART_ROWS: usize = 512;
 pub(crate) fn conform(
     targets: &[Target],
     fields: &Fields,
-    Bounds { max_record_bytes, stop }: Bounds<'_>,
+    Bounds { max_record_bytes, stop, .. }: Bounds<'_>,
     step: &ParquetStep,
 ) -> Result<Conformed> {
     let height = step.rows;

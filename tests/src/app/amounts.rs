@@ -226,9 +226,7 @@ async fn text_takes_no_more_memory_than_the_budget() {
         let receipt = handler.ingest(&message).await;
         let (peak, took) = (handler.peak_memory(), began.elapsed());
         println!("{what}: {bytes} bytes, {:?}, {} MiB, {took:?}", books(&receipt), peak >> 20);
-        // Known to take more: docs/limits.md, "Memory".
-        let most = if what.ends_with("of many columns") { 1 << 30 } else { MOST_MEMORY };
-        assert!(peak < most, "{what}: {} MiB", peak >> 20);
+        assert!(peak < MOST_MEMORY, "{what}: {} MiB", peak >> 20);
         assert!(took < Duration::from_secs(120), "{what}: {took:?}");
     }
 }
