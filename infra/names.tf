@@ -6,7 +6,9 @@ locals {
     resource_group      = "rg-${local.name}"
     identity            = "id-${local.name}"
     key_vault           = "kv-${local.name}"
+    package_identity    = "id-${local.name}-package"
     host_account        = "stweirhost${var.environment}${var.name_suffix}"
+    package_account     = "stweirpkg${var.environment}${var.name_suffix}"
     lake_account        = "stweirlake${var.environment}${var.name_suffix}"
     system_topic        = "evgt-${local.name}"
     event_hub_namespace = "evhns-${local.name}"
@@ -14,7 +16,9 @@ locals {
     function_app        = "func-${local.name}"
     log_analytics       = "log-${local.name}"
     app_insights        = "appi-${local.name}"
-    action_group        = "ag-${local.name}"
+    action_groups       = { on_call = "ag-${local.name}-on-call", team = "ag-${local.name}" }
+    budget              = "budget-${local.name}"
+    workbook            = "Weir ${var.environment} ${var.name_suffix}"
   }
 
   # Wire names.

@@ -34,6 +34,10 @@ output "role_assignments" {
     [for grant in azurerm_role_assignment.functions : {
       who = "functions", role = grant.role_definition_name, scope = grant.scope
     }],
+    [{
+      who   = "package", role = azurerm_role_assignment.package.role_definition_name,
+      scope = azurerm_role_assignment.package.scope
+    }],
     module.ingest.role_assignments,
   )
 }

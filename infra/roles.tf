@@ -9,13 +9,16 @@ locals {
       landing = { role = "Storage Blob Data Reader", scope = module.storage.container_ids[local.landing_container] }
       lake    = { role = "Storage Blob Data Contributor", scope = module.storage.container_ids[local.lake_container] }
 
-      secrets   = { role = "Key Vault Secrets User", scope = module.identity.key_vault.id }
       telemetry = { role = "Monitoring Metrics Publisher", scope = module.observability.app_insights.id }
     },
     # Reader + Message Processor, as the documentation has it, is not enough: the host releases a failed message by
     # Update Message, which neither holds (MicrosoftDocs/azure-docs#120932). Contributor, but per queue.
     { for queue in local.queues : "queue_${queue}" => {
       role = "Storage Queue Data Contributor", scope = module.storage.queue_ids[queue]
+    } },
+    # Two secrets, and none that somebody else puts into the vault.
+    { for secret in [local.pseudonym_secret, local.task_secret] : "secret_${secret}" => {
+      role = "Key Vault Secrets User", scope = "${module.identity.key_vault.id}/secrets/${secret}"
     } },
     { for hub in local.event_hubs : "hub_${hub}" => {
       role = "Azure Event Hubs Data Receiver", scope = module.ingest.event_hub_ids[hub]
@@ -29,5 +32,12 @@ resource "azurerm_role_assignment" "functions" {
   scope                = each.value.scope
   role_definition_name = each.value.role
   principal_id         = module.identity.functions.principal_id
+  principal_type       = "ServicePrincipal"
+}
+
+resource "azurerm_role_assignment" "package" {
+  scope                = module.storage.package_account.id
+  role_definition_name = "Storage Blob Data Reader"
+  principal_id         = module.identity.package.principal_id
   principal_type       = "ServicePrincipal"
 }

@@ -14,6 +14,7 @@ locals {
   }
 
   app_settings = merge(
+    var.app_settings,
     merge([for name, properties in local.connections : { for key, value in properties : "${name}__${key}" => value }]...),
     {
       AZURE_CLIENT_ID                           = module.identity.functions.client_id

@@ -82,8 +82,8 @@ variable "maximum_instances" {
   default     = 40
 
   validation {
-    condition     = var.maximum_instances >= 1 && var.maximum_instances <= 1000
-    error_message = "maximum_instances must be 1 to 1000."
+    condition     = var.maximum_instances >= 40 && var.maximum_instances <= 1000
+    error_message = "maximum_instances must be 40 to 1000: the plan knows no lower bound."
   }
 }
 
@@ -144,7 +144,54 @@ variable "queue_backlog_threshold" {
 }
 
 variable "alert_emails" {
-  description = "Who is told about alerts: name to address. Without any, alerts still show in the portal."
+  description = "Who is told about alerts by e-mail: name to address. Without any, alerts still show in the portal."
+  type        = map(string)
+  nullable    = false
+  default     = {}
+}
+
+variable "on_call" {
+  description = "Who is woken by severity 1, beside the e-mails: name to a phone number for SMS, and name to the https URL of a webhook (PagerDuty, Opsgenie). An SMS costs about 0.06 USD."
+  type = object({
+    sms      = optional(map(object({ country_code = string, phone_number = string })), {})
+    webhooks = optional(map(string), {})
+  })
+  nullable = false
+  default  = {}
+
+  validation {
+    condition     = alltrue([for url in values(var.on_call.webhooks) : startswith(url, "https://")])
+    error_message = "on_call.webhooks must be https URLs."
+  }
+}
+
+variable "log_daily_quota_gb" {
+  description = "Gigabytes of logs a day, after which Log Analytics takes no more until the next day: a bound on the bill. -1 is none. A gigabyte costs about 2.30 to 3 USD."
+  type        = number
+  nullable    = false
+  default     = 5
+}
+
+variable "audit_reads" {
+  description = "Log each read of a blob of the lake, too, not only writes and deletions. For small blobs these logs cost 3 to 4 times everything else."
+  type        = bool
+  nullable    = false
+  default     = false
+}
+
+variable "monthly_budget" {
+  description = "Tells the team when this much is spent in a month (80 %), or will be. `since` is the first day of a month, as 2026-12-01T00:00:00Z."
+  type        = object({ amount = number, since = string })
+  default     = null
+
+  validation {
+    condition     = var.monthly_budget == null || can(regex("^[0-9]{4}-[0-9]{2}-01T00:00:00Z$", var.monthly_budget.since))
+    error_message = "monthly_budget.since must be the first of a month, as 2026-12-01T00:00:00Z."
+  }
+}
+
+variable "app_settings" {
+  description = "Further settings of the app (docs/settings.md), such as WEIR_WAREHOUSE_URL. They may not replace those that this module makes."
   type        = map(string)
   nullable    = false
   default     = {}

@@ -1,4 +1,5 @@
 # The function app: what it runs, and that nothing in it is a shared secret.
+mock_provider "time" {}
 mock_provider "azurerm" {
   mock_resource "azurerm_key_vault" {
     defaults = { vault_uri = "https://kv-weir-test-abc.vault.azure.net/" }
@@ -69,10 +70,11 @@ run "site" {
     plan_name           = "plan"
     app_name            = "func"
     identity_id         = "identity"
+    package_identity_id = "package-identity"
     package_url         = "https://host.blob.core.windows.net/packages"
     app_settings        = run.settings.app_settings
     instance_memory_mb  = 4096
-    maximum_instances   = 7
+    maximum_instances   = 47
     always_ready        = { "function:ingest_blob" = 2 }
   }
 
@@ -89,9 +91,9 @@ run "site" {
   assert {
     condition = output.site.functionAppConfig.deployment.storage.authentication == {
       type                           = "UserAssignedIdentity"
-      userAssignedIdentityResourceId = "identity"
+      userAssignedIdentityResourceId = "package-identity"
     }
-    error_message = "The package must be read with the identity."
+    error_message = "The package must be read with an identity that the app is not."
   }
 
   assert {
@@ -102,7 +104,7 @@ run "site" {
   assert {
     condition = output.site.functionAppConfig.scaleAndConcurrency == {
       instanceMemoryMB     = 4096
-      maximumInstanceCount = 7
+      maximumInstanceCount = 47
       alwaysReady          = [{ name = "function:ingest_blob", instanceCount = 2 }]
     }
     error_message = "Memory, instance limit and warm instances must reach the app."
@@ -133,10 +135,11 @@ run "refuses_a_connection_string" {
     plan_name           = "plan"
     app_name            = "func"
     identity_id         = "identity"
+    package_identity_id = "package-identity"
     package_url         = "https://host.blob.core.windows.net/packages"
     app_settings        = { AzureWebJobsStorage = "" }
     instance_memory_mb  = 2048
-    maximum_instances   = 1
+    maximum_instances   = 40
     always_ready        = {}
   }
 

@@ -1,4 +1,5 @@
 # The two ways in: blob events to the queue, event streams to the hubs.
+mock_provider "time" {}
 mock_provider "azurerm" {}
 
 variables {

@@ -1,4 +1,5 @@
 # Least privilege: the complete list of who may do what where. A new grant fails here until it is added on purpose.
+mock_provider "time" {}
 mock_provider "azurerm" {}
 mock_provider "azapi" {}
 
@@ -9,6 +10,10 @@ override_resource {
 override_resource {
   target = module.storage.azurerm_storage_account.lake
   values = { id = "lake-account" }
+}
+override_resource {
+  target = module.storage.azurerm_storage_account.package
+  values = { id = "package-account" }
 }
 override_resource {
   target = module.storage.azurerm_storage_container.host["dead-letters"]
@@ -75,7 +80,9 @@ run "allow_list" {
       "functions: Storage Blob Data Contributor on lake-account/lake",
       "functions: Azure Event Hubs Data Receiver on hubs/clickstream",
       "functions: Azure Event Hubs Data Receiver on hubs/sensors",
-      "functions: Key Vault Secrets User on vault",
+      "functions: Key Vault Secrets User on vault/secrets/pseudonym-key",
+      "functions: Key Vault Secrets User on vault/secrets/task-key",
+      "package: Storage Blob Data Reader on package-account",
       "functions: Monitoring Metrics Publisher on insights",
       "event_grid: Storage Queue Data Message Sender on host/blob-events",
       "event_grid: Storage Blob Data Contributor on host/dead-letters",

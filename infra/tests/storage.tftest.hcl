@@ -1,4 +1,4 @@
-# Storage: two accounts that take Entra tokens only, and nothing that deletes from the lake.
+# Storage: three accounts that take Entra tokens only, and nothing that deletes from the lake.
 mock_provider "azurerm" {}
 
 variables {
@@ -6,8 +6,10 @@ variables {
   location            = "westeurope"
   tags                = {}
   host_account_name   = "hostaccount"
+  package_account     = "stpackage"
+  package_container   = "packages"
   lake_account_name   = "lakeaccount"
-  host_containers     = ["packages", "dead-letters"]
+  host_containers     = ["dead-letters"]
   lake_containers     = ["landing", "lake"]
   queues              = ["blob-events", "blob-events-poison", "tasks", "tasks-poison"]
   expiring_container  = "dead-letters"
@@ -22,13 +24,13 @@ run "accounts" {
   }
 
   assert {
-    condition = alltrue([for account in [azurerm_storage_account.host, azurerm_storage_account.lake] :
+    condition = alltrue([for account in [azurerm_storage_account.host, azurerm_storage_account.lake, azurerm_storage_account.package] :
       alltrue([
         !account.shared_access_key_enabled, !account.local_user_enabled, !account.allow_nested_items_to_be_public,
         account.default_to_oauth_authentication, account.min_tls_version == "TLS1_2",
       ])
     ])
-    error_message = "Both accounts must refuse shared keys, local users and anonymous reads."
+    error_message = "All accounts must refuse shared keys, local users and anonymous reads."
   }
 
   assert {

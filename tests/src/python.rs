@@ -1,5 +1,6 @@
 //! A Python with readers of our tables: `deltalake` (delta-rs with DataFusion), Polars, and ClickHouse in a wheel; with
-//! pyarrow and DuckDB, which write and read the Parquet files of others; and with `fastavro`, which does so for Avro.
+//! pyarrow and DuckDB, which write and read the Parquet files of others; with `fastavro`, which does so for Avro; and with
+//! `duckdb-kql`, which runs the alert rules.
 //!
 //! It lives in the target folder and is made once; a change of [`REQUIREMENTS`] makes a new one.
 
@@ -11,7 +12,7 @@ use crate::support::{checked, installed_once};
 
 /// Everything that is installed, exactly: pip resolves nothing (`--no-deps`). `deltalake` brings its own query engine.
 /// `chdb-core` is the engine of `chdb`, which on top of it wants pandas and pyarrow; 530 MB on disk.
-const REQUIREMENTS: [&str; 11] = [
+const REQUIREMENTS: [&str; 13] = [
     "deltalake==1.6.6",
     "arro3-core==0.9.1",
     "Deprecated==1.3.1",
@@ -23,6 +24,8 @@ const REQUIREMENTS: [&str; 11] = [
     "pyarrow==26.0.1",
     "duckdb==2.0.1",
     "fastavro==1.13.1",
+    "duckdb-kql==1.1.2",
+    "antlr4-python3-runtime==4.13.2",
 ];
 
 /// The interpreter. Needs `python3` (3.10 or newer, with `venv`) on the path, and PyPI the first time.

@@ -5,10 +5,12 @@ mock_provider "azurerm" {
   }
 }
 mock_provider "azapi" {}
+mock_provider "time" {}
 
 run "dev" {
   variables {
-    name_suffix = "abc"
+    name_suffix  = "abc"
+    alert_emails = { team = "team@example.com" }
   }
 
   assert {
@@ -19,7 +21,8 @@ run "dev" {
 
 run "longest_names_fit" {
   variables {
-    name_suffix = "abcdefgh"
+    name_suffix  = "abcdefgh"
+    alert_emails = { team = "team@example.com" }
   }
 
   assert {

@@ -17,3 +17,26 @@ variable "alert_emails" {
   nullable    = false
   default     = {}
 }
+
+variable "on_call" {
+  description = "Who is woken by severity 1: SMS numbers and webhooks (see ../../variables.tf)."
+  type = object({
+    sms      = optional(map(object({ country_code = string, phone_number = string })), {})
+    webhooks = optional(map(string), {})
+  })
+  nullable = false
+  default  = {}
+}
+
+variable "monthly_budget" {
+  description = "Tells the team when this much is spent in a month: `amount`, and `since`, the first day of a month."
+  type        = object({ amount = number, since = string })
+  default     = null
+}
+
+variable "app_settings" {
+  description = "Further settings of the app (docs/settings.md)."
+  type        = map(string)
+  nullable    = false
+  default     = {}
+}

@@ -6,6 +6,9 @@ module "weir" {
   location             = var.location
   name_suffix          = var.name_suffix
   alert_emails         = var.alert_emails
+  on_call              = var.on_call
+  monthly_budget       = var.monthly_budget
+  app_settings         = var.app_settings
   storage_replication  = "ZRS"
   protect_data         = true
   instance_memory_mb   = 2048

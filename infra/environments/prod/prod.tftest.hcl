@@ -5,10 +5,12 @@ mock_provider "azurerm" {
   }
 }
 mock_provider "azapi" {}
+mock_provider "time" {}
 
 run "prod" {
   variables {
-    name_suffix = "abc"
+    name_suffix  = "abc"
+    alert_emails = { team = "team@example.com" }
   }
 
   assert {
@@ -19,11 +21,23 @@ run "prod" {
 
 run "longest_names_fit" {
   variables {
-    name_suffix = "abcdefgh"
+    name_suffix  = "abcdefgh"
+    alert_emails = { team = "team@example.com" }
   }
 
   assert {
     condition     = length(output.weir.lake_account_name) <= 24 && length(output.weir.key_vault_name) <= 24
     error_message = "Storage accounts and vaults may have 24 characters."
   }
+}
+
+run "somebody_is_told" {
+  command = plan
+
+  variables {
+    name_suffix  = "abc"
+    alert_emails = {}
+  }
+
+  expect_failures = [var.alert_emails]
 }

@@ -4,11 +4,15 @@ terraform {
   required_providers {
     azurerm = {
       source  = "hashicorp/azurerm"
-      version = "~> 4.81"
+      version = "~> 5.10"
     }
     azapi = {
       source  = "azure/azapi"
-      version = "~> 2.12"
+      version = "~> 2.13"
+    }
+    time = {
+      source  = "hashicorp/time"
+      version = "~> 0.14"
     }
   }
 
@@ -22,6 +26,13 @@ terraform {
 # The subscription comes from ARM_SUBSCRIPTION_ID.
 provider "azurerm" {
   storage_use_azuread = true # the accounts have no keys to fall back on
+
+  # azurerm 5 registers none by itself. Whoever applies needs */register/action on the subscription, or they are there.
+  resource_providers_to_register = [
+    "Microsoft.App", "Microsoft.Authorization", "Microsoft.Consumption", "Microsoft.EventGrid", "Microsoft.EventHub",
+    "Microsoft.Insights", "Microsoft.KeyVault", "Microsoft.ManagedIdentity", "Microsoft.OperationalInsights",
+    "Microsoft.Storage", "Microsoft.Web",
+  ]
   features {}
 }
 

@@ -29,7 +29,13 @@ variable "app_name" {
 }
 
 variable "identity_id" {
-  description = "The user-assigned identity: of the app, of its deployment storage and of its vault references."
+  description = "The user-assigned identity of the app and of its vault references."
+  type        = string
+  nullable    = false
+}
+
+variable "package_identity_id" {
+  description = "The user-assigned identity that fetches the package."
   type        = string
   nullable    = false
 }

@@ -6,6 +6,15 @@ resource "azurerm_user_assigned_identity" "functions" {
   tags                = var.tags
 }
 
+# The platform fetches the code under this one. The app's own identity cannot reach it, so a handler that was taken over
+# cannot replace what is started next.
+resource "azurerm_user_assigned_identity" "package" {
+  name                = var.package_identity
+  resource_group_name = var.resource_group_name
+  location            = var.location
+  tags                = var.tags
+}
+
 # Terraform never sees a secret's value: README.md says how the key gets here.
 resource "azurerm_key_vault" "weir" {
   name                          = var.key_vault_name

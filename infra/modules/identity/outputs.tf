@@ -7,6 +7,14 @@ output "functions" {
   }
 }
 
+output "package" {
+  description = "The identity that fetches the deployed package."
+  value = {
+    id           = azurerm_user_assigned_identity.package.id
+    principal_id = azurerm_user_assigned_identity.package.principal_id
+  }
+}
+
 output "key_vault" {
   description = "The vault; `uri` ends in a slash."
   value = {

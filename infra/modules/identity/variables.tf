@@ -23,6 +23,12 @@ variable "identity_name" {
   nullable = false
 }
 
+variable "package_identity" {
+  description = "Name of the identity that fetches the deployed package, and does nothing else."
+  type        = string
+  nullable    = false
+}
+
 variable "key_vault_name" {
   type     = string
   nullable = false

@@ -35,6 +35,12 @@ resource "azurerm_role_assignment" "topic" {
   principal_type       = "ServicePrincipal"
 }
 
+# A role reaches storage minutes after it was granted, and Event Grid tries its destinations when the subscription is made.
+resource "time_sleep" "roles" {
+  create_duration = "120s"
+  triggers        = { for key, grant in azurerm_role_assignment.topic : key => grant.id }
+}
+
 resource "azurerm_eventgrid_system_topic_event_subscription" "blob_created" {
   name                  = "blob-created"
   system_topic          = azurerm_eventgrid_system_topic.lake.name
@@ -78,5 +84,5 @@ resource "azurerm_eventgrid_system_topic_event_subscription" "blob_created" {
     event_time_to_live    = 1440
   }
 
-  depends_on = [azurerm_role_assignment.topic]
+  depends_on = [time_sleep.roles]
 }

@@ -63,37 +63,79 @@ locals {
     }
   }
 
-  # Over the requests the Functions host records: one per invocation, named after the function.
+  # Over the requests that the Functions host records: one an invocation, named after the function. The host may sample
+  # them, so counts are sums of ItemCount; host.json excludes them from sampling all the same.
+  # The query is in rules/<name>.kql; the rule fires when it gives a row. tests/src/alerts runs each on good and bad days.
   query_alerts = {
-    parked = {
-      about     = "Messages failed until they were parked in a poison queue."
+    dead = {
+      about     = "`maintain` has not succeeded for a quarter of an hour, and is due every 5 minutes: the app is down, or cannot reach its storage."
       severity  = 1
-      query     = "AppRequests | where Name in ('park_blob_events', 'park_tasks')"
-      condition = { operator = "GreaterThan", threshold = 0 }
+      frequency = "PT5M"
+      window    = "PT15M"
+    }
+    stuck = {
+      about     = "A function fails and has not succeeded for half an hour. What it cannot do waits: blobs in the queue, events in the hub until its retention ends."
+      severity  = 1
+      frequency = "PT5M"
+      window    = "PT30M"
+    }
+    parked = {
+      about     = "Messages failed until they were parked: `weir parked` lists them with their reasons, `retry` tries them again."
+      severity  = 1
       frequency = "PT5M"
       window    = "PT15M"
     }
     failing = {
-      about     = "More than 20 invocations failed within 15 minutes. They are retried: nothing is lost, but nothing moves either."
+      about     = "More than a tenth of a function's invocations failed within half an hour. They are tried again: nothing is lost, but it moves slowly."
       severity  = 2
-      query     = "AppRequests | where Success == false"
-      condition = { operator = "GreaterThan", threshold = 20 }
-      frequency = "PT5M"
+      frequency = "PT15M"
+      window    = "PT30M"
+    }
+    undelivered = {
+      about     = "Event Grid could not deliver blob events at once; the rows say why."
+      severity  = 2
+      frequency = "PT15M"
       window    = "PT15M"
     }
-    unmaintained = {
-      about     = "`maintain` has not succeeded for a day: no sweep, no compaction, no warehouse load."
-      severity  = 2
-      query     = "AppRequests | where Name == 'maintain' and Success == true"
-      condition = { operator = "LessThan", threshold = 1 }
-      frequency = "PT1H"
-      window    = "P1D"
+  }
+
+  # Severity 1 wakes somebody, and is in the team's mail, too.
+  groups = {
+    1 = [azurerm_monitor_action_group.on_call.id, azurerm_monitor_action_group.team.id]
+    2 = [azurerm_monitor_action_group.team.id]
+  }
+}
+
+# Whoever is on call. Who does not answer is called again by the service behind the webhook: Azure itself does not escalate.
+resource "azurerm_monitor_action_group" "on_call" {
+  name                = var.action_group_names.on_call
+  resource_group_name = var.resource_group_name
+  tags                = var.tags
+  short_name          = "weir-call"
+
+  dynamic "sms_receiver" {
+    for_each = var.on_call.sms
+
+    content {
+      name         = sms_receiver.key
+      country_code = sms_receiver.value.country_code
+      phone_number = sms_receiver.value.phone_number
+    }
+  }
+
+  dynamic "webhook_receiver" {
+    for_each = var.on_call.webhooks
+
+    content {
+      name                    = webhook_receiver.key
+      service_uri             = webhook_receiver.value
+      use_common_alert_schema = true
     }
   }
 }
 
-resource "azurerm_monitor_action_group" "weir" {
-  name                = var.action_group_name
+resource "azurerm_monitor_action_group" "team" {
+  name                = var.action_group_names.team
   resource_group_name = var.resource_group_name
   tags                = var.tags
   short_name          = "weir"
@@ -129,8 +171,12 @@ resource "azurerm_monitor_metric_alert" "weir" {
     threshold        = each.value.condition.threshold
   }
 
-  action {
-    action_group_id = azurerm_monitor_action_group.weir.id
+  dynamic "action" {
+    for_each = local.groups[each.value.severity]
+
+    content {
+      action_group_id = action.value
+    }
   }
 }
 
@@ -148,15 +194,17 @@ resource "azurerm_monitor_scheduled_query_rules_alert_v2" "weir" {
   window_duration      = each.value.window
   # The workspace's tables appear with the first telemetry; the rules are made before it.
   skip_query_validation = true
+  # One mail when it begins and one when it is over, not one every five minutes.
+  auto_mitigation_enabled = true
 
   criteria {
-    query                   = each.value.query
+    query                   = file("${path.module}/rules/${each.key}.kql")
     time_aggregation_method = "Count"
-    operator                = each.value.condition.operator
-    threshold               = each.value.condition.threshold
+    operator                = "GreaterThan"
+    threshold               = 0
   }
 
   action {
-    action_groups = [azurerm_monitor_action_group.weir.id]
+    action_groups = local.groups[each.value.severity]
   }
 }

@@ -13,3 +13,8 @@ output "alert_severities" {
     { for key, alert in azurerm_monitor_scheduled_query_rules_alert_v2.weir : key => alert.severity },
   )
 }
+
+output "action_group_ids" {
+  description = "Whom alerts reach: `on_call` and `team`."
+  value       = { on_call = azurerm_monitor_action_group.on_call.id, team = azurerm_monitor_action_group.team.id }
+}

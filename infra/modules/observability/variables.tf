@@ -23,7 +23,35 @@ variable "app_insights_name" {
   nullable = false
 }
 
-variable "action_group_name" {
+variable "action_group_names" {
+  type     = object({ on_call = string, team = string })
+  nullable = false
+}
+
+variable "workbook_name" {
+  description = "Shown in the portal."
+  type        = string
+  nullable    = false
+}
+
+variable "on_call" {
+  description = "Who is woken by severity 1."
+  type        = object({ sms = map(object({ country_code = string, phone_number = string })), webhooks = map(string) })
+  nullable    = false
+}
+
+variable "log_daily_quota_gb" {
+  type     = number
+  nullable = false
+}
+
+variable "audit_reads" {
+  description = "Log reads of the lake's blobs, too."
+  type        = bool
+  nullable    = false
+}
+
+variable "package_account_id" {
   type     = string
   nullable = false
 }

@@ -8,6 +8,14 @@ output "host_account" {
   }
 }
 
+output "package_account" {
+  description = "The account of the deployed package; the endpoint ends in a slash."
+  value = {
+    id            = azurerm_storage_account.package.id
+    blob_endpoint = "https://${azurerm_storage_account.package.name}.blob.core.windows.net/"
+  }
+}
+
 output "lake_account" {
   description = "The account of landing and lake."
   value = {

@@ -13,6 +13,16 @@ variable "tags" {
   nullable = false
 }
 
+variable "package_account" {
+  type     = string
+  nullable = false
+}
+
+variable "package_container" {
+  type     = string
+  nullable = false
+}
+
 variable "host_account_name" {
   type     = string
   nullable = false
