@@ -52,7 +52,8 @@ module "ingest" {
   blob_event_queue      = { name = local.blob_event_queue, id = module.storage.queue_ids[local.blob_event_queue] }
   dead_letter_container = { name = local.dead_letter_container, id = module.storage.container_ids[local.dead_letter_container] }
   namespace_name        = local.names.event_hub_namespace
-  event_hubs            = local.event_hubs
+  event_hubs            = local.hubs
+  blob_deletions        = var.blob_deletions
   reader_group          = local.event_hub_reader_group
   replay_group          = local.event_hub_replay_group
   partitions            = var.event_hub_partitions

@@ -29,6 +29,7 @@ locals {
   blob_event_queue       = "blob-events"
   queues                 = ["blob-events", "blob-events-poison", "tasks", "tasks-poison"]
   event_hubs             = ["clickstream", "sensors"]
+  hubs                   = var.event_hubs == null ? toset(local.event_hubs) : var.event_hubs
   event_hub_reader_group = "weir"
   event_hub_replay_group = "weir-replay"
   pseudonym_secret       = "pseudonym-key"

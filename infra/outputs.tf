@@ -18,6 +18,11 @@ output "lake_account_name" {
   value       = local.names.lake_account
 }
 
+output "package_account_name" {
+  description = "Account of the deployed package."
+  value       = local.names.package_account
+}
+
 output "event_hub_namespace" {
   description = "Host name producers send to."
   value       = module.ingest.namespace.host

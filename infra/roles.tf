@@ -20,7 +20,7 @@ locals {
     { for secret in [local.pseudonym_secret, local.task_secret] : "secret_${secret}" => {
       role = "Key Vault Secrets User", scope = "${module.identity.key_vault.id}/secrets/${secret}"
     } },
-    { for hub in local.event_hubs : "hub_${hub}" => {
+    { for hub in local.hubs : "hub_${hub}" => {
       role = "Azure Event Hubs Data Receiver", scope = module.ingest.event_hub_ids[hub]
     } },
   )

@@ -99,6 +99,19 @@ variable "always_ready" {
   }
 }
 
+variable "event_hubs" {
+  description = "Hubs that contracts read; `weir package --terraform` writes them. Those of the shipped contracts by default."
+  type        = set(string)
+  default     = null
+}
+
+variable "blob_deletions" {
+  description = "Announce deletions of blobs, too: for contracts with `on_delete = \"remove\"`; `weir package --terraform` writes it."
+  type        = bool
+  nullable    = false
+  default     = false
+}
+
 variable "event_hub_partitions" {
   description = "Partitions of each hub: the number of instances that can read it at once. Cannot be changed later."
   type        = number

@@ -1,9 +1,13 @@
 //! `weir package`: the folder that is deployed as the function app.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+
+use serde_json::{Value, json};
+use weir_contract::{Contracts, OnDelete, Source};
 
 use super::say;
 use crate::app::read_contract_files;
@@ -20,6 +24,9 @@ pub(crate) struct Arguments {
     /// The binary to deploy [default: this one]; Azure runs Linux on x86-64
     #[arg(long)]
     handler: Option<PathBuf>,
+    /// File to write with what the contracts need of the infrastructure, as variables of `infra/`
+    #[arg(long, value_name = "FILE")]
+    terraform: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -30,6 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Some(datasets) => read_contract_files(datasets)?,
         None => shipped_datasets(),
     };
+    let needed = arguments.terraform.as_ref().map(|_| infrastructure(&datasets)).transpose()?;
     assemble(folder, &datasets, |_| {})?;
     let handler = match &arguments.handler {
         Some(handler) => handler.clone(),
@@ -38,6 +46,42 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     // `copy` keeps the mode: the execute bit must survive, or the host cannot start the handler.
     let target = folder.join("handler");
     std::fs::copy(&handler, &target).with_context(|| format!("copy {}", handler.display()))?;
+    if let (Some(file), Some(needed)) = (&arguments.terraform, needed) {
+        std::fs::write(file, format!("{needed:#}\n")).with_context(|| format!("write {}", file.display()))?;
+    }
     say(format_args!("{}: host.json, functions, {} contracts and the handler", folder.display(), datasets.len()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The consumer group that `infra/` makes on each hub.
+const CONSUMER_GROUP: &str = "weir";
+/// The container whose blobs `infra/` announces.
+const LANDING: &str = "landing";
+
+/// Variables of `infra/`: the hubs that contracts read, and whether any of them follows deletions.
+fn infrastructure(datasets: &[(String, String)]) -> Result<Value> {
+    let contracts = Contracts::parse_all(datasets.to_vec())?;
+    let (mut hubs, mut deletions) = (BTreeSet::new(), false);
+    for contract in contracts.iter() {
+        match &contract.source {
+            Source::Events { hub, consumer_group, .. } => {
+                anyhow::ensure!(
+                    consumer_group == CONSUMER_GROUP,
+                    "{}: consumer group `{consumer_group}`, and infra/ makes `{CONSUMER_GROUP}` on each hub",
+                    contract.name
+                );
+                hubs.insert(hub.as_str());
+            }
+            Source::Blob { container, on_delete, .. } => {
+                anyhow::ensure!(
+                    container == LANDING,
+                    "{}: container `{container}`, and infra/ makes and announces `{LANDING}` alone",
+                    contract.name
+                );
+                deletions |= *on_delete == OnDelete::Remove;
+            }
+            Source::Derived(_) => {}
+        }
+    }
+    Ok(json!({ "event_hubs": hubs, "blob_deletions": deletions }))
 }

@@ -14,6 +14,7 @@ variables {
   dead_letter_container = { name = "dead-letters", id = "dead-letters" }
   namespace_name        = "hubs"
   event_hubs            = ["clickstream", "sensors"]
+  blob_deletions        = false
   reader_group          = "weir"
   replay_group          = "weir-replay"
   partitions            = 4

@@ -10,6 +10,7 @@ mod azurite;
 mod azurite_queues;
 mod azurite_tests;
 mod demo;
+mod deploy;
 mod derived;
 mod hostile;
 mod hub;

@@ -5,6 +5,8 @@ module "weir" {
   environment          = "dev"
   location             = var.location
   name_suffix          = var.name_suffix
+  event_hubs           = var.event_hubs
+  blob_deletions       = var.blob_deletions
   alert_emails         = var.alert_emails
   on_call              = var.on_call
   monthly_budget       = var.monthly_budget

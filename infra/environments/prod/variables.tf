@@ -44,3 +44,17 @@ variable "app_settings" {
   nullable    = false
   default     = {}
 }
+
+# What contracts need; `weir package --terraform` writes them, `make deploy-…` passes them.
+variable "event_hubs" {
+  description = "Hubs that contracts read. Those of the shipped contracts by default."
+  type        = set(string)
+  default     = null
+}
+
+variable "blob_deletions" {
+  description = "Announce deletions of blobs, too."
+  type        = bool
+  nullable    = false
+  default     = false
+}

@@ -6,6 +6,10 @@ locals {
   # Renames come from a hierarchical account only: a blob that was moved has no BlobCreated event of its own.
   complete_writes = ["PutBlob", "PutBlockList", "FlushWithClose", "RenameFile", "RenameDirectory"]
 
+  # A deletion is one, whoever makes it: by both endpoints, of a file and of a folder.
+  deletions   = ["DeleteBlob", "DeleteFile", "DeleteDirectory"]
+  event_types = ["Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed", "Microsoft.Storage.DirectoryRenamed"]
+
   topic_roles = {
     queue        = { role = "Storage Queue Data Message Sender", scope = var.blob_event_queue.id }
     dead_letters = { role = "Storage Blob Data Contributor", scope = var.dead_letter_container.id }
@@ -46,7 +50,7 @@ resource "azurerm_eventgrid_system_topic_event_subscription" "blob_created" {
   system_topic          = azurerm_eventgrid_system_topic.lake.name
   resource_group_name   = var.resource_group_name
   event_delivery_schema = "CloudEventSchemaV1_0"
-  included_event_types  = ["Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed", "Microsoft.Storage.DirectoryRenamed"]
+  included_event_types  = concat(local.event_types, var.blob_deletions ? ["Microsoft.Storage.BlobDeleted"] : [])
 
   subject_filter {
     subject_begins_with = "/blobServices/default/containers/${var.landing_container}/"
@@ -56,7 +60,7 @@ resource "azurerm_eventgrid_system_topic_event_subscription" "blob_created" {
   advanced_filter {
     string_in {
       key    = "data.api"
-      values = local.complete_writes
+      values = concat(local.complete_writes, var.blob_deletions ? local.deletions : [])
     }
   }
 

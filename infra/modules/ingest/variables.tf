@@ -51,6 +51,12 @@ variable "namespace_name" {
   nullable = false
 }
 
+variable "blob_deletions" {
+  description = "Announce deletions of blobs, too."
+  type        = bool
+  nullable    = false
+}
+
 variable "event_hubs" {
   type     = list(string)
   nullable = false
