@@ -54,7 +54,7 @@ for target in "${targets[@]}"; do
   mkdir -p "$found/corpus/$target" "$found/artifacts/$target" "$here/corpus/$target"
   log=$found/$target.log
   echo "$(date +%H:%M:%S) $target: $minutes minutes, log $log"
-  options=(-max_total_time=$((minutes * 60)) -max_len=1048576 -timeout=120 -rss_limit_mb=2048 -print_final_stats=1)
+  options=(-max_total_time=$((minutes * 60)) -max_len=1048576 -timeout=900 -rss_limit_mb=2048 -print_final_stats=1)
   options+=("-artifact_prefix=$found/artifacts/$target/")
   [ "$jobs" = 1 ] || options+=("-fork=$jobs")
   code=0

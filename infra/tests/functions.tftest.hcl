@@ -116,6 +116,11 @@ run "site" {
   }
 
   assert {
+    condition     = toset([for policy in azapi_resource.no_password : policy.name]) == toset(["scm", "ftp"]) && alltrue([for policy in azapi_resource.no_password : !policy.body.properties.allow])
+    error_message = "No password may deploy."
+  }
+
+  assert {
     condition     = output.site.httpsOnly
     error_message = "Plain HTTP must be refused."
   }

@@ -62,3 +62,18 @@ resource "azapi_resource" "app" {
     }
   }
 }
+
+# No password deploys: neither by FTP nor to the deployment service.
+resource "azapi_resource" "no_password" {
+  for_each = toset(["scm", "ftp"])
+
+  type      = "Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01"
+  name      = each.key
+  parent_id = azapi_resource.app.id
+
+  body = {
+    properties = {
+      allow = false
+    }
+  }
+}
