@@ -1,5 +1,9 @@
 //! The binary: see `lib.rs`.
 
+/// Memory that one thread took and another gave up goes back to the system, which glibc's does not.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     weir::run()
 }
