@@ -2,7 +2,7 @@
 
 /// Memory that one thread took and another gave up goes back to the system, which glibc's does not.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
     weir::run()
