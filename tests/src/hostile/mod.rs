@@ -18,6 +18,9 @@ use weir_hostile::{MAX_MEMORY, TARGETS, Target, cpu, memory};
 
 /// For one input; the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// As the app starts itself (`functions/main.rs`): what an input before gave up is not in memory with the next.
+pub(crate) const ALLOCATOR: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_TRIM_THRESHOLD_", "67108864"), ("MALLOC_MMAP_THRESHOLD_", "33554432")];
 /// The target and the seed that the child is to run.
 const CHILD: &str = "WEIR_TEST_HOSTILE_CHILD";
 
@@ -36,6 +39,7 @@ fn watch(target: &Target, seed: u64) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["hostile::runs_one_target", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
         .env(CHILD, format!("{} {seed}", target.name))
+        .envs(ALLOCATOR)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

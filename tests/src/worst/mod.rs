@@ -7,6 +7,7 @@ mod inputs;
 
 use std::process::Command;
 
+use crate::hostile::ALLOCATOR;
 use weir_hostile::{MAX_BYTES, MAX_CPU, MAX_MEMORY, contracts, cpu, memory, take};
 
 /// What else the machine does makes the same work take more CPU: the least of so many counts.
@@ -18,6 +19,7 @@ fn costs(target: &str) {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["worst::runs_one_target", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
         .env(CHILD, target)
+        .envs(ALLOCATOR)
         .output()
         .unwrap();
     let output = String::from_utf8_lossy(&child.stdout);
