@@ -427,7 +427,7 @@ fn lines(
         while let Some(chunk) = block.next(LINES_BYTES, stop) {
             match chunk {
                 AvroChunk::Lines(lines) => text.extend_from_slice(&lines),
-                AvroChunk::Refused(reason) => return Err(reason),
+                AvroChunk::Refused(reasons) => return Err(reasons.into_iter().next().unwrap_or_default()),
             }
             if text.len() > MAX_BODY_BYTES {
                 return Err(TOO_LARGE.to_owned());

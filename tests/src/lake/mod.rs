@@ -31,6 +31,7 @@ mod readers;
 mod replaced;
 mod retention;
 mod rewrites;
+mod row_groups;
 mod schedules;
 mod sharing;
 mod simulation;

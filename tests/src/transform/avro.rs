@@ -49,7 +49,7 @@ fn lines(
         while let Some(chunk) = block.next(enough, &Stop::never()) {
             match chunk {
                 AvroChunk::Lines(more) => lines.extend(more),
-                AvroChunk::Refused(reason) => refused.push(reason),
+                AvroChunk::Refused(reasons) => refused.extend(reasons),
             }
         }
     }
@@ -249,7 +249,8 @@ fn what_takes_no_bytes_is_paid_for() {
     // What one block has taken the next ones lack: here 100 units of each line of nothing.
     let (none, allowance) = (layout(record(json!("null"))), Allowance::of(1_000));
     let chunks = read(&none, 100, &[], &allowance);
-    let [AvroChunk::Lines(lines), AvroChunk::Refused(reason)] = &chunks[..] else { panic!("{chunks:?}") };
+    let [AvroChunk::Lines(lines), AvroChunk::Refused(reasons)] = &chunks[..] else { panic!("{chunks:?}") };
+    let [reason] = &reasons[..] else { panic!("{reasons:?}") };
     let records = lines.iter().filter(|byte| **byte == b'\n').count();
     assert_eq!((lines.len(), records), (10 * 12, 10), "of 100 each");
     assert!(reason.ends_with("90 of its records cannot be read"), "{reason}");

@@ -154,7 +154,7 @@ async fn avro(blob: &Blob, found: &mut Found) {
                 while let Some(chunk) = block.next(CHUNK_BYTES, &Stop::never()) {
                     match chunk {
                         AvroChunk::Lines(lines) => found.lines(&lines),
-                        AvroChunk::Refused(reason) => found.refuse(&[], reason),
+                        AvroChunk::Refused(reasons) => reasons.into_iter().for_each(|reason| found.refuse(&[], reason)),
                     }
                 }
             }

@@ -2,8 +2,8 @@
 //! no commit names is not part of the table, so a writer may stop at any point.
 //!
 //! Few rows stay in memory, so that the commit can put the rows of many callers into one file; many become files at
-//! once. Memory: rows below [`MAX_HELD_BYTES`], then at most one open file for each partition value, together below
-//! [`MAX_OPEN_BYTES`], plus one upload.
+//! once. Memory: rows below [`MAX_HELD_BYTES`] and [`ROW_GROUP_BYTES`], then at most one open file for each partition value,
+//! together below [`MAX_OPEN_BYTES`], plus one upload.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,6 +26,9 @@ use crate::table::Table;
 
 /// Bytes of rows that are kept for a file shared with others.
 const MAX_HELD_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of rows that a row group is made of, unless the file ends sooner. Each row group has a note of every column in
+/// the file's footer, which stays in memory until the file is closed: frames of one row each would fill it.
+const ROW_GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// Encoded bytes held for files that are still open; above it the largest is closed early.
 const MAX_OPEN_BYTES: usize = 128 * 1024 * 1024;
 /// Partition values with an open file; above it the largest is closed early.
@@ -185,7 +188,7 @@ impl TableWriter {
         }
         let frame = self.writer.conform(frame).await?;
         if self.spilled.is_none() {
-            self.held_bytes += frame.estimated_size();
+            self.held_bytes += bytes_of(&frame);
             self.held.push(frame);
             if self.held_bytes > MAX_HELD_BYTES.min(self.writer.options.group_bytes) {
                 self.spill().await?;
@@ -225,6 +228,13 @@ impl TableWriter {
     }
 }
 
+/// Bytes that a frame takes in memory, about.
+fn bytes_of(frame: &DataFrame) -> usize {
+    /// What a column takes beside its values.
+    const COLUMN_BYTES: usize = 512;
+    frame.estimated_size() + frame.width() * COLUMN_BYTES
+}
+
 /// Makes files of frames that fit; a file is closed when it has reached the target size.
 #[derive(Debug)]
 pub(crate) struct FileWriter {
@@ -232,6 +242,9 @@ pub(crate) struct FileWriter {
     /// Partition columns never change, so this may be of any version.
     layout: Arc<Layout>,
     schema: Option<SchemaRef>,
+    /// Rows of one schema for the next row group.
+    held: Vec<DataFrame>,
+    held_bytes: usize,
     open: HashMap<Partition, (OpenFile, Option<Begun>)>,
     /// One upload runs while the next rows are being encoded.
     upload: Option<JoinHandle<Result<StagedFile, LakeError>>>,
@@ -245,6 +258,16 @@ impl FileWriter {
             self.close_all().await?;
         }
         self.schema = Some(Arc::clone(frame.schema()));
+        self.held_bytes += bytes_of(&frame);
+        self.held.push(frame);
+        if self.held_bytes >= ROW_GROUP_BYTES { self.write_held().await } else { Ok(()) }
+    }
+
+    /// Writes one row group for each partition value.
+    async fn write_held(&mut self) -> Result<(), LakeError> {
+        self.held_bytes = 0;
+        let frame = concat(std::mem::take(&mut self.held));
+        let frame = frame.map_err(|source| self.writer.frame_error("concatenate", source))?;
         let parts = split(&frame, &self.layout).map_err(|source| self.writer.frame_error("partition", source))?;
         drop(frame);
         for (partition, rows) in parts {
@@ -287,6 +310,7 @@ impl FileWriter {
 
     /// Closes the open files, so that the rows that come next are in others.
     pub(crate) async fn close_all(&mut self) -> Result<(), LakeError> {
+        self.write_held().await?;
         let mut open: Vec<_> = self.open.drain().collect();
         open.sort_by(|left, right| left.0.cmp(&right.0));
         for (partition, (file, begun)) in open {
@@ -346,6 +370,8 @@ impl Writer {
             writer: Arc::clone(self),
             layout: self.layout(),
             schema: None,
+            held: Vec::new(),
+            held_bytes: 0,
             open: HashMap::new(),
             upload: None,
             staged: Vec::new(),

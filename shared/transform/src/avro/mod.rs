@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use weir_contract::limits::{AVRO_COLUMN, AVRO_PAYLOAD, AVRO_RECORD};
-use weir_contract::{Allowance, DataType, Stop};
+use weir_contract::{Allowance, DataType, Stop, pushed};
 
 use crate::columns::Target;
 use crate::fields::Fields;
@@ -29,7 +29,9 @@ use codec::Codec;
 use cursor::{Cursor, Fault};
 use datum::{Lines, Want};
 use envelope::Envelope;
-use schema::{Record, Schemas};
+use schema::{Record, Schema, Schemas};
+
+use crate::FileColumn;
 
 /// A record of no bytes is possible, but a million of them is not meant.
 const FREE_RECORDS: u64 = 1_000;
@@ -59,8 +61,8 @@ struct Shared {
 pub enum AvroChunk {
     /// One JSON object a line, for [`crate::Transform::ndjson`].
     Lines(Vec<u8>),
-    /// One record that stands for what cannot be read.
-    Refused(String),
+    /// Records that stand for what cannot be read, each with its reason: one, or several that follow each other.
+    Refused(Vec<String>),
 }
 
 /// The records of one block, some at a time.
@@ -136,13 +138,18 @@ pub struct AvroRecords {
     stored: VecDeque<Result<(u64, Bytes), String>>,
     open: Option<AvroBlock>,
     /// What comes after the lines before it.
-    refused: Option<String>,
+    refused: Vec<String>,
+    /// Lines that come after those.
+    after: Vec<u8>,
 }
+
+/// Refused records that are given at a time: each of them alone would be a frame.
+const REFUSED_TOGETHER: usize = 4_096;
 
 impl AvroRecords {
     /// What the blocks give is drawn from the allowance.
     pub fn new(layout: AvroLayout, allowance: Allowance) -> Self {
-        Self { layout, allowance, stored: VecDeque::new(), open: None, refused: None }
+        Self { layout, allowance, stored: VecDeque::new(), open: None, refused: Vec::new(), after: Vec::new() }
     }
 
     /// Adds a block behind the others, as it is stored.
@@ -158,20 +165,29 @@ impl AvroRecords {
     /// Further records, until their lines have `enough` bytes; `None` when all blocks are given, and when nobody waits any
     /// more.
     pub fn next(&mut self, enough: usize, stop: &Stop) -> Option<AvroChunk> {
-        let mut lines = Vec::new();
-        while self.refused.is_none() && lines.len() < enough {
+        let mut lines = std::mem::take(&mut self.after);
+        while lines.len() < enough && (lines.is_empty() || self.refused.is_empty()) {
+            if self.refused.len() >= REFUSED_TOGETHER {
+                break;
+            }
             let Some(mut block) = self.open.take() else {
                 match self.stored.pop_front() {
                     None => break,
                     Some(Ok((count, data))) => self.open = Some(self.layout.block(count, &data, &self.allowance)),
-                    Some(Err(reason)) => self.refused = Some(reason),
+                    Some(Err(reason)) => self.refused.push(reason),
                 }
                 continue;
             };
             match block.next(enough - lines.len(), stop) {
+                // Behind what is refused already.
+                Some(AvroChunk::Lines(more)) if !self.refused.is_empty() => {
+                    self.after = more;
+                    self.open = Some(block);
+                    break;
+                }
                 Some(AvroChunk::Lines(more)) if lines.is_empty() => lines = more,
                 Some(AvroChunk::Lines(more)) => lines.extend_from_slice(&more),
-                Some(AvroChunk::Refused(reason)) => self.refused = Some(reason),
+                Some(AvroChunk::Refused(reasons)) => self.refused.extend(reasons),
                 None if stop.is_set() => return None,
                 None => continue,
             }
@@ -180,7 +196,83 @@ impl AvroRecords {
         if !lines.is_empty() {
             return Some(AvroChunk::Lines(lines));
         }
-        self.refused.take().map(AvroChunk::Refused)
+        (!self.refused.is_empty()).then(|| AvroChunk::Refused(std::mem::take(&mut self.refused)))
+    }
+}
+
+/// The columns of an Avro file of this schema. Fields of a record within a record are columns of their own, by their paths.
+///
+/// # Errors
+/// Why the file cannot be read.
+pub fn avro_columns(schema: &str) -> Result<Vec<FileColumn>, String> {
+    let schemas = Schemas::parse(schema)?;
+    let mut columns = Vec::new();
+    gather(&schemas, schemas.top(), &mut Vec::new(), &mut columns);
+    Ok(columns)
+}
+
+/// Records within each other whose fields become columns.
+const MAX_COLUMN_DEPTH: usize = 4;
+const MAX_FILE_COLUMNS: usize = 1_000;
+
+fn gather<'s>(schemas: &'s Schemas, record: &'s Record, names: &mut Vec<&'s str>, columns: &mut Vec<FileColumn>) {
+    for field in &record.fields {
+        if columns.len() >= MAX_FILE_COLUMNS {
+            return;
+        }
+        names.push(&field.name);
+        match without_null(&field.schema) {
+            Some(Schema::Record(index)) if names.len() < MAX_COLUMN_DEPTH => {
+                gather(schemas, schemas.record(*index), names, columns);
+            }
+            schema => columns.push(FileColumn { from: path(names), data_type: schema.map_or(DataType::String, holder) }),
+        }
+        names.pop();
+    }
+}
+
+fn path(names: &[&str]) -> String {
+    match names {
+        [name] => (*name).to_owned(),
+        names => names.iter().fold(String::new(), |path, name| pushed(&path, name)),
+    }
+}
+
+/// The one branch of a union that is not null; `None` if there are several.
+fn without_null(schema: &Schema) -> Option<&Schema> {
+    let Schema::Union(branches) = schema else { return Some(schema) };
+    let mut others = branches.iter().filter(|branch| !matches!(branch, Schema::Null));
+    match (others.next(), others.next()) {
+        (Some(one), None) => without_null(one),
+        _ => None,
+    }
+}
+
+/// The type of a contract that holds every value of a schema.
+fn holder(schema: &Schema) -> DataType {
+    match schema {
+        Schema::Boolean => DataType::Boolean,
+        Schema::Int => DataType::Integer,
+        Schema::Long => DataType::Long,
+        Schema::Float => DataType::Float,
+        Schema::Double => DataType::Double,
+        Schema::Bytes | Schema::Fixed(_) => DataType::Binary,
+        Schema::Date => DataType::Date,
+        Schema::Timestamp(..) => DataType::Timestamp,
+        Schema::Decimal(_, scale) => match u8::try_from(*scale) {
+            Ok(scale) if scale <= 38 => DataType::Decimal { precision: 38, scale },
+            _ => DataType::String,
+        },
+        Schema::Null
+        | Schema::String
+        | Schema::Time(..)
+        | Schema::Uuid
+        | Schema::Duration
+        | Schema::Enum(_)
+        | Schema::Array(_)
+        | Schema::Map(_)
+        | Schema::Union(_)
+        | Schema::Record(_) => DataType::String,
     }
 }
 
@@ -223,6 +315,6 @@ impl AvroBlock {
         if lines.len() > 0 {
             return Some(AvroChunk::Lines(lines.into_bytes()));
         }
-        self.refused.take().map(AvroChunk::Refused)
+        self.refused.take().map(|reason| AvroChunk::Refused(vec![reason]))
     }
 }
