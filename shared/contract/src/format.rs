@@ -68,7 +68,7 @@ impl Contract {
 }
 
 /// The format that an extension stands for, of a path or of a glob.
-pub(crate) fn by_extension(path: &str) -> Option<FormatKind> {
+pub fn by_extension(path: &str) -> Option<FormatKind> {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
     let name = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name);
     match name.rsplit_once('.')?.1 {

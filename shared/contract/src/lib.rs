@@ -31,7 +31,7 @@ pub use derived::{Derived, Every, OnLookupChange, Unit};
 pub use drift::{Drift, MissingColumns, PersonalUnknownFields, Quality, Share, UnknownFields, is_column_name};
 pub use error::{ContractError, ContractErrors, ErrorKind};
 pub use event::{EventField, FIRST_OF_SEVERAL, MAX_EVENT_RECORDS, Origin, position_of, positions_of, sequence_of};
-pub use format::UnknownExtension;
+pub use format::{UnknownExtension, by_extension as format_by_extension};
 pub use limits::{Allowance, Stop};
 pub use model::*;
 pub use parse::MAX_FILE_BYTES;

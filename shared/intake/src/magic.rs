@@ -42,7 +42,8 @@ impl Magic {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Gzip => "a gzip stream",
             Self::Zstd => "a zstd stream",

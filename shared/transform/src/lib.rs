@@ -72,17 +72,18 @@ use std::sync::Arc;
 
 use polars::prelude::{Column, DataFrame, IntoColumn};
 use weir_contract::limits::CELLS_PER_BYTE;
-use weir_contract::{Contract, MAX_EVENT_RECORDS, Stop};
+use weir_contract::{Contract, DataType, MAX_EVENT_RECORDS, Stop};
 
-pub use crate::avro::{AvroBlock, AvroChunk, AvroLayout, AvroRecords};
+pub use crate::avro::{AvroBlock, AvroChunk, AvroLayout, AvroRecords, avro_columns};
 pub use crate::csv::CsvLayout;
 pub use crate::derive::Derivation;
 pub use crate::error::{ErrorKind, TransformError};
 pub use crate::events::{EventMeta, EventRecord};
-pub use crate::parquet::{ParquetPart, ParquetRows, ParquetStep, parquet_parts};
+pub use crate::parquet::{ParquetPart, ParquetRows, ParquetStep, parquet_columns, parquet_parts};
 pub use crate::privacy::PseudonymKey;
 pub use crate::quality::{HeldBack, QualityReport, RuleCount};
 pub use crate::sql::{check_condition, check_query, function_names};
+pub use crate::text::reads_as;
 
 use crate::columns::{Bounds, Decoded};
 use crate::error::Result;
@@ -131,6 +132,15 @@ impl fmt::Debug for Output {
 /// What an event's body looks like that is not what its contract's format says; `None`: like nothing that has a name.
 pub fn looks_like(body: &[u8], event: &EventMeta<'_>) -> Option<Cow<'static, str>> {
     looks::named(body, event.content_type())
+}
+
+/// A column that a file says that it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileColumn {
+    /// As a contract's `from` names it.
+    pub from: String,
+    /// The type that holds all of its values.
+    pub data_type: DataType,
 }
 
 /// A contract made ready. Cheap to clone, and to share between threads.

@@ -2,6 +2,9 @@
 //!
 //! Nothing is rounded, wrapped or guessed: a text that is not exactly a value of the type is a [`Mismatch`].
 
+use data_encoding::BASE64;
+use weir_contract::{DataType, TimeFormat};
+
 /// Why a text is not a value of its column's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Mismatch {
@@ -11,6 +14,25 @@ pub(crate) enum Mismatch {
     Range,
     /// A decimal with digits beyond the scale.
     Scale,
+}
+
+/// Whether a text is a value of a type, as a field of a CSV file or a string of JSON would be.
+pub fn reads_as(text: &str, data_type: DataType, format: Option<&TimeFormat>) -> bool {
+    let trimmed = trim(text);
+    match data_type {
+        DataType::String => !text.contains('\0'),
+        DataType::Long => long(trimmed).is_ok(),
+        DataType::Integer => long(trimmed).is_ok_and(|value| i32::try_from(value).is_ok()),
+        DataType::Short => long(trimmed).is_ok_and(|value| i16::try_from(value).is_ok()),
+        DataType::Byte => long(trimmed).is_ok_and(|value| i8::try_from(value).is_ok()),
+        DataType::Double => double(trimmed).is_ok(),
+        DataType::Float => float(trimmed).is_ok(),
+        DataType::Decimal { precision, scale } => decimal(trimmed, precision, scale).is_ok(),
+        DataType::Boolean => boolean(trimmed).is_ok(),
+        DataType::Date => crate::times::date(trimmed, format).is_ok(),
+        DataType::Timestamp => crate::times::timestamp(trimmed, format).is_ok(),
+        DataType::Binary => BASE64.decode(trimmed.as_bytes()).is_ok(),
+    }
 }
 
 /// Without the spaces and tabs around it. They mean nothing around a number, a date or a boolean.

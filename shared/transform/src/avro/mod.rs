@@ -225,7 +225,9 @@ fn gather<'s>(schemas: &'s Schemas, record: &'s Record, names: &mut Vec<&'s str>
             Some(Schema::Record(index)) if names.len() < MAX_COLUMN_DEPTH => {
                 gather(schemas, schemas.record(*index), names, columns);
             }
-            schema => columns.push(FileColumn { from: path(names), data_type: schema.map_or(DataType::String, holder) }),
+            schema => {
+                columns.push(FileColumn { from: path(names), data_type: schema.map_or(DataType::String, holder) })
+            }
         }
         names.pop();
     }

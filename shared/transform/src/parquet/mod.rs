@@ -31,6 +31,8 @@ use arrow_schema::DataType;
 use weir_contract::limits::{PARQUET_ROW, PARQUET_UNREADABLE_ROW};
 use weir_contract::{Allowance, Stop};
 
+use crate::FileColumn;
+
 use footer::Footer;
 use group::Group;
 use pages::{Bounds, first_page};
@@ -116,6 +118,20 @@ fn items(items: &ArrayRef, offsets: &[i32]) -> u64 {
     let at = |offset: Option<&i32>| offset.and_then(|offset| usize::try_from(*offset).ok()).unwrap_or(0);
     let (from, to) = (at(offsets.first()), at(offsets.last()).min(items.len()));
     2 * cells(&items.slice(from.min(to), to - from.min(to)))
+}
+
+/// The columns of a Parquet file, and how many rows it has. Those that cannot be read are not among them.
+///
+/// # Errors
+/// Why the file cannot be read.
+pub fn parquet_columns(file: &File) -> Result<(Vec<FileColumn>, u64), String> {
+    let source = Source::new(file.try_clone().map_err(|_| "the file cannot be opened again".to_owned())?)?;
+    let footer = Footer::read(&source)?;
+    let readable = footer.roots.iter().filter_map(|root| {
+        let form = root.form.as_ref().ok()?;
+        Some(FileColumn { from: root.name.clone(), data_type: form.holder })
+    });
+    Ok((readable.collect(), footer.rows()))
 }
 
 /// A column of a step.

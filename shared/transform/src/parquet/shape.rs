@@ -8,6 +8,7 @@ use arrow_schema::{DataType, Field, Fields, TimeUnit};
 use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels, parquet_to_arrow_schema};
 use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
+use weir_contract::DataType as T;
 
 use super::caught;
 use crate::json::quoted;
@@ -31,6 +32,8 @@ pub(super) struct Form {
     pub(super) millis: Option<FieldLevels>,
     pub(super) shape: Arc<Shape>,
     pub(super) leaves: Vec<LeafForm>,
+    /// The type of the contract that holds its values, if they are no nested ones.
+    pub(super) holder: T,
 }
 
 /// How a column of values is held.
@@ -119,9 +122,37 @@ impl Form {
         Ok(Self {
             levels: read_as(TimeUnit::Microsecond)?,
             millis: has_int96.then(|| read_as(TimeUnit::Millisecond)).transpose()?,
+            holder: holder(&shape, natural.data_type()),
             shape: Arc::new(shape),
             leaves: forms,
         })
+    }
+}
+
+/// The narrowest type of a contract that holds every value of a column; text for what only text tells of.
+fn holder(shape: &Shape, natural: &DataType) -> T {
+    if *shape != Shape::Leaf(Leaf::Plain) {
+        return T::String;
+    }
+    match natural {
+        DataType::Boolean => T::Boolean,
+        DataType::Int8 => T::Byte,
+        DataType::UInt8 | DataType::Int16 => T::Short,
+        DataType::UInt16 | DataType::Int32 => T::Integer,
+        DataType::UInt32 | DataType::Int64 => T::Long,
+        DataType::UInt64 => T::Decimal { precision: 20, scale: 0 },
+        DataType::Float16 | DataType::Float32 => T::Float,
+        DataType::Float64 => T::Double,
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale) => match u8::try_from(*scale) {
+            Ok(scale) if scale <= *precision => T::Decimal { precision: *precision, scale },
+            _ => T::Decimal { precision: 38, scale: 0 },
+        },
+        DataType::Date32 | DataType::Date64 => T::Date,
+        DataType::Timestamp(..) => T::Timestamp,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => T::Binary,
+        _ => T::String,
     }
 }
 
