@@ -91,11 +91,23 @@ impl App {
     /// Reads settings' contracts and compiles them, so that an app with an impossible one does not start; nothing else
     /// yet.
     pub(crate) fn load(settings: Settings) -> Result<Self, AppError> {
+        let key = settings.pseudonym_key.as_ref();
+        let key = key.map(|key| PseudonymKey::from_text(1, key.reveal())).transpose()?;
+        Self::with_key(settings, key)
+    }
+
+    /// The same for whoever makes no pseudonym: counting rows asks for no key.
+    pub(crate) fn load_to_look(settings: Settings) -> Result<Self, AppError> {
+        if settings.pseudonym_key.is_some() {
+            return Self::load(settings);
+        }
+        Self::with_key(settings, Some(PseudonymKey::new(1, [0; 32])))
+    }
+
+    fn with_key(settings: Settings, key: Option<PseudonymKey>) -> Result<Self, AppError> {
         let contracts = read_contracts(&datasets_folder(&settings))?;
         let task_keys = settings.task_key.as_ref().map(|keys| TaskKeys::from_text(keys.reveal()));
         let task_keys = task_keys.transpose()?.unwrap_or_default();
-        let key = settings.pseudonym_key.as_ref();
-        let key = key.map(|key| PseudonymKey::from_text(1, key.reveal())).transpose()?;
         let mut datasets = HashMap::new();
         let frames = Arc::new(Budget::new(for_frames(&settings)));
         for contract in contracts.iter() {

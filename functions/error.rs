@@ -15,6 +15,8 @@ pub(crate) enum ErrorKind {
 pub(crate) enum AppError {
     #[error("read contracts from {}: {source}; set WEIR_DATASETS to their folder", folder.display())]
     Datasets { folder: PathBuf, source: std::io::Error },
+    #[error("read {}: {source}", file.display())]
+    File { file: PathBuf, source: std::io::Error },
     #[error("{0}")]
     Contracts(#[from] weir_contract::ContractErrors),
     #[error("{file}: {source}")]
@@ -148,6 +150,7 @@ impl AppError {
         match self {
             Self::Datasets { .. }
             | Self::Contracts(_)
+            | Self::File { .. }
             | Self::Contract { .. }
             | Self::UnknownDataset { .. }
             | Self::NoLanding

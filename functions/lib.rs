@@ -24,18 +24,30 @@ mod signed;
 mod status;
 mod tasks;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use weir_platform::Settings;
+
+use commands::dev::Contracted;
 
 /// Exactly-once serverless ingestion for Azure: files and events in, Delta Lake out.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version, about, propagate_version = true)]
+#[command(name = "weir", version, about, propagate_version = true, after_help = EXAMPLES)]
 struct Arguments {
+    /// File of settings, `KEY=value` lines; the environment's own win
+    #[arg(long, global = true, value_name = "FILE")]
+    env_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+const EXAMPLES: &str = "Examples:
+  weir demo                          # all of it on this machine, with faults and a crash on the way
+  weir new orders.csv                # looks at a file and writes datasets/orders.toml
+  weir dev                           # runs the app here; drop files into .weir/landing/
+  weir status                        # the books of every dataset, of ./.weir or of WEIR_LAKE_URL";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -43,10 +55,18 @@ enum Command {
     Serve,
     /// Run the app on this machine, with a stand-in for the Functions host.
     Dev(commands::dev::Arguments),
+    /// Look at a file and write the contract for files like it.
+    New(commands::new::Arguments),
+    /// Show what would become of a file under a contract; nothing is written.
+    Try(commands::try_::Arguments),
     /// Validate every contract and explain what is wrong with it.
     Check(commands::check::Arguments),
+    /// Show what the contracts would change in their tables; nothing is written.
+    Plan(commands::plan::Arguments),
     /// Show the books of every dataset.
     Status(commands::status::Arguments),
+    /// Show why records of a dataset were refused, and read their sources again.
+    Quarantine(commands::quarantine::Arguments),
     /// Bring in the blobs of a dataset that are not in its table yet, from this machine.
     Backfill(commands::backfill::Arguments),
     /// Read events of a dataset from their hub again, from this machine, and put them in place of what they gave.
@@ -67,23 +87,69 @@ enum Command {
     Package(commands::package::Arguments),
 }
 
+/// The environment, and what a file says beside it. Commands that look at a lake take the one that `weir dev` has made here,
+/// unless the settings name another.
+fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
+    let mut settings = match &arguments.env_file {
+        None => Settings::from_env()?,
+        Some(file) => {
+            let text = std::fs::read_to_string(file);
+            let text = text.map_err(|error| anyhow::anyhow!("read {}: {error}", file.display()))?;
+            Settings::from_env_and(&text).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?
+        }
+    };
+    let looks_at_a_lake = matches!(
+        arguments.command,
+        Some(
+            Command::Plan(_)
+                | Command::Status(_)
+                | Command::Quarantine(_)
+                | Command::Backfill(_)
+                | Command::Replay(_)
+                | Command::Verify(_)
+                | Command::Parked(_)
+                | Command::Warehouse(_)
+        )
+    );
+    if looks_at_a_lake && settings.lake_url.is_none() {
+        let contracts = match arguments.command {
+            Some(Command::Plan(_)) => Contracted::AsWritten,
+            _ => Contracted::AsItRuns,
+        };
+        commands::dev::beside(&mut settings, contracts)?;
+    }
+    Ok(settings)
+}
+
 /// Runs the command line.
 pub fn run() -> ExitCode {
     weir_platform::install_crypto_provider();
     let arguments = Arguments::parse();
-    let settings = match Settings::from_env() {
+    let settings = match settings(&arguments) {
         Ok(settings) => settings,
-        Err(error) => return commands::fail(&error.into()),
+        Err(error) => return commands::fail(&error),
+    };
+    // The Functions host and Lambda start the app without a command; a person who does wants to know what there is.
+    let command = match arguments.command {
+        None if settings.port.is_none() && !settings.lambda => {
+            let _ = Arguments::command().print_help();
+            return ExitCode::SUCCESS;
+        }
+        command => command.unwrap_or(Command::Serve),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return commands::fail(&error.into()),
     };
-    let ran = match arguments.command.unwrap_or(Command::Serve) {
+    let ran = match command {
         Command::Serve => runtime.block_on(commands::serve::run(settings)),
         Command::Dev(arguments) => runtime.block_on(commands::dev::run(arguments)),
+        Command::New(arguments) => runtime.block_on(commands::new::run(arguments, &settings)),
+        Command::Try(arguments) => runtime.block_on(commands::try_::run(arguments, &settings)),
         Command::Check(arguments) => commands::check::run(&arguments, &settings),
+        Command::Plan(arguments) => runtime.block_on(commands::plan::run(&arguments, settings)),
         Command::Status(arguments) => runtime.block_on(commands::status::run(&arguments, settings)),
+        Command::Quarantine(arguments) => runtime.block_on(commands::quarantine::run(&arguments, settings)),
         Command::Backfill(arguments) => runtime.block_on(commands::backfill::run(&arguments, settings)),
         Command::Replay(arguments) => runtime.block_on(commands::replay::run(&arguments, settings)),
         Command::Verify(arguments) => runtime.block_on(commands::verify::run(&arguments, settings)),

@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use functions_host::{ChildOutput, Host, HostConfig, HostError};
+use weir_contract::{Contracts, Source};
+use weir_platform::{LogFormat, Settings, telemetry};
 
 use super::check::{Sound, sound};
 use super::say;
@@ -20,7 +23,7 @@ pub(crate) struct Arguments {
     /// Folder for everything: landing, lake, warehouse.db, queues and event logs
     #[arg(long, default_value = ".weir")]
     dir: PathBuf,
-    /// Folder of contracts [default: those that Weir ships]
+    /// Folder of contracts [default: `datasets` if it is there, else those that Weir ships]
     #[arg(long)]
     datasets: Option<PathBuf>,
     /// Port of the HTTP functions on 127.0.0.1
@@ -32,13 +35,12 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
-    let datasets = match &arguments.datasets {
-        Some(folder) => sound_ones(read_contract_files(folder)?)?,
-        None => shipped_datasets(),
-    };
+    telemetry::install(&Settings { log_format: LogFormat::Text, ..Settings::default() });
+    let folder = own_datasets(arguments.datasets.as_deref());
+    let mut seen = folder.as_deref().map(fingerprint);
+    let datasets = contracts_of(folder.as_deref())?;
     let site = Site::create(&arguments.dir)?;
-    site.clear_app()?;
-    assemble(&site.app(), &datasets, |_| {})?;
+    site.assemble(&datasets)?;
     let mut config = site.host_config()?;
     config.http_addr = SocketAddr::from(([127, 0, 0, 1], arguments.port));
     config.stdio = ChildOutput::Inherit;
@@ -52,11 +54,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         error => error.into(),
     })?;
     let (url, key) = (host.http_url(), host.function_key().to_owned());
-    say(format_args!("files    drop them into {}/<container>/", site.landing().display()));
+    match &folder {
+        Some(folder) => say(format_args!("contracts {}; a change is taken over at once", folder.display())),
+        None => say("contracts those that Weir ships; `weir new <file>` makes one of your own in ./datasets"),
+    }
+    listed(&site, &datasets, &url)?.into_iter().for_each(say);
     if let (Some(address), Some(connection)) = (host.amqp_address(), host.amqp_connection_string()) {
         say(format_args!("events   amqp://{address} (connection string: {connection})"));
     }
-    say(format_args!("         curl {url}/eventhubs/<hub>/messages -d '{{…}}'"));
     say(format_args!("books    curl '{url}/api/status?code={key}'   (or open it in a browser)"));
     say(format_args!(
         "maintain curl -X POST '{url}/admin/functions/maintain' -H 'x-functions-key: {}' -H 'content-type: application/json' -d '{{}}'",
@@ -64,8 +69,26 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     ));
     say(format_args!("tables   {}, warehouse {}", site.lake().display(), site.warehouse().display()));
     say("Ctrl-C stops");
+    let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
+            _ = looks.tick(), if folder.is_some() => {
+                let now = folder.as_deref().map(fingerprint);
+                if now == seen {
+                    continue;
+                }
+                seen = now;
+                match contracts_of(folder.as_deref()) {
+                    Err(error) => say(format_args!("the contracts changed, and those before go on: {error:#}")),
+                    Ok(datasets) => {
+                        say("the contracts changed: the app starts anew with them");
+                        host.shutdown().await;
+                        site.assemble(&datasets)?;
+                        host = Host::start(config.clone()).await?;
+                        listed(&site, &datasets, &url)?.into_iter().for_each(say);
+                    }
+                }
+            }
             stopped = tokio::signal::ctrl_c() => {
                 stopped.context("wait for Ctrl-C")?;
                 host.shutdown().await;
@@ -82,6 +105,87 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
             }
         }
     }
+}
+
+/// How often the folder of contracts is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The folder of a person's own contracts: the one that is named, or `./datasets` if it is there.
+pub(super) fn own_datasets(named: Option<&Path>) -> Option<PathBuf> {
+    let here = || Some(PathBuf::from("datasets")).filter(|folder| folder.is_dir());
+    named.map(Path::to_owned).or_else(here)
+}
+
+fn contracts_of(folder: Option<&Path>) -> Result<Vec<(String, String)>> {
+    match folder {
+        Some(folder) => sound_ones(read_contract_files(folder)?),
+        None => Ok(shipped_datasets()),
+    }
+}
+
+/// Tells whether a contract has changed since.
+fn fingerprint(folder: &Path) -> Vec<(String, String)> {
+    read_contract_files(folder).unwrap_or_default()
+}
+
+/// A line for each dataset: what starts it, and where to put what. Makes the folders that blobs are looked for in.
+fn listed(site: &Site, datasets: &[(String, String)], url: &str) -> Result<Vec<String>> {
+    let contracts = Contracts::parse_all(datasets.to_vec())?;
+    let mut lines = Vec::new();
+    for contract in contracts.iter() {
+        let name = &contract.name;
+        lines.push(match &contract.source {
+            Source::Blob { container, paths, .. } => {
+                let mut folders: Vec<PathBuf> =
+                    paths.iter().map(|path| site.landing().join(container).join(fixed(path))).collect();
+                folders.dedup();
+                for folder in &folders {
+                    weir_platform::create_folder(folder).with_context(|| format!("create {}", folder.display()))?;
+                }
+                let shown: Vec<String> = folders.iter().map(|folder| format!("{}/", folder.display())).collect();
+                format!("  {name:<20} blobs    {} ({})", shown.join(", "), paths.join(", "))
+            }
+            Source::Events { hub, .. } => {
+                format!("  {name:<20} events   curl {url}/eventhubs/{hub}/messages -d '{{…}}'")
+            }
+            Source::Derived(derived) => format!("  {name:<20} derived  of {}", derived.follows),
+        });
+    }
+    Ok(lines)
+}
+
+/// The folders of a glob up to the first that is no name.
+fn fixed(path: &str) -> PathBuf {
+    let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
+    folders.split('/').take_while(|folder| !folder.contains(['*', '?'])).collect()
+}
+
+/// Which contracts a command looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contracted {
+    /// Those that the app runs with.
+    AsItRuns,
+    /// Those of the folder that a person works in.
+    AsWritten,
+}
+
+/// Lets settings name what an earlier `weir dev` has made in this folder; what they name themselves stays.
+pub(crate) fn beside(settings: &mut Settings, contracts: Contracted) -> Result<()> {
+    let root = Path::new(".weir");
+    if !root.join("lake").is_dir() || !root.join("app").join("datasets").is_dir() {
+        return Ok(());
+    }
+    let site = Site { root: root.canonicalize().with_context(|| format!("find {}", root.display()))? };
+    let of_site = Settings::parse(site.settings()?)?;
+    settings.lake_url = of_site.lake_url;
+    settings.landing_url = settings.landing_url.take().or(of_site.landing_url);
+    if contracts == Contracted::AsItRuns {
+        settings.datasets = settings.datasets.take().or(of_site.datasets);
+    }
+    settings.warehouse_url = settings.warehouse_url.take().or(of_site.warehouse_url);
+    settings.pseudonym_key = settings.pseudonym_key.take().or(of_site.pseudonym_key);
+    settings.task_key = settings.task_key.take().or(of_site.task_key);
+    Ok(())
 }
 
 /// Without the contracts that are wrong, which are told: the others can be tried meanwhile.
@@ -128,7 +232,12 @@ impl Site {
         self.root.join("app")
     }
 
-    /// Takes away what an earlier run has put together: a dataset that is gone must not live on.
+    /// Puts the app together. What an earlier run has put there goes first: a dataset that is gone must not live on.
+    fn assemble(&self, datasets: &[(String, String)]) -> Result<()> {
+        self.clear_app()?;
+        assemble(&self.app(), datasets, |_| {})
+    }
+
     fn clear_app(&self) -> Result<()> {
         match std::fs::remove_dir_all(self.app()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -6,12 +6,16 @@ pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod key;
 mod local;
+pub(crate) mod new;
 pub(crate) mod package;
 pub(crate) mod parked;
+pub(crate) mod plan;
+pub(crate) mod quarantine;
 pub(crate) mod replay;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod try_;
 pub(crate) mod verify;
 pub(crate) mod warehouse;
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use weir_contract::{Contracts, OnDelete, Source};
 
+use super::dev::own_datasets;
 use super::say;
 use crate::app::read_contract_files;
 use crate::app_root::{assemble, shipped_datasets};
@@ -18,7 +19,7 @@ pub(crate) struct Arguments {
     /// Folder to make; it must be empty or not exist
     #[arg(default_value = "dist/app")]
     folder: PathBuf,
-    /// Folder of contracts [default: those that Weir ships]
+    /// Folder of contracts [default: `datasets` if it is there, else those that Weir ships]
     #[arg(long)]
     datasets: Option<PathBuf>,
     /// The binary to deploy [default: this one]; Azure runs Linux on x86-64
@@ -33,8 +34,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let folder = &arguments.folder;
     let empty = std::fs::read_dir(folder).map(|mut entries| entries.next().is_none()).unwrap_or(true);
     anyhow::ensure!(empty, "{} is not empty", folder.display());
-    let datasets = match &arguments.datasets {
-        Some(datasets) => read_contract_files(datasets)?,
+    let own = own_datasets(arguments.datasets.as_deref());
+    let datasets = match &own {
+        Some(folder) => read_contract_files(folder)?,
         None => shipped_datasets(),
     };
     let needed = arguments.terraform.as_ref().map(|_| infrastructure(&datasets)).transpose()?;
@@ -49,7 +51,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let (Some(file), Some(needed)) = (&arguments.terraform, needed) {
         std::fs::write(file, format!("{needed:#}\n")).with_context(|| format!("write {}", file.display()))?;
     }
-    say(format_args!("{}: host.json, functions, {} contracts and the handler", folder.display(), datasets.len()));
+    let of = own.map_or_else(|| "that Weir ships".to_owned(), |own| format!("of {}", own.display()));
+    let count = datasets.len();
+    say(format_args!("{}: host.json, functions, {count} contracts {of}, and the handler", folder.display()));
     Ok(ExitCode::SUCCESS)
 }
 

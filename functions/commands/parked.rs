@@ -31,7 +31,9 @@ pub(crate) struct Arguments {
 
 /// Fails when a message that was tried failed again.
 pub(crate) async fn run(arguments: &Arguments, settings: Settings) -> Result<ExitCode> {
-    let app = App::load(settings)?;
+    // Trying messages again may make pseudonyms; listing them makes none.
+    let looks = arguments.retry.is_empty() && !arguments.retry_all;
+    let app = if looks { App::load_to_look(settings)? } else { App::load(settings)? };
     if !arguments.discard.is_empty() {
         return discard(&app, arguments).await;
     }

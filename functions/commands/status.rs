@@ -24,7 +24,8 @@ pub(crate) struct Arguments {
 
 /// Fails when the books do not balance, or a dataset's cannot be read: the others are told all the same.
 pub(crate) async fn run(arguments: &Arguments, settings: Settings) -> Result<ExitCode> {
-    let app = App::load(settings)?;
+    let looks = arguments.acknowledge.is_none();
+    let app = if looks { App::load_to_look(settings)? } else { App::load(settings)? };
     if let Some(dataset) = &arguments.acknowledge {
         return acknowledge(&app, dataset, arguments.json).await;
     }

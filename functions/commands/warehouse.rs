@@ -60,7 +60,7 @@ struct Views {
 }
 
 pub(crate) async fn run(arguments: &Arguments, settings: Settings) -> Result<ExitCode> {
-    let app = App::load(settings)?;
+    let app = App::load_to_look(settings)?;
     let runtime = app.runtime().await?;
     match &arguments.command {
         Command::Status(which) => status(runtime, which).await,

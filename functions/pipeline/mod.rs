@@ -16,6 +16,7 @@ pub(crate) mod parked;
 pub(crate) mod reread;
 mod sink;
 pub(crate) mod sweep;
+pub(crate) mod trial;
 pub(crate) mod verify;
 pub(crate) mod warehouse;
 pub(crate) mod work;
@@ -47,6 +48,9 @@ pub(crate) struct Receipt {
     /// The rules that were violated, and how often.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) rules: BTreeMap<String, RuleCount>,
+    /// The most frequent reasons to refuse a record, and how many records have each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) reasons: BTreeMap<String, u64>,
     /// Records of the table of which unknown fields were left out, because a column is personal.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) left_out: u64,
@@ -86,13 +90,34 @@ pub(crate) enum Outcome {
     Kept,
 }
 
+/// How much of a delivery was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// None, or at most a twentieth.
+    Usual,
+    /// More than a twentieth: WARN.
+    Much,
+    /// All of it: ERROR.
+    Nothing,
+}
+
 /// What came of a message: an answer, and what is handed on.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) value: serde_json::Value,
     /// The line that the host correlates with the invocation.
     pub(crate) line: String,
+    pub(crate) weight: Weight,
     pub(crate) tasks: Vec<Task>,
+}
+
+/// As many reasons as a receipt tells, the most frequent.
+fn frequent(reasons: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    const TOLD: usize = 10;
+    let mut all: Vec<(String, u64)> = reasons.into_iter().collect();
+    all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    all.truncate(TOLD);
+    all.into_iter().collect()
 }
 
 /// serde hands a reference over.
@@ -108,6 +133,7 @@ impl Receipt {
             books: Books::default(),
             version: None,
             rules: BTreeMap::new(),
+            reasons: BTreeMap::new(),
             left_out: 0,
             duplicates: 0,
             gap: None,
@@ -125,6 +151,9 @@ impl Receipt {
         self.duplicates += later.duplicates;
         self.left_out += later.left_out;
         self.version = later.version.or(self.version);
+        for (reason, records) in later.reasons {
+            *self.reasons.entry(reason).or_default() += records;
+        }
         for (rule, RuleCount { action, violations }) in later.rules {
             self.rules.entry(rule).or_insert(RuleCount { action, violations: 0 }).violations += violations;
         }
@@ -143,32 +172,64 @@ impl Receipt {
             Outcome::Committed if *records_in == 0 => ": there was no record, at most a header and blank lines",
             _ => "",
         };
+        let why = self.why();
         format!(
-            "{dataset}: {outcome:?}: {records_in} records in, {committed} committed, {quarantined} quarantined, \
+            "{dataset}: {outcome:?}: {records_in} records in, {committed} committed, {quarantined} quarantined{why}, \
              {already_committed} already committed{version}{left_out}{nothing}"
         )
+    }
+
+    /// The share of refused records and the most frequent reasons, in brackets.
+    fn why(&self) -> String {
+        const SHOWN: usize = 3;
+        let Books { records_in, quarantined, .. } = self.books;
+        if quarantined == 0 || self.reasons.is_empty() {
+            return String::new();
+        }
+        let mut reasons: Vec<(&String, &u64)> = self.reasons.iter().collect();
+        reasons.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+        let mut shown: Vec<String> =
+            reasons.iter().take(SHOWN).map(|(reason, records)| format!("{reason}: {records}")).collect();
+        if reasons.len() > SHOWN {
+            shown.push("others".to_owned());
+        }
+        let percent = quarantined as f64 * 100.0 / records_in.max(1) as f64;
+        format!(" ({percent:.1} %; {})", shown.join("; "))
+    }
+
+    /// How loud the line is: a delivery of which all, or much, is refused needs a person.
+    fn weight(&self) -> Weight {
+        let Books { records_in, quarantined, .. } = self.books;
+        match (quarantined, records_in) {
+            (0, _) => Weight::Usual,
+            (refused, all) if refused >= all => Weight::Nothing,
+            (refused, all) if refused * 20 > all => Weight::Much,
+            _ => Weight::Usual,
+        }
     }
 }
 
 impl Done {
     pub(crate) fn of(receipt: Receipt) -> Result<Self, AppError> {
-        Self::report(&receipt, || receipt.line())
+        let done = Self::report(&receipt, || receipt.line())?;
+        Ok(Self { weight: receipt.weight(), ..done })
     }
 
     pub(crate) fn report(value: &impl Serialize, line: impl FnOnce() -> String) -> Result<Self, AppError> {
         let value = serde_json::to_value(value).map_err(|error| AppError::Task { message: error.to_string() })?;
-        Ok(Self { value, line: line(), tasks: Vec::new() })
+        Ok(Self { value, line: line(), weight: Weight::Usual, tasks: Vec::new() })
     }
 
     pub(crate) fn said(line: &str) -> Self {
-        Self { value: serde_json::Value::Null, line: line.to_owned(), tasks: Vec::new() }
+        Self { value: serde_json::Value::Null, line: line.to_owned(), weight: Weight::Usual, tasks: Vec::new() }
     }
 
     /// Two things that one message asked for, as one. The first one's answer stands, unless it has none.
     pub(crate) fn and(self, other: Self) -> Self {
         let value = if self.value.is_null() { other.value } else { self.value };
         let tasks = self.tasks.into_iter().chain(other.tasks).collect();
-        Self { value, line: format!("{}; {}", self.line, other.line), tasks }
+        let weight = if self.weight == Weight::Usual { other.weight } else { self.weight };
+        Self { value, line: format!("{}; {}", self.line, other.line), weight, tasks }
     }
 
     pub(crate) fn with(self, tasks: Vec<Task>) -> Self {
@@ -177,8 +238,12 @@ impl Done {
 
     /// The value for machines, the line for people, what is handed on for the queue `tasks`.
     pub(crate) fn reply(self, app: &App) -> Result<Reply, HandlerError> {
-        let Self { value, line, tasks } = self;
-        tracing::info!("{line}");
+        let Self { value, line, weight, tasks } = self;
+        match weight {
+            Weight::Usual => tracing::info!("{line}"),
+            Weight::Much => tracing::warn!("{line}"),
+            Weight::Nothing => tracing::error!("{line}"),
+        }
         let mut reply = Reply::ok().return_value(value).log(line);
         if !tasks.is_empty() {
             reply = reply.output("tasks", app.seal(&tasks)?);

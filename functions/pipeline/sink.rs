@@ -13,8 +13,8 @@ use weir_contract::{SOURCE_POSITION, sequence_of};
 use weir_lake::{Append, Books, Outcome, Producer, SourceRows, Staged, Table, TableWriter};
 use weir_transform::{Output, QualityReport, TransformError};
 
-use super::Receipt;
 use super::in_force::Tables;
+use super::{Receipt, frequent};
 use crate::app::Dataset;
 use crate::error::AppError;
 
@@ -45,7 +45,7 @@ pub(crate) struct Sink<'a> {
 }
 
 pub(crate) enum Settled {
-    Done(Receipt),
+    Done(Box<Receipt>),
     /// Somebody else committed records of this producer meanwhile: open a new sink and deliver again.
     Moved,
 }
@@ -140,16 +140,17 @@ impl<'a> Sink<'a> {
         let append = Append { producer, rows: clean, books };
         let raises = raises.into_iter().chain(self.also(producer_version)).collect();
         match self.table.append_raising(append, self.after, raises).await? {
-            Outcome::Committed { version } => Ok(Settled::Done(Receipt {
+            Outcome::Committed { version } => Ok(Settled::Done(Box::new(Receipt {
                 dataset: self.dataset.contract.name.clone(),
                 outcome: super::Outcome::Committed,
                 books,
                 version: Some(version),
                 rules: self.report.rules,
+                reasons: frequent(self.report.reasons),
                 left_out: self.report.left_out,
                 duplicates: 0,
                 gap: None,
-            })),
+            }))),
             Outcome::AlreadyCommitted { .. } | Outcome::Overlaps { .. } | Outcome::Superseded => Ok(Settled::Moved),
         }
     }

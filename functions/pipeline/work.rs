@@ -1,10 +1,12 @@
 //! A message, carried out: what the functions on the queues do, and what a command does without a queue.
 
 use azure_functions_custom_handler::{BlobEvent, BlobEventKind};
+use weir_contract::Source;
+use weir_platform::telemetry::printable;
 
-use super::blob::{self, BlobRef, Cause};
+use super::blob::{self, BlobRef, Cause, id_of};
 use super::events::replay;
-use super::{Done, checked, folders, maintain, parked, reread, sweep};
+use super::{Done, Weight, checked, folders, maintain, parked, reread, sweep};
 use crate::app::App;
 use crate::error::AppError;
 use crate::tasks::Task;
@@ -95,6 +97,22 @@ fn of_nobody(app: &App, container: &str, path: &str) -> Done {
         tracing::debug!(container, "a file that is no data");
         return Done::said("a file that is no data, or that its contract ignores");
     }
-    tracing::warn!(container, "no contract takes this blob");
-    Done::said("no contract takes this blob")
+    let line =
+        format!("no contract takes the blob {}: {}", printable(&id_of(container, path)), nearest(app, container));
+    Done { weight: Weight::Much, ..Done::said(&line) }
+}
+
+/// What is taken of a container, for whoever has put a blob beside it.
+fn nearest(app: &App, container: &str) -> String {
+    const SHOWN: usize = 5;
+    let of_container = app.contracts.iter().filter_map(|contract| match &contract.source {
+        Source::Blob { container: own, paths, .. } if own == container => Some(paths),
+        _ => None,
+    });
+    let paths: Vec<&str> = of_container.flatten().map(String::as_str).collect();
+    match paths.len() {
+        0 => format!("none takes any of the container `{container}`"),
+        count if count > SHOWN => format!("they take {}, and {} other paths", paths[..SHOWN].join(", "), count - SHOWN),
+        _ => format!("they take {}", paths.join(", ")),
+    }
 }

@@ -110,7 +110,8 @@ impl<'a> Collected<'a> {
         let Self { runtime, dataset, table, clean, refused, report, read } = self;
         let QualityReport { records, left_out, .. } = report;
         let Some(held_back) = report.verdict(&dataset.contract) else {
-            return Ok(Delivery { clean, refused, records, read, rules: report.rules, left_out, held_back: false });
+            let QualityReport { rules, reasons, .. } = report;
+            return Ok(Delivery { clean, refused, records, read, rules, reasons, left_out, held_back: false });
         };
         let in_its_place = dataset.transform.held_back_record(&held_back, &lineage)?;
         let quarantine = runtime.lake.table(&dataset.quarantine).await?;
@@ -118,6 +119,7 @@ impl<'a> Collected<'a> {
         quarantine.discard(refused).await;
         let refused = quarantine.stage(in_its_place.quarantined).await?;
         let clean = table.listed([])?;
-        Ok(Delivery { clean, refused, records, read, rules: report.rules, left_out: 0, held_back: true })
+        let QualityReport { rules, reasons, .. } = report;
+        Ok(Delivery { clean, refused, records, read, rules, reasons, left_out: 0, held_back: true })
     }
 }

@@ -31,6 +31,7 @@ use self::collect::Collector;
 use self::large::Read;
 use self::plan::Plan;
 use self::publish::{Claim, source_of};
+pub(in crate::pipeline) use self::records::{Extent, Records};
 use super::{Done, Outcome, Receipt};
 use crate::app::{App, Dataset, Runtime};
 use crate::error::AppError;

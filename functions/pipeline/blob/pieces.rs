@@ -40,7 +40,7 @@ pub(super) struct Piece {
 
 /// Where reading goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Resume {
+pub(in crate::pipeline) struct Resume {
     /// Of the decoded stream.
     pub(super) offset: u64,
     pub(super) position: i64,

@@ -15,6 +15,7 @@ use weir_transform::RuleCount;
 use super::{BlobRef, Job};
 use crate::app::Dataset;
 use crate::error::AppError;
+use crate::pipeline::frequent;
 use crate::pipeline::in_force::Tables;
 use crate::pipeline::{Outcome, Receipt};
 
@@ -42,6 +43,7 @@ pub(super) struct Delivery {
     /// Bytes of the blob that were read, if they were counted.
     pub(super) read: Option<u64>,
     pub(super) rules: BTreeMap<String, RuleCount>,
+    pub(super) reasons: BTreeMap<String, u64>,
     pub(super) left_out: u64,
     /// The records are in quarantine as one report.
     pub(super) held_back: bool,
@@ -92,7 +94,7 @@ impl<'a> Claim<'a> {
         (etag, bytes): (&str, u64),
         delivery: Delivery,
     ) -> Result<Option<Receipt>, AppError> {
-        let Delivery { clean, refused, records, read, rules, left_out, held_back } = delivery;
+        let Delivery { clean, refused, records, read, rules, reasons, left_out, held_back } = delivery;
         let (committed, quarantined) = (clean.rows(), refused.rows());
         if (quarantined > 0 || self.quarantine_at.is_some()) && !self.publish_refused(etag, refused).await? {
             self.table.discard(clean).await;
@@ -111,6 +113,7 @@ impl<'a> Claim<'a> {
             books,
             version: Some(version),
             rules,
+            reasons: frequent(reasons),
             left_out,
             duplicates: 0,
             gap: None,

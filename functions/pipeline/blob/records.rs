@@ -34,7 +34,7 @@ const LEAST_BLOCK_BYTES: usize = 64;
 
 /// Which records of a blob are read.
 #[derive(Debug, Clone)]
-pub(super) enum Extent {
+pub(in crate::pipeline) enum Extent {
     Whole,
     /// Those after a piece that is written.
     From(Resume),
@@ -43,7 +43,7 @@ pub(super) enum Extent {
 }
 
 /// A blob's records, transformed, a chunk at a time.
-pub(super) struct Records {
+pub(in crate::pipeline) struct Records {
     dataset: Arc<Dataset>,
     transform: Arc<weir_transform::Transform>,
     lineage: Arc<Lineage>,
@@ -62,8 +62,8 @@ pub(super) struct Records {
 }
 
 /// A chunk's frames.
-pub(super) struct Chunk {
-    pub(super) output: Output,
+pub(in crate::pipeline) struct Chunk {
+    pub(in crate::pipeline) output: Output,
     /// For what they take beyond the bytes that they were made of.
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -90,7 +90,7 @@ enum Form {
 }
 
 impl Records {
-    pub(super) async fn open(
+    pub(in crate::pipeline) async fn open(
         dataset: &Arc<Dataset>,
         at: &BlobRef,
         blob: Blob,
@@ -217,7 +217,7 @@ impl Records {
     }
 
     /// The next chunk's frames; `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Chunk>, AppError> {
+    pub(in crate::pipeline) async fn next(&mut self) -> Result<Option<Chunk>, AppError> {
         if let Some((bytes, rows)) = self.pending.take() {
             return self.frame(bytes, rows).await.map(Some);
         }
@@ -235,7 +235,7 @@ impl Records {
             },
             Form::Avro { blocks, records } => match avro(blocks, records).await? {
                 Some(AvroChunk::Lines(lines)) => return self.records(lines.into()).await.map(Some),
-                Some(AvroChunk::Refused(reason)) => self.refuse(&[], reason)?,
+                Some(AvroChunk::Refused(reasons)) => self.refuse_all(reasons)?,
                 None => return Ok(None),
             },
             Form::Csv { chunks, .. } | Form::Ndjson { chunks } => match chunks.next().await? {
@@ -357,6 +357,12 @@ impl Records {
             *layout = Some(Arc::new(self.transform.csv_layout(Some(&[]))?));
         }
         Ok(())
+    }
+
+    fn refuse_all(&self, reasons: Vec<String>) -> Result<Output, AppError> {
+        let records: Vec<(&[u8], i64, String)> =
+            reasons.into_iter().zip(self.position..).map(|(reason, position)| (&[][..], position, reason)).collect();
+        Ok(self.transform.quarantine_records(&records, &self.lineage)?)
     }
 
     fn refuse(&self, head: &[u8], reason: String) -> Result<Output, AppError> {

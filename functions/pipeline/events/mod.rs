@@ -219,8 +219,8 @@ impl<'a> Delivery<'a> {
                         remembered.committed(last).await;
                     }
                     receipt = Some(match receipt {
-                        Some(earlier) => earlier.followed_by(done),
-                        None => done,
+                        Some(earlier) => earlier.followed_by(*done),
+                        None => *done,
                     });
                     self.lost += gap::count(&passed.lost);
                     committed += self.placed.len();
@@ -476,7 +476,7 @@ async fn quarantine_unplaced(
     let bytes = bodies::bytes_of(&batch.events);
     sink.read(bytes);
     match sink.commit(i64::try_from(count).unwrap_or(i64::MAX), (0, bytes), None).await? {
-        Settled::Done(receipt) => Ok(receipt),
+        Settled::Done(receipt) => Ok(*receipt),
         Settled::Moved => Err(AppError::Moved { producer: source, attempts: 1 }),
     }
 }

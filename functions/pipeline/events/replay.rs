@@ -23,7 +23,7 @@ use crate::error::AppError;
 use crate::hubs::Hubs;
 use crate::pipeline::bodies::{Bodies, HubPlace, Time, bytes_of};
 use crate::pipeline::events::GapReport;
-use crate::pipeline::{Done, Outcome, Receipt};
+use crate::pipeline::{Done, Outcome, Receipt, frequent};
 use crate::tasks::Task;
 
 const ATTEMPTS: u32 = 5;
@@ -259,9 +259,10 @@ impl<'a> Claim<'a> {
         let outcome = self.table.replace_sources(replacements).await?;
         let Committed::Committed { version } = outcome else { return Ok(None) };
         tracing::info!(source = self.source, events, "replayed");
-        let QualityReport { rules, left_out, .. } = report;
+        let QualityReport { rules, reasons, left_out, .. } = report;
+        let reasons = frequent(reasons);
         let receipt = Receipt::nothing(name, Outcome::Committed);
-        Ok(Some(Receipt { books, version: Some(version), rules, left_out, duplicates, gap, ..receipt }))
+        Ok(Some(Receipt { books, version: Some(version), rules, reasons, left_out, duplicates, gap, ..receipt }))
     }
 
     async fn publish_refused(

@@ -25,7 +25,7 @@ pub use error::{ErrorKind, PlatformError};
 pub use identity::{DatabaseIdentity, identity};
 pub use listing::{Listed, Page, Unusable};
 pub use private::create_folder;
-pub use settings::{Secret, Settings};
+pub use settings::{LogFormat, Secret, Settings};
 pub use stores::{LakeRoot, Landing};
 
 /// Installs the one crypto provider of the process. First thing in `main` and in every test binary: with both of

@@ -1,6 +1,7 @@
 //! Settings: environment variables, because that is what Functions app settings are. Parsed once; an unknown `WEIR_`
 //! key is an error that names the nearest known one.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -120,6 +121,15 @@ impl Settings {
         Self::parse(std::env::vars())
     }
 
+    /// The environment, and `KEY=value` lines for what it does not set. A line may begin with `export `, a value may stand in
+    /// quotes; blank lines and those that begin with `#` say nothing.
+    #[allow(clippy::disallowed_methods)] // this is the place
+    pub fn from_env_and(lines: &str) -> Result<Self, PlatformError> {
+        let mut variables: BTreeMap<String, String> = env_lines(lines).collect();
+        variables.extend(std::env::vars());
+        Self::parse(variables)
+    }
+
     /// # Errors
     /// An unknown or unreadable `WEIR_` key, an unresolved Key Vault reference.
     pub fn parse(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, PlatformError> {
@@ -219,6 +229,16 @@ impl Default for Settings {
     }
 }
 
+fn env_lines(lines: &str) -> impl Iterator<Item = (String, String)> {
+    let said = lines.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    said.filter_map(|line| {
+        let (key, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+        let value = value.trim();
+        let bare = ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
+        Some((key.trim().to_owned(), bare.unwrap_or(value).to_owned()))
+    })
+}
+
 fn number(key: &'static str, value: &str, min: u64, max: u64) -> Result<u64, PlatformError> {
     let parsed = value.parse().ok().filter(|number| (min..=max).contains(number));
     parsed.ok_or_else(|| PlatformError::Invalid { key, message: format!("must be a whole number from {min} to {max}") })
@@ -303,6 +323,14 @@ mod tests {
         for (pair, message) in cases {
             assert_eq!(parse(&[pair]).unwrap_err(), message);
         }
+    }
+
+    #[test]
+    fn a_file_of_settings_is_lines_of_keys_and_values() {
+        let lines = "# dev\n\nexport WEIR_LAKE_URL=\"file:///a b\"\nWEIR_DATASETS = datasets\nWEIR_LOG='info'\n";
+        let found: Vec<_> = env_lines(lines).collect();
+        let expected = [("WEIR_LAKE_URL", "file:///a b"), ("WEIR_DATASETS", "datasets"), ("WEIR_LOG", "info")];
+        assert_eq!(found, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 
     #[test]

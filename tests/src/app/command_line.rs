@@ -59,10 +59,10 @@ fn an_impossible_contract_is_explained_and_not_served() {
     // What is wrong, and what the message must say.
     let cases = [
         (ORDERS.replace("amount > 0", "amuont > 0"), ["orders.toml", "amount_is_positive", "amuont"]),
-        (ORDERS.replace("amount > 0", "amount >"), ["orders.toml", "amount_is_positive", "line 2"]),
+        (ORDERS.replace("amount > 0", "amount >"), ["orders.toml", "amount_is_positive", "SQL condition"]),
         (ORDERS.replace("amount > 0", "sum(amount) > 0"), ["orders.toml", "amount_is_positive", "one record"]),
         (ORDERS.replace("amount > 0", "amount + 1"), ["orders.toml", "amount_is_positive", "boolean"]),
-        (ORDERS.replace("amount > 0", "(SELECT 1) > 0"), ["orders.toml", "amount_is_positive", "line"]),
+        (ORDERS.replace("amount > 0", "(SELECT 1) > 0"), ["orders.toml", "amount_is_positive", "rule"]),
         (ORDERS.replace("nullable = false", "nulable = false"), ["orders.toml:12", "nulable", "nullable"]),
         (ORDERS.replace("decimal(12,2)", "decimal(99,2)"), ["orders.toml:15", "type", "99"]),
     ];
@@ -77,7 +77,7 @@ fn an_impossible_contract_is_explained_and_not_served() {
         let (code, stdout, _) = weir(&site, &["check", "--json"], &[]);
         let found: Value = serde_json::from_str(&stdout).unwrap();
         assert_eq!((code, &found["valid"]), (1, &json!(false)));
-        assert!(found["errors"][0].as_str().unwrap().contains(parts[1]), "{found}");
+        assert!(found["errors"][0].to_string().contains(parts[1]), "{found}");
         let port = free_port().to_string();
         let (code, _, stderr) = weir(&site, &["serve"], &[("FUNCTIONS_CUSTOMHANDLER_PORT", &port)]);
         assert_eq!(code, 1, "{stderr}");
@@ -128,9 +128,11 @@ async fn status_prints_the_books() {
 #[test]
 fn package_makes_the_folder_that_is_deployed() {
     let site = Site::new();
-    let (code, stdout, stderr) = weir(&site, &["package", "dist"], &[]);
+    let shipped = repository().join("shared/datasets");
+    let (code, stdout, stderr) = weir(&site, &["package", "dist", "--datasets", shipped.to_str().unwrap()], &[]);
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.contains("6 contracts"), "{stdout}");
+    assert!(weir(&site, &["package", "own"], &[]).1.contains("4 contracts of datasets"), "the folder that is there");
     let dist = site.path("dist");
     assert_eq!(read_json(&dist.join("host.json")), read_json(&repository().join("host.json")));
     // Every function of the repository is there, and its manifest is the repository's.

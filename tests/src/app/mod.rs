@@ -12,6 +12,7 @@ mod crash;
 mod dedupe;
 mod drift;
 mod exactly_once;
+mod first_hour;
 mod forged;
 mod gaps;
 pub(crate) mod handler;

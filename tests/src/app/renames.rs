@@ -75,7 +75,7 @@ async fn case_service_files() {
         let answer = handler.ingest(&event(&format!("out/{name}"), &site.etag(&format!("out/{name}")).await)).await;
         assert!(answer.is_null(), "{name}: {answer}");
     }
-    assert!(!handler.logged().contains("no contract takes this blob"), "{}", handler.logged());
+    assert!(!handler.logged().contains("no contract takes the blob"), "{}", handler.logged());
     assert_eq!(paths(&follow(&handler, super::names::sweep("t")).await), Vec::<String>::new());
     assert_eq!(site.placed("t").await.len(), 0);
     // A partition's folder is data.

@@ -187,7 +187,7 @@ impl Site {
     }
 
     /// Writes a blob as an uploader should, and returns the message that Event Grid would put on the queue for it.
-    pub(super) async fn put(&self, path: &str, content: impl AsRef<[u8]>) -> Vec<u8> {
+    pub(crate) async fn put(&self, path: &str, content: impl AsRef<[u8]>) -> Vec<u8> {
         let target = self.path("landing/landing").join(path);
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         let partial = target.with_extension("part");

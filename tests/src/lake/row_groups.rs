@@ -16,7 +16,8 @@ async fn frames_of_a_row_share_row_groups() {
     for row in 1..=ROWS {
         writer.write(frame(&model("a", row..=row))).await.unwrap();
     }
-    let append = Append { producer: producer("a", ROWS), rows: writer.finish().await.unwrap(), books: counted(ROWS as usize) };
+    let append =
+        Append { producer: producer("a", ROWS), rows: writer.finish().await.unwrap(), books: counted(ROWS as usize) };
     table.append(append, None).await.unwrap();
     let mut expected = model("a", 1..=ROWS);
     expected.sort();

@@ -4,6 +4,8 @@
 //! reads it with pyarrow, DuckDB, `fastavro` or Python's `csv` and `json`; one handler ingests them all; then every value of
 //! its tables is compared. A fixed sample is read, or everything with `WEIR_TEST_REAL=all`.
 
+mod new;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, Package
 use crate::support::repository;
 
 /// Which crates of the workspace each crate may know. `weir` is the top, `weir_tests` looks at all.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("azure_functions_custom_handler", &[]),
     ("event_hubs_service", &[]),
     ("functions_host", &["event_hubs_service"]),
@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("weir_platform", &[]),
     ("weir_intake", &["weir_contract"]),
     ("weir_transform", &["weir_contract"]),
+    ("weir_infer", &["weir_contract", "weir_transform"]),
     ("weir_lake", &["weir_contract"]),
     ("weir_derived", &["weir_contract", "weir_lake", "weir_transform"]),
     ("weir_warehouse", &["weir_contract"]),
@@ -26,8 +27,8 @@ const ARROWS: [(&str, &[&str]); 12] = [
 const IN_TESTS: [(&str, &str); 2] =
     [("azure_functions_custom_handler", "functions_host"), ("functions_host", "azure_functions_custom_handler")];
 
-const ALL: [&str; 11] = {
-    let mut all = ["weir"; 11];
+const ALL: [&str; 12] = {
+    let mut all = ["weir"; 12];
     let mut at = 0;
     while at < SHARED.len() {
         all[at] = SHARED[at];
@@ -36,12 +37,13 @@ const ALL: [&str; 11] = {
     all
 };
 
-const SHARED: [&str; 10] = [
+const SHARED: [&str; 11] = [
     "azure_functions_custom_handler",
     "event_hubs_service",
     "functions_host",
     "weir_contract",
     "weir_derived",
+    "weir_infer",
     "weir_intake",
     "weir_lake",
     "weir_platform",
@@ -62,8 +64,10 @@ const NEVER: [(&str, &[&str]); 8] = [
 ];
 
 /// What a crate must not use itself. Polars brings an object store and a runtime; `weir_transform` does not touch them.
-const NEVER_ITSELF: [(&str, &[&str]); 1] =
-    [("weir_transform", &["tokio", "object_store", "reqwest", "futures", "async-trait"])];
+const NEVER_ITSELF: [(&str, &[&str]); 2] = [
+    ("weir_transform", &["tokio", "object_store", "reqwest", "futures", "async-trait"]),
+    ("weir_infer", &["tokio", "object_store", "reqwest", "futures", "async-trait", "polars"]),
+];
 
 #[test]
 fn every_crate_knows_only_what_is_below_it() {
