@@ -29,6 +29,9 @@ pub(crate) enum AppError {
     WrongSource { name: String, takes: &'static str, given: &'static str },
     #[error("task message: {message}")]
     Task { message: String },
+    /// What is asked for cannot be done.
+    #[error("{message}")]
+    Request { message: String },
     #[error("a note about work in progress is {message}; it goes after a day, and the work begins anew")]
     Note { message: String },
     #[error("`{source_}` was overwritten 16 million times; move the dataset to a new table")]
@@ -156,6 +159,7 @@ impl AppError {
             | Self::NoLanding
             | Self::WrongSource { .. }
             | Self::Task { .. }
+            | Self::Request { .. }
             | Self::BlobEvent { .. }
             | Self::Name { .. }
             | Self::TaskKey { .. }

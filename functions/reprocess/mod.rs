@@ -79,7 +79,7 @@ async fn tasks(app: &App, body: &Body, request_id: &str) -> Result<(Vec<String>,
                 body.dataset,
                 contract.source.takes()
             );
-            return Err(AppError::Task { message });
+            return Err(AppError::Request { message });
         }
     };
     Ok((app.seal(&tasks)?, left_out))
@@ -104,13 +104,13 @@ async fn blobs(
             etag: None,
             request: Some(request_id.to_owned()),
         }]),
-        (Some(_), None) => Err(AppError::Task { message: "the contract's paths do not match this path".to_owned() }),
+        (Some(_), None) => Err(AppError::Request { message: "the contract's paths do not match this path".to_owned() }),
         (None, Some(prefix)) => {
             let (dataset, prefix, request) = (dataset.clone(), prefix.clone(), request_id.to_owned());
             let tasks = reread::tasks(app, reread::Order { dataset, prefix, marker: None, request }).await?;
             if tasks.is_empty() { Err(AppError::NoBlobs) } else { Ok(tasks) }
         }
-        _ => Err(AppError::Task { message: "give either `path` or `prefix`".to_owned() }),
+        _ => Err(AppError::Request { message: "give either `path` or `prefix`".to_owned() }),
     }
 }
 

@@ -62,10 +62,10 @@ pub(crate) async fn tasks(
         });
     };
     if window.from.is_some_and(|from| from < 0) || window.from > window.to.or(Some(i64::MAX)) {
-        return Err(AppError::Task { message: "`from` has to be 0 or more and not above `to`".to_owned() });
+        return Err(AppError::Request { message: "`from` has to be 0 or more and not above `to`".to_owned() });
     }
     if window.since_ms.is_some() && window.until_ms.is_some_and(|until| Some(until) <= window.since_ms) {
-        return Err(AppError::Task { message: "`since` has to be before `until`".to_owned() });
+        return Err(AppError::Request { message: "`since` has to be before `until`".to_owned() });
     }
     let hubs = runtime.hubs.as_ref().ok_or(AppError::NoHub)?;
     let mut partitions = hubs.partitions(hub).await?;

@@ -85,6 +85,9 @@ pub(crate) const SECTIONS: [&Section; 11] =
 impl Section {
     /// The key that `unknown` was meant to be: one that is spelt nearly so here, or exactly so in another table.
     pub(crate) fn meant(&self, unknown: &str) -> Option<String> {
+        if let Some(ours) = self.foreign(unknown) {
+            return Some(ours.to_owned());
+        }
         if let Some(key) = nearest(unknown, self.keys.iter().copied()) {
             return Some(key.to_owned());
         }
@@ -99,8 +102,41 @@ impl Section {
     }
 }
 
+/// What others (dlt, Spark, pandas, DuckDB, dbt) call our keys: the table, their words, and ours.
+const FOREIGN: [(&str, &str, &str); 21] = [
+    ("", "table_name dataset", "name"),
+    ("", "schema fields", "[[columns]]"),
+    ("", "checks constraints expectations", "[[rules]]"),
+    ("", "partition_by partitions", "[table] partition_by"),
+    ("", "primary_key unique_key", "[dedupe] key"),
+    ("[source]", "type", "kind"),
+    ("[source]", "bucket filesystem", "container"),
+    ("[source]", "glob pattern file_glob prefix files", "path"),
+    ("[source]", "topic eventhub event_hub", "hub"),
+    ("[format]", "sep separator delim field_delimiter", "delimiter"),
+    ("[format]", "na_values null_value nullvalue nullstr null_marker", "null_values"),
+    ("[format]", "skiprows skip_rows skip skip_header", "skip_lines"),
+    ("[format]", "decimal_separator decimal", "decimal_comma"),
+    ("[format]", "quotechar quote_char", "quote"),
+    ("[format]", "escapechar escape_char", "escape"),
+    ("[[columns]]", "required not_null", "nullable = false"),
+    ("[[columns]]", "null optional", "nullable"),
+    ("[[columns]]", "dtype data_type datatype", "type"),
+    ("[[columns]]", "source field path alias rename source_name", "from"),
+    ("[[columns]]", "date_format timestamp_format", "format"),
+    ("[quality]", "max_bad max_errors bad_records allowed_errors", "max_faulty"),
+];
+
+impl Section {
+    fn foreign(&self, unknown: &str) -> Option<&'static str> {
+        let word = unknown.to_lowercase();
+        let of_here = FOREIGN.iter().filter(|(header, ..)| *header == self.header);
+        of_here.filter(|(_, words, _)| words.split(' ').any(|theirs| theirs == word)).map(|(.., ours)| *ours).next()
+    }
+}
+
 /// The candidate nearest to `word`, if it is near enough to be worth naming. Case does not count.
-pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     const NEAR_ENOUGH: f64 = 0.55;
     const LONGEST_WORD: usize = 128; // the distance takes quadratic time
     if word.len() > LONGEST_WORD {

@@ -32,6 +32,7 @@ pub use drift::{Drift, MissingColumns, PersonalUnknownFields, Quality, Share, Un
 pub use error::{ContractError, ContractErrors, ErrorKind};
 pub use event::{EventField, FIRST_OF_SEVERAL, MAX_EVENT_RECORDS, Origin, position_of, positions_of, sequence_of};
 pub use format::{UnknownExtension, by_extension as format_by_extension};
+pub use keys::nearest;
 pub use limits::{Allowance, Stop};
 pub use model::*;
 pub use parse::MAX_FILE_BYTES;

@@ -46,8 +46,10 @@ fn compile(sql: &str, schema: &Schema) -> std::result::Result<Expr, String> {
         if let Expr::Column(name) = node {
             if !schema.contains(name) {
                 let known: Vec<String> = schema.iter_names().map(|name| format!("`{name}`")).collect();
+                let meant = weir_contract::nearest(name, schema.iter_names().map(|name| name.as_str()));
+                let meant = meant.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
                 return Err(format!(
-                    "unknown column `{name}`; the contract has {} (a text is written in single quotes)",
+                    "unknown column `{name}`; {meant}the contract has {} (a text is written in single quotes)",
                     known.join(", ")
                 ));
             }

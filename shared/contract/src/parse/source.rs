@@ -162,6 +162,9 @@ fn check_glob(pattern: &str) -> Result<(), String> {
     if pattern.chars().count() > MAX_PATTERN_CHARS {
         return Err(format!("is too long: at most {MAX_PATTERN_CHARS} characters are allowed"));
     }
+    if pattern.contains("://") {
+        return Err("is an address: paths are relative to the container, which `container` names".to_owned());
+    }
     if pattern.starts_with('/') {
         return Err("begins with `/`: paths are relative to the container".to_owned());
     }
