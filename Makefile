@@ -1,6 +1,6 @@
 # Deployment of Weir: docs/deploy.md. Building and testing is cargo's: README.md.
 .DEFAULT_GOAL := help
-.PHONY: help package bootstrap deploy-dev deploy-prod destroy-dev
+.PHONY: help package wheel bootstrap deploy-dev deploy-prod destroy-dev
 ENV ?= dev
 
 help: ## Shows this list
@@ -8,6 +8,9 @@ help: ## Shows this list
 
 package: ## Builds weir.zip, the package that is deployed (DATASETS=folder of contracts)
 	@bash infra/deploy/package.sh weir.zip
+
+wheel: ## Makes a Python wheel of a binary (HANDLER=binary that is built already, VERSION)
+	@python3 infra/deploy/wheel.py "$(HANDLER)" "$(VERSION)" dist
 
 bootstrap: ## Makes the state account and, with GITHUB=owner/repository, the identity of the workflows (ENV, SUFFIX, ALERT_EMAIL)
 	@bash infra/deploy/bootstrap.sh "$(ENV)" "$(SUFFIX)" $(GITHUB)

@@ -187,12 +187,26 @@ impl AppError {
             },
             Self::Lake(error) => match error.kind() {
                 weir_lake::ErrorKind::Retryable | weir_lake::ErrorKind::Conflict => ErrorKind::Retryable,
-                _ => ErrorKind::Configuration,
+                weir_lake::ErrorKind::Unsupported | weir_lake::ErrorKind::Invalid | weir_lake::ErrorKind::Corrupt => {
+                    ErrorKind::Configuration
+                }
             },
             Self::Derived(error) if error.kind() == weir_derived::ErrorKind::Configuration => ErrorKind::Configuration,
             Self::Hub(error) if error.kind() != weir_intake::hub::HubErrorKind::Retryable => ErrorKind::Configuration,
             Self::Warehouse(error) if !error.is_retryable() => ErrorKind::Configuration,
-            _ => ErrorKind::Retryable,
+            Self::Note { .. }
+            | Self::NotWhole { .. }
+            | Self::Moved { .. }
+            | Self::Unfinished { .. }
+            | Self::SeveralContracts { .. }
+            | Self::ParkedFull { .. }
+            | Self::Stopped
+            | Self::Hub(_)
+            | Self::Intake(_)
+            | Self::Derived(_)
+            | Self::Warehouse(_)
+            | Self::List(_)
+            | Self::TemporaryFile(_) => ErrorKind::Retryable,
         }
     }
 }

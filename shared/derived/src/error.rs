@@ -38,7 +38,9 @@ impl DerivedError {
         match self {
             Self::Lake(error) => match error.kind() {
                 weir_lake::ErrorKind::Retryable | weir_lake::ErrorKind::Conflict => ErrorKind::Retryable,
-                _ => ErrorKind::Configuration,
+                weir_lake::ErrorKind::Unsupported | weir_lake::ErrorKind::Invalid | weir_lake::ErrorKind::Corrupt => {
+                    ErrorKind::Configuration
+                }
             },
             Self::Contended { .. } | Self::Stopped { .. } => ErrorKind::Retryable,
             Self::Query { .. } | Self::TooLarge { .. } | Self::WentBack { .. } | Self::Generations { .. } => {

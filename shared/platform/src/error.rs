@@ -30,7 +30,9 @@ impl PlatformError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Store { .. } | Self::NoContainer { .. } => ErrorKind::Retryable,
-            _ => ErrorKind::Configuration,
+            Self::Missing { .. } | Self::Unknown { .. } | Self::Invalid { .. } | Self::UnresolvedReference { .. } => {
+                ErrorKind::Configuration
+            }
         }
     }
 }

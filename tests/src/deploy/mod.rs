@@ -1,6 +1,8 @@
 //! The deployment scripts, run by bash against programs that stand for `az`, `terraform`, `curl` and `weir`: what is asked
 //! for, in which order, and what is done when something fails. Azure itself has not been asked.
 
+mod wheel;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
