@@ -63,6 +63,8 @@ enum Command {
     Check(commands::check::Arguments),
     /// Show what the contracts would change in their tables; nothing is written.
     Plan(commands::plan::Arguments),
+    /// Look at settings, contracts, containers, tables and say what is wrong and what mends it.
+    Doctor(commands::doctor::Arguments),
     /// Show the books of every dataset.
     Status(commands::status::Arguments),
     /// Show why records of a dataset were refused, and read their sources again.
@@ -102,6 +104,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
         arguments.command,
         Some(
             Command::Plan(_)
+                | Command::Doctor(_)
                 | Command::Status(_)
                 | Command::Quarantine(_)
                 | Command::Backfill(_)
@@ -148,6 +151,7 @@ pub fn run() -> ExitCode {
         Command::Try(arguments) => runtime.block_on(commands::try_::run(arguments, &settings)),
         Command::Check(arguments) => commands::check::run(&arguments, &settings),
         Command::Plan(arguments) => runtime.block_on(commands::plan::run(&arguments, settings)),
+        Command::Doctor(arguments) => runtime.block_on(commands::doctor::run(&arguments, settings)),
         Command::Status(arguments) => runtime.block_on(commands::status::run(&arguments, settings)),
         Command::Quarantine(arguments) => runtime.block_on(commands::quarantine::run(&arguments, settings)),
         Command::Backfill(arguments) => runtime.block_on(commands::backfill::run(&arguments, settings)),

@@ -4,6 +4,7 @@ pub(crate) mod backfill;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod dev;
+pub(crate) mod doctor;
 pub(crate) mod key;
 mod local;
 pub(crate) mod new;

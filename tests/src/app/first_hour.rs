@@ -263,6 +263,41 @@ async fn plan_says_what_becomes_of_tables() {
     assert!(plans[0]["changes"][0]["text"].as_str().unwrap().contains("column `amount`"), "{plans}");
 }
 
+#[tokio::test]
+async fn doctor_says_what_is_wrong_and_what_mends_it() {
+    let site = Site::new();
+    let found = |extra: &[(&str, &str)]| {
+        let (code, stdout, _) = weir(&site, &["doctor", "--json"], extra);
+        (code, serde_json::from_str::<Value>(&stdout).unwrap())
+    };
+    let of = |found: &Value, what: &str| {
+        let all = found["findings"].as_array().unwrap();
+        all.iter().find(|finding| finding["what"] == what).unwrap_or_else(|| panic!("{what}: {found}")).clone()
+    };
+    let (code, healthy) = found(&[]);
+    assert_eq!((code, &healthy["healthy"]), (0, &true.into()), "{healthy}");
+    assert_eq!(of(&healthy, "container landing")["state"], "good");
+    assert_eq!(of(&healthy, "task key")["state"], "note");
+    let (code, no_key) = found(&[("WEIR_PSEUDONYM_KEY", "")]);
+    assert_eq!((code, &of(&no_key, "pseudonym key")["state"]), (1, &"wrong".into()));
+    let nowhere = format!("file://{}", site.path("nowhere").display());
+    let (code, lost) = found(&[("WEIR_LANDING_URL", &nowhere)]);
+    assert_eq!((code, &of(&lost, "container landing")["state"]), (1, &"wrong".into()), "{lost}");
+    let handler = Handler::start(&site).await;
+    handler.queue("ingest_blob", &site.put("orders/a.csv", "id,amount,note\n1,2.00,x\n2,-1.00,y\n").await).await;
+    let (code, some) = found(&[]);
+    let orders = of(&some, "table orders");
+    assert_eq!((code, &orders["state"], &orders["mend"]), (0, &"note".into(), &"weir quarantine orders".into()));
+    site.contract("orders", &ORDERS.replace("name = \"note\"\ntype = \"string\"", "name = \"note\"\ntype = \"long\""));
+    let (code, other) = found(&[]);
+    assert_eq!((code, &of(&other, "table orders")["mend"]), (1, &"weir plan".into()), "{other}");
+    site.contract("orders", "name = 1");
+    let (code, unsound) = found(&[]);
+    assert_eq!((code, &of(&unsound, "contracts")["mend"]), (1, &"weir check".into()));
+    let (_, text, _) = weir(&site, &["doctor"], &[]);
+    assert!(text.starts_with("WRONG   contracts: ") && text.contains("→ weir check"), "{text}");
+}
+
 #[test]
 fn settings_may_stand_in_a_file() {
     let site = Site::new();
