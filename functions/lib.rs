@@ -69,6 +69,8 @@ enum Command {
     Status(commands::status::Arguments),
     /// Show why records of a dataset were refused, and read their sources again.
     Quarantine(commands::quarantine::Arguments),
+    /// List the sources of a dataset, and what its tables hold of each.
+    Files(commands::files::Arguments),
     /// Bring in the blobs of a dataset that are not in its table yet, from this machine.
     Backfill(commands::backfill::Arguments),
     /// Read events of a dataset from their hub again, from this machine, and put them in place of what they gave.
@@ -107,6 +109,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
                 | Command::Doctor(_)
                 | Command::Status(_)
                 | Command::Quarantine(_)
+                | Command::Files(_)
                 | Command::Backfill(_)
                 | Command::Replay(_)
                 | Command::Verify(_)
@@ -154,6 +157,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(arguments) => runtime.block_on(commands::doctor::run(&arguments, settings)),
         Command::Status(arguments) => runtime.block_on(commands::status::run(&arguments, settings)),
         Command::Quarantine(arguments) => runtime.block_on(commands::quarantine::run(&arguments, settings)),
+        Command::Files(arguments) => runtime.block_on(commands::files::run(&arguments, settings)),
         Command::Backfill(arguments) => runtime.block_on(commands::backfill::run(&arguments, settings)),
         Command::Replay(arguments) => runtime.block_on(commands::replay::run(&arguments, settings)),
         Command::Verify(arguments) => runtime.block_on(commands::verify::run(&arguments, settings)),

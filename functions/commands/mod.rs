@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod doctor;
+pub(crate) mod files;
 pub(crate) mod key;
 mod local;
 pub(crate) mod new;

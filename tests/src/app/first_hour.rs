@@ -288,6 +288,13 @@ async fn doctor_says_what_is_wrong_and_what_mends_it() {
     let (code, some) = found(&[]);
     let orders = of(&some, "table orders");
     assert_eq!((code, &orders["state"], &orders["mend"]), (0, &"note".into(), &"weir quarantine orders".into()));
+    handler.queue("ingest_blob", &site.put("orders/empty.csv", "id,amount,note\n").await).await;
+    let (_, files, _) = weir(&site, &["files", "orders", "--json"], &[]);
+    let expected = "{\"source\":\"blob:landing/orders/a.csv\",\"rows\":1,\"quarantined\":1}\n\
+                    {\"source\":\"blob:landing/orders/empty.csv\",\"rows\":0,\"quarantined\":0}\n";
+    assert_eq!(files, expected);
+    let (_, files, _) = weir(&site, &["files", "orders", "--refused"], &[]);
+    assert!(files.ends_with("1             1  1 sources\n"), "{files}");
     site.contract("orders", &ORDERS.replace("name = \"note\"\ntype = \"string\"", "name = \"note\"\ntype = \"long\""));
     let (code, other) = found(&[]);
     assert_eq!((code, &of(&other, "table orders")["mend"]), (1, &"weir plan".into()), "{other}");
