@@ -58,12 +58,16 @@ const PIECE_BYTES: usize = 8 * 1024 * 1024;
 const TRY_FOR: Duration = Duration::from_millis(1_000);
 /// Columns that are made text after a try, and tries for that.
 const TRIES: usize = 4;
-/// Files of a folder that are looked at.
+/// Files of a folder that are looked at; files and folders that are listed, and how deep.
 const MAX_FILES: usize = 20;
+const MAX_LISTED: usize = 100_000;
+const MAX_DEPTH: usize = 32;
 
 pub(crate) async fn run(arguments: Arguments, settings: &Settings) -> Result<ExitCode> {
     let files = files(&arguments.path)?;
     let name = name(&arguments);
+    let sound = dataset_name(&name);
+    anyhow::ensure!(sound == name, "`{name}` is no name of a dataset; `{sound}` would be one");
     let source = source(&arguments, &name, &files);
     let mut drafted = drafted(&files, &arguments.hub).await?;
     let head = |drafted: &Drafted| {
@@ -72,8 +76,8 @@ pub(crate) async fn run(arguments: Arguments, settings: &Settings) -> Result<Exi
     let mut tried = None;
     for _ in 0..TRIES {
         let text = drafted.draft.toml(&name, &source, &head(&drafted));
-        let contract = Contract::parse(&text, &format!("{name}.toml"))
-            .context("the draft is no sound contract; report this with the file's first lines")?;
+        let contract =
+            Contract::parse(&text, &format!("{name}.toml")).context("no sound contract can be made of it")?;
         let found = try_on(&contract, &files).await?;
         let changed = widen(&mut drafted.draft, &found);
         tried = Some((text, contract, found));
@@ -102,7 +106,9 @@ pub(crate) async fn run(arguments: Arguments, settings: &Settings) -> Result<Exi
 }
 
 fn shown(path: &Path) -> String {
-    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    // It becomes a comment of TOML.
+    name.chars().filter(|character| !character.is_control()).collect()
 }
 
 /// The file, or the files of a folder, in order. Those that are no data are left alone.
@@ -111,15 +117,21 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if metadata.is_file() {
         return Ok(vec![path.to_owned()]);
     }
-    let (mut found, mut folders) = (Vec::new(), vec![path.to_owned()]);
-    while let Some(folder) = folders.pop() {
+    let (mut found, mut folders, mut listed) = (Vec::new(), vec![(path.to_owned(), 0)], 0);
+    while let Some((folder, depth)) = folders.pop() {
         for entry in std::fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
-            let path = entry.with_context(|| format!("read {}", folder.display()))?.path();
-            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(['_', '.', '~']));
-            if path.is_dir() && !hidden {
-                folders.push(path);
-            } else if path.is_file() && !hidden {
-                found.push(path);
+            let entry = entry.with_context(|| format!("read {}", folder.display()))?;
+            listed += 1;
+            anyhow::ensure!(listed <= MAX_LISTED, "{} has more than {MAX_LISTED} files; name one", path.display());
+            if entry.file_name().to_string_lossy().starts_with(['_', '.', '~']) {
+                continue;
+            }
+            // A link to a folder may lead back up.
+            let kind = entry.file_type().with_context(|| format!("read {}", entry.path().display()))?;
+            if kind.is_dir() && depth < MAX_DEPTH {
+                folders.push((entry.path(), depth + 1));
+            } else if entry.path().is_file() {
+                found.push(entry.path());
             }
         }
     }

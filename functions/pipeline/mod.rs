@@ -111,10 +111,17 @@ pub(crate) struct Done {
     pub(crate) tasks: Vec<Task>,
 }
 
-/// As many reasons as a receipt tells, the most frequent.
+/// As many reasons as a receipt tells, the most frequent. Names of fields that no contract knows may be anything, even what
+/// says who a person is; receipts and log lines go further than quarantine does, so they do not tell them.
 fn frequent(reasons: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     const TOLD: usize = 10;
-    let mut all: Vec<(String, u64)> = reasons.into_iter().collect();
+    const UNKNOWN: &str = "unknown field";
+    let mut told: BTreeMap<String, u64> = BTreeMap::new();
+    for (reason, records) in reasons {
+        let reason = if reason.starts_with(UNKNOWN) { format!("{UNKNOWN}s") } else { reason };
+        *told.entry(reason).or_default() += records;
+    }
+    let mut all: Vec<(String, u64)> = told.into_iter().collect();
     all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     all.truncate(TOLD);
     all.into_iter().collect()

@@ -32,6 +32,10 @@ use crate::values::{Around, Seen, Verdict};
 /// Fields with longer names are not taken: a contract has no place for them.
 const MAX_FIELD_BYTES: usize = 256;
 const MAX_COLUMNS: usize = 1_024;
+/// Records that say where others are within them.
+const SHAPE_RECORDS: usize = 100;
+/// What a person would still read.
+const MAX_NOTES: usize = 20;
 /// Of a contract that does not say it, and of any contract.
 const DEFAULT_RECORD_BYTES: usize = 1024 * 1024;
 const MAX_RECORD_BYTES: usize = 64 * 1024 * 1024;
@@ -191,12 +195,15 @@ fn can_be_named(field: &str, kind: FormatKind, notes: &mut Vec<String>) -> bool 
     let sound = named && !is_path && !field.starts_with("event:") && !field.starts_with("column:");
     if !sound {
         let shown: String = field.chars().filter(|character| !character.is_control()).take(40).collect();
-        notes.push(match field.trim().is_empty() {
+        let note = match field.trim().is_empty() {
             true => "a field without a name is no column; its values are kept in `_rescued`".to_owned(),
             false => {
                 format!("the field `{shown}` is no column, because a contract cannot name it; it is kept in `_rescued`")
             }
-        });
+        };
+        if notes.len() < MAX_NOTES && !notes.contains(&note) {
+            notes.push(note);
+        }
     }
     sound
 }
@@ -400,32 +407,35 @@ fn of_json(sample: &Sample, encoding: &'static encoding_rs::Encoding) -> Option<
         kind = FormatKind::Json;
         elements_of(elements).filter_map(|value| value.as_object().cloned()).for_each(|record| fields.record(&record));
     } else {
-        let lines = texts.iter().flat_map(|text| text.lines()).filter(|line| !line.trim().is_empty());
-        let objects = lines.map(|line| serde_json::from_str::<Value>(line.trim_start_matches('\u{feff}')).ok());
-        let objects: Vec<Value> = objects.flatten().filter(Value::is_object).collect();
-        let mut documents = serde_json::Deserializer::from_str(first).into_iter::<Value>();
-        let document = documents.next().and_then(Result::ok);
-        let single = document.filter(|_| first[documents.byte_offset()..].trim().is_empty());
-        let records: Vec<&Value> = match &single {
-            Some(document) if objects.len() < 2 => vec![document],
-            _ => objects.iter().collect(),
+        let lines = || texts.iter().flat_map(|text| text.lines()).map(|line| line.trim_start_matches('\u{feff}'));
+        let object = |line: &str| serde_json::from_str::<Value>(line).ok().filter(Value::is_object);
+        let begins_with_one = lines().find(|line| !line.trim().is_empty()).and_then(object).is_some();
+        let document = if begins_with_one { None } else { object(first) };
+        let is_lines = document.is_none();
+        longest = match &document {
+            Some(_) => Some(first.len()),
+            None => lines().map(str::len).max(),
         };
-        longest = match &single {
-            Some(_) if objects.len() < 2 => Some(first.len()),
-            _ => texts.iter().flat_map(|text| text.lines()).map(str::len).max(),
-        };
-        let within = records.first().and_then(|record| records_within(record.as_object()?));
-        let within =
-            within.filter(|path| records.iter().all(|record| record.pointer(path).is_some_and(Value::is_array)));
-        match &within {
+        // The document, or the first lines, say where the records are.
+        let some: Vec<Value> = lines().filter(|_| is_lines).filter_map(object).take(SHAPE_RECORDS).collect();
+        let some: Vec<&Value> = document.iter().chain(&some).collect();
+        let within = some.first().and_then(|record| records_within(record.as_object()?));
+        let within = within.filter(|path| some.iter().all(|record| record.pointer(path).is_some_and(Value::is_array)));
+        let mut take = |record: &Value| match &within {
             Some(path) => {
-                format.push(("records", quoted(path)));
-                let elements = records.iter().filter_map(|record| record.pointer(path)?.as_array()).flatten();
+                let elements = record.pointer(path).and_then(Value::as_array).into_iter().flatten();
                 elements.filter_map(Value::as_object).for_each(|record| fields.record(record));
             }
-            None => records.iter().filter_map(|record| record.as_object()).for_each(|record| fields.record(record)),
+            None => record.as_object().into_iter().for_each(|record| fields.record(record)),
+        };
+        match &document {
+            Some(document) => take(document),
+            None => lines().filter(|_| is_lines).filter_map(object).for_each(|record| take(&record)),
         }
-        if single.is_some() && objects.len() < 2 {
+        if let Some(path) = &within {
+            format.push(("records", quoted(path)));
+        }
+        if document.is_some() {
             kind = FormatKind::Json;
             format.insert(0, ("type", quoted("json")));
             if within.is_none() {

@@ -175,6 +175,13 @@ fn documents_are_told_from_lines() {
     assert_eq!(features.records, Some(2));
     assert!(toml(&features).contains("records = \"/features\""));
     assert_eq!(draft("{\n \"a\": 1\n}\n").records, Some(1));
+    let spread = draft("{\"features\":[\n{\"id\":1},\n{\"id\":2}\n]}\n");
+    assert_eq!((spread.kind, spread.records), (FormatKind::Json, Some(2)));
+    // One line is a line: the next file may have many.
+    assert_eq!(draft("{\"a\":1}\n").kind, FormatKind::Ndjson);
+    let lines = draft("{\"records\":[{\"a\":1},{\"a\":2}]}\n{\"records\":[{\"a\":3},{\"a\":4}]}\n");
+    assert_eq!((lines.kind, lines.records), (FormatKind::Ndjson, Some(4)));
+    assert!(toml(&lines).contains("records = \"/records\""));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::bodies::gzip;
 use super::command_line::weir;
 use super::handler::{Handler, free_port};
-use super::site::{ORDERS, Site};
+use super::site::{ORDERS, STOCK, Site};
 use crate::support::{repository, weir_binary};
 
 /// A folder with nothing of Weir in it, and `weir` run there without any setting.
@@ -127,8 +127,10 @@ fn a_contract_is_made_of_every_kind_of_file() {
     assert!(desk.ok(&["check"]).lines().count() == 8);
     let (code, _, stderr) = desk.weir(&["new", "german.csv"]);
     assert!(code != 0 && stderr.contains("datasets/german.toml is there already"), "{stderr}");
-    let (code, _, stderr) = desk.weir(&["new", "datasets"]);
-    assert!(code != 0 && !stderr.is_empty());
+    let (code, _, stderr) = desk.weir(&["new", "german.csv", "--name", "My Orders"]);
+    assert!(code != 0 && stderr.contains("`my_orders` would be one"), "{stderr}");
+    let (code, _, stderr) = desk.weir(&["new", "nothing.csv"]);
+    assert!(code != 0 && stderr.contains("read nothing.csv"), "{stderr}");
 }
 
 #[test]
@@ -233,6 +235,20 @@ fn the_app_here_takes_files_and_changes_of_contracts_and_says_why_it_refuses() {
             && desk.json(&["quarantine", "orders", "--json"])["records"] == 0
     });
     assert_eq!(desk.json(&["status", "--json"])["datasets"][0]["table"]["rows"], 3);
+}
+
+/// Names of unknown fields may say who a person is: quarantine has them, and nothing that goes further.
+#[tokio::test]
+async fn names_of_unknown_fields_stay_in_quarantine() {
+    let site = Site::new();
+    site.contract("stock", &format!("{STOCK}[drift]\nunknown_fields = \"fail\"\n"));
+    let handler = Handler::start(&site).await;
+    let content =
+        "{\"item\":\"a\",\"pieces\":1,\"ada@example.org\":1}\n{\"item\":\"b\",\"pieces\":1,\"grace@example.org\":1}\n";
+    let answer = handler.queue("ingest_blob", &site.put("stock/a.ndjson", content).await).await;
+    assert_eq!(answer.json()["ReturnValue"]["reasons"], serde_json::json!({ "unknown fields": 2 }), "{}", answer.text);
+    assert!(!answer.text.contains("example.org") && !handler.logged().contains("example.org"));
+    assert!(weir(&site, &["quarantine", "stock"], &[]).1.contains("ada@example.org"));
 }
 
 #[tokio::test]
