@@ -55,6 +55,8 @@ enum Command {
     Serve,
     /// Run the app on this machine, with a stand-in for the Functions host.
     Dev(commands::dev::Arguments),
+    /// Start a project: a folder for contracts.
+    Init(commands::init::Arguments),
     /// Look at a file and write the contract for files like it.
     New(commands::new::Arguments),
     /// Show what would become of a file under a contract; nothing is written.
@@ -150,6 +152,7 @@ pub fn run() -> ExitCode {
     let ran = match command {
         Command::Serve => runtime.block_on(commands::serve::run(settings)),
         Command::Dev(arguments) => runtime.block_on(commands::dev::run(arguments)),
+        Command::Init(arguments) => commands::init::run(&arguments),
         Command::New(arguments) => runtime.block_on(commands::new::run(arguments, &settings)),
         Command::Try(arguments) => runtime.block_on(commands::try_::run(arguments, &settings)),
         Command::Check(arguments) => commands::check::run(&arguments, &settings),

@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod files;
+pub(crate) mod init;
 pub(crate) mod key;
 mod local;
 pub(crate) mod new;

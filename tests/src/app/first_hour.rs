@@ -134,6 +134,20 @@ fn a_contract_is_made_of_every_kind_of_file() {
 }
 
 #[test]
+fn a_project_begins_with_a_folder_and_nothing_is_written_over() {
+    let desk = Desk::new();
+    desk.file("shop/README.md", "mine");
+    let said = desk.ok(&["init", "shop"]);
+    assert!(
+        said.contains("shop/README.md is there already") && said.contains("shop/datasets: your contracts"),
+        "{said}"
+    );
+    assert_eq!(desk.read("shop/README.md"), "mine");
+    assert!(desk.read("shop/.gitignore").contains(".weir/"));
+    desk.ok(&["init", "shop"]);
+}
+
+#[test]
 fn a_folder_is_one_dataset_if_its_files_are_alike() {
     let desk = Desk::new();
     desk.file("in/2024/a.csv", "id,n\n1,2\n");
