@@ -59,7 +59,7 @@ fn an_impossible_contract_is_explained_and_not_served() {
     // What is wrong, and what the message must say.
     let cases = [
         (ORDERS.replace("amount > 0", "amuont > 0"), ["orders.toml", "amount_is_positive", "amuont"]),
-        (ORDERS.replace("amount > 0", "amount >"), ["orders.toml", "amount_is_positive", "SQL condition"]),
+        (ORDERS.replace("amount > 0", "amount >"), ["orders.toml", "amount_is_positive", "expression"]),
         (ORDERS.replace("amount > 0", "sum(amount) > 0"), ["orders.toml", "amount_is_positive", "one record"]),
         (ORDERS.replace("amount > 0", "amount + 1"), ["orders.toml", "amount_is_positive", "boolean"]),
         (ORDERS.replace("amount > 0", "(SELECT 1) > 0"), ["orders.toml", "amount_is_positive", "rule"]),
@@ -132,7 +132,7 @@ fn package_makes_the_folder_that_is_deployed() {
     let (code, stdout, stderr) = weir(&site, &["package", "dist", "--datasets", shipped.to_str().unwrap()], &[]);
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.contains("6 contracts"), "{stdout}");
-    assert!(weir(&site, &["package", "own"], &[]).1.contains("4 contracts of datasets"), "the folder that is there");
+    assert!(weir(&site, &["package", "mine"], &[]).1.contains("4 contracts of datasets"), "the folder that is there");
     let dist = site.path("dist");
     assert_eq!(read_json(&dist.join("host.json")), read_json(&repository().join("host.json")));
     // Every function of the repository is there, and its manifest is the repository's.

@@ -310,6 +310,8 @@ async fn doctor_says_what_is_wrong_and_what_mends_it() {
     assert_eq!(of(&healthy, "task key")["state"], "note");
     let (code, no_key) = found(&[("WEIR_PSEUDONYM_KEY", "")]);
     assert_eq!((code, &of(&no_key, "pseudonym key")["state"]), (1, &"wrong".into()));
+    // A file where a folder should be.
+    std::fs::write(site.path("nowhere"), "").unwrap();
     let nowhere = format!("file://{}", site.path("nowhere").display());
     let (code, lost) = found(&[("WEIR_LANDING_URL", &nowhere)]);
     assert_eq!((code, &of(&lost, "container landing")["state"]), (1, &"wrong".into()), "{lost}");

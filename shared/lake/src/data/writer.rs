@@ -117,7 +117,7 @@ impl Table {
     /// Starts writing rows for this table.
     pub fn write(self: &Arc<Self>) -> TableWriter {
         let writer = Arc::clone(&self.writer);
-        TableWriter { writer, held: Vec::new(), held_bytes: 0, spilled: None }
+        TableWriter { writer, held: Vec::new(), held_bytes: 0, held_room: 0, spilled: None }
     }
 
     /// Makes one frame ready to be committed.
@@ -174,7 +174,9 @@ impl Table {
 pub struct TableWriter {
     writer: Arc<Writer>,
     held: Vec<DataFrame>,
+    /// Of their rows; and with what frames take beside them.
     held_bytes: usize,
+    held_room: usize,
     /// Set once the rows are too many to be held.
     spilled: Option<FileWriter>,
 }
@@ -188,9 +190,11 @@ impl TableWriter {
         }
         let frame = self.writer.conform(frame).await?;
         if self.spilled.is_none() {
-            self.held_bytes += bytes_of(&frame);
+            self.held_bytes += frame.estimated_size();
+            self.held_room += room_of(&frame);
             self.held.push(frame);
-            if self.held_bytes > MAX_HELD_BYTES.min(self.writer.options.group_bytes) {
+            let rows_are_many = self.held_bytes > MAX_HELD_BYTES.min(self.writer.options.group_bytes);
+            if rows_are_many || self.held_room > MAX_HELD_BYTES {
                 self.spill().await?;
             }
             return Ok(());
@@ -229,7 +233,7 @@ impl TableWriter {
 }
 
 /// Bytes that a frame takes in memory, about.
-fn bytes_of(frame: &DataFrame) -> usize {
+fn room_of(frame: &DataFrame) -> usize {
     /// What a column takes beside its values.
     const COLUMN_BYTES: usize = 512;
     frame.estimated_size() + frame.width() * COLUMN_BYTES
@@ -242,9 +246,9 @@ pub(crate) struct FileWriter {
     /// Partition columns never change, so this may be of any version.
     layout: Arc<Layout>,
     schema: Option<SchemaRef>,
-    /// Rows of one schema for the next row group.
+    /// Rows of one schema for the next row group, and what they take.
     held: Vec<DataFrame>,
-    held_bytes: usize,
+    held_room: usize,
     open: HashMap<Partition, (OpenFile, Option<Begun>)>,
     /// One upload runs while the next rows are being encoded.
     upload: Option<JoinHandle<Result<StagedFile, LakeError>>>,
@@ -258,14 +262,17 @@ impl FileWriter {
             self.close_all().await?;
         }
         self.schema = Some(Arc::clone(frame.schema()));
-        self.held_bytes += bytes_of(&frame);
+        self.held_room += room_of(&frame);
         self.held.push(frame);
-        if self.held_bytes >= ROW_GROUP_BYTES { self.write_held().await } else { Ok(()) }
+        // A part, and a file, need no larger one.
+        let options = &self.writer.options;
+        let enough = ROW_GROUP_BYTES.min(options.part_bytes).min(options.target_file_bytes);
+        if self.held_room >= enough { self.write_held().await } else { Ok(()) }
     }
 
     /// Writes one row group for each partition value.
     async fn write_held(&mut self) -> Result<(), LakeError> {
-        self.held_bytes = 0;
+        self.held_room = 0;
         let frame = concat(std::mem::take(&mut self.held));
         let frame = frame.map_err(|source| self.writer.frame_error("concatenate", source))?;
         let parts = split(&frame, &self.layout).map_err(|source| self.writer.frame_error("partition", source))?;
@@ -371,7 +378,7 @@ impl Writer {
             layout: self.layout(),
             schema: None,
             held: Vec::new(),
-            held_bytes: 0,
+            held_room: 0,
             open: HashMap::new(),
             upload: None,
             staged: Vec::new(),
