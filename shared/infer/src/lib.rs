@@ -121,16 +121,6 @@ impl Draft {
         column.verdict = Verdict { personal, ..Verdict::of(DataType::String) };
         true
     }
-
-    /// The record is in this field, as Event Hubs Capture writes it.
-    pub fn set_payload(&mut self, field: &str) {
-        self.format.push(("payload", quoted(field)));
-    }
-
-    /// The sample has more than one form: these columns come after the others.
-    pub fn columns_named(&self) -> impl Iterator<Item = &str> {
-        self.columns.iter().map(|column| column.name.as_str())
-    }
 }
 
 const NO_RECORD: &str = "there is a header and no record, so every column is text";
