@@ -283,13 +283,28 @@ impl Table {
     }
 
     async fn read_some(&self, file: &FileEntry, columns: Vec<TableColumn>) -> Result<DataFrame, LakeError> {
+        let bytes = self.fetch(file).await?;
+        self.decoded(file, bytes, columns).await
+    }
+
+    /// The bytes of a file, as they are stored.
+    pub(crate) async fn fetch(&self, file: &FileEntry) -> Result<Bytes, LakeError> {
         let at = &self.at;
         let found = at.store.get(&file.object).await.map_err(|error| at.store_error("read", &file.object, error))?;
-        let bytes = found.bytes().await.map_err(|error| at.store_error("read", &file.object, error))?;
+        found.bytes().await.map_err(|error| at.store_error("read", &file.object, error))
+    }
+
+    /// The rows that the bytes of a file hold.
+    pub(crate) async fn decoded(
+        &self,
+        file: &FileEntry,
+        bytes: Bytes,
+        columns: Vec<TableColumn>,
+    ) -> Result<DataFrame, LakeError> {
         let partition = file.partition_values.clone();
         let decoded = tokio::task::spawn_blocking(move || decode(bytes, &columns, &partition)).await;
         let frame = decoded.map_err(|_| self.stopped())?;
-        frame.map_err(|source| LakeError::Frame { table: at.name.clone(), action: "read a data file", source })
+        frame.map_err(|source| LakeError::Frame { table: self.at.name.clone(), action: "read a data file", source })
     }
 }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use polars::prelude::*;
 use tokio::task::spawn_blocking;
@@ -28,8 +29,13 @@ use crate::table::Table;
 const READ_BYTES: u64 = 16 * 1024 * 1024;
 /// Files that are read at the same time, at most.
 const PARALLEL_READS: u64 = 16;
+/// Bytes in memory that a byte of a file stands for, at most: values are stored as they are, and Snappy makes no more of a byte
+/// than this. What a file takes is known only once it is read.
+const EXPANSION: u64 = 24;
 /// Rows of a row group: what a reader takes or skips as a whole.
 const ROW_GROUP_ROWS: usize = 262_144;
+/// Bytes of one in memory, about: what is encoded at a time is copied on the way.
+const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CompactReport {
@@ -145,9 +151,19 @@ impl Table {
         let sorted = !state.layout.cluster_by.is_empty();
         let largest = bin.iter().map(|file| file.size).max().unwrap_or(0).max(1);
         let parallel = (READ_BYTES / largest).clamp(1, PARALLEL_READS) as usize;
-        // Boxed, because the compiler cannot tell that a stream of borrowing futures is `Send`.
-        let reads: Vec<_> = bin.iter().map(|file| self.read_as(file, &state.layout).boxed()).collect();
-        let mut frames = futures::stream::iter(reads).buffered(parallel);
+        let decoded_at_once = decoded_at_once(largest, options.memory_bytes as u64);
+        // Boxed and with all that they need, because the compiler cannot tell that streams of borrowing futures are `Send`.
+        let reads: Vec<_> = bin.iter().cloned().map(|file| Arc::clone(self).fetched(file).boxed()).collect();
+        let (table, columns) = (Arc::clone(self), state.layout.columns.clone());
+        let frames = futures::stream::iter(reads).buffered(parallel).map(move |read| {
+            let (table, columns) = (Arc::clone(&table), columns.clone());
+            async move {
+                let (file, bytes) = read?;
+                table.decoded(&file, bytes, columns).await
+            }
+            .boxed()
+        });
+        let mut frames = frames.buffered(decoded_at_once);
         let mut writer = self.writer.files();
         let (mut run, mut bytes) = (Vec::new(), 0);
         while let Some(frame) = frames.try_next().await? {
@@ -166,6 +182,11 @@ impl Table {
         writer.finish().await
     }
 
+    async fn fetched(self: Arc<Self>, file: FileEntry) -> Result<(FileEntry, Bytes), LakeError> {
+        let bytes = self.fetch(&file).await?;
+        Ok((file, bytes))
+    }
+
     async fn write_run(
         &self,
         run: Vec<DataFrame>,
@@ -178,8 +199,10 @@ impl Table {
         let layout = Arc::clone(layout);
         let merged = spawn_blocking(move || sorted(concat(run)?, &layout.cluster_by)).await;
         let frame = merged.map_err(|_| self.stopped())?.map_err(|source| self.rewrite_error(source))?;
-        for offset in (0..frame.height()).step_by(ROW_GROUP_ROWS) {
-            writer.write(frame.slice(offset as i64, ROW_GROUP_ROWS)).await?;
+        let rows_of_group_bytes = frame.height().saturating_mul(ROW_GROUP_BYTES) / frame.estimated_size().max(1);
+        let rows = rows_of_group_bytes.clamp(1, ROW_GROUP_ROWS);
+        for offset in (0..frame.height()).step_by(rows) {
+            writer.write(frame.slice(offset as i64, rows)).await?;
         }
         Ok(())
     }
@@ -190,6 +213,12 @@ impl Table {
         let id = format!("weir:rewrite:{}", self.options.new_id());
         Member::new(Producer { id, version: 1, expires: true }, None, Books::default())
     }
+}
+
+/// How many files of this size may be decoded at the same time: together they take no more than half of the memory, unless one
+/// alone does.
+fn decoded_at_once(largest: u64, memory_bytes: u64) -> usize {
+    (memory_bytes / 2 / largest.saturating_mul(EXPANSION).max(1)).clamp(1, PARALLEL_READS) as usize
 }
 
 /// By the cluster columns, then by where the rows came from. Without cluster columns the rows stay in the order of
