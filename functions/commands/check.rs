@@ -159,7 +159,7 @@ pub(super) fn sound(files: Vec<(String, String)>) -> Sound {
     Sound { contracts, unsound, errors }
 }
 
-/// What only the SQL parser and the date parser can tell: of every rule. No pseudonym is made, so any key will do.
+/// Errors that only the SQL parser and the date parser find, those of every rule. No pseudonym is made, so any key will do.
 fn compile(contracts: &Contracts, contract: &Contract) -> Vec<TransformError> {
     let key = PseudonymKey::new(1, [0; 32]);
     let Err(first) = Transform::new(contract, Some(&key)) else {

@@ -107,7 +107,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     }
 }
 
-/// How often the folder of contracts is looked at.
+/// Time between two looks at the folder of contracts.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The folder of a person's own contracts: the one that is named, or `./datasets` if it is there.
@@ -123,7 +123,7 @@ fn contracts_of(folder: Option<&Path>) -> Result<Vec<(String, String)>> {
     }
 }
 
-/// Tells whether a contract has changed since.
+/// The contracts as they stand in the folder, to tell whether one has changed.
 fn fingerprint(folder: &Path) -> Vec<(String, String)> {
     read_contract_files(folder).unwrap_or_default()
 }
@@ -137,7 +137,7 @@ fn listed(site: &Site, datasets: &[(String, String)], url: &str) -> Result<Vec<S
         lines.push(match &contract.source {
             Source::Blob { container, paths, .. } => {
                 let mut folders: Vec<PathBuf> =
-                    paths.iter().map(|path| site.landing().join(container).join(fixed(path))).collect();
+                    paths.iter().map(|path| site.landing().join(container).join(fixed_folder(path))).collect();
                 folders.dedup();
                 for folder in &folders {
                     weir_platform::create_folder(folder).with_context(|| format!("create {}", folder.display()))?;
@@ -155,12 +155,12 @@ fn listed(site: &Site, datasets: &[(String, String)], url: &str) -> Result<Vec<S
 }
 
 /// The folders of a glob up to the first that is no name.
-fn fixed(path: &str) -> PathBuf {
+pub(super) fn fixed_folder(path: &str) -> PathBuf {
     let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
     folders.split('/').take_while(|folder| !folder.contains(['*', '?'])).collect()
 }
 
-/// Which contracts a command looks at.
+/// The contracts that a command looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contracted {
     /// Those that the app runs with.

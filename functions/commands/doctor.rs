@@ -40,14 +40,14 @@ impl State {
     }
 }
 
-/// One thing that was looked at.
+/// The state of one thing that was looked at.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Finding {
     what: String,
     state: State,
     says: String,
-    /// What mends it.
+    /// The command or step that mends it.
     #[serde(skip_serializing_if = "Option::is_none")]
     mend: Option<String>,
 }
@@ -95,7 +95,7 @@ pub(crate) async fn run(arguments: &Arguments, settings: Settings) -> Result<Exi
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Whether there are contracts, all of them sound.
+/// Looks at the contracts; true when there are some and all of them are sound.
 fn contracts(settings: &Settings, findings: &mut Findings) -> bool {
     const WHAT: &str = "contracts";
     let folder = datasets_folder(settings);

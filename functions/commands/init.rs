@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     folder: PathBuf,
 }
 
-/// What a local run leaves behind is not for the repository, and settings may hold keys.
+/// Patterns for `.gitignore`: what local runs leave behind, and files of settings, which may hold keys.
 const IGNORED: &str = ".weir/\n*.env\nweir.zip*\ndist/\n";
 
 const README: &str = "# Datasets
@@ -30,7 +30,7 @@ weir package dist  # the folder to deploy
 ```
 ";
 
-/// Writes what is not there, and nothing over what is.
+/// Writes the files that are not there yet, and nothing over others.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let datasets = arguments.folder.join("datasets");
     std::fs::create_dir_all(&datasets).with_context(|| format!("create {}", datasets.display()))?;

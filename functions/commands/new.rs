@@ -16,7 +16,7 @@ use weir_transform::{avro_columns, parquet_columns};
 use super::say;
 use super::try_::{bytes, dataset, describe};
 use crate::app::{datasets_folder, read_contract_files};
-use crate::pipeline::trial::{Trial, Tried, blob};
+use crate::pipeline::trial::{Trial, Tried, blob, file_name};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -54,9 +54,9 @@ pub(crate) struct Arguments {
 const WHOLE_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes that are looked at of a larger one, in each of three places; of a packed one at its beginning.
 const PIECE_BYTES: usize = 8 * 1024 * 1024;
-/// The contract is tried for so long.
+/// Time for one try of the contract on the files.
 const TRY_FOR: Duration = Duration::from_millis(1_000);
-/// Columns that are made text after a try, and tries for that.
+/// Tries, each after columns were made text.
 const TRIES: usize = 4;
 /// Files of a folder that are looked at; files and folders that are listed, and how deep.
 const MAX_FILES: usize = 20;
@@ -137,9 +137,8 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     anyhow::ensure!(!found.is_empty(), "there is no file in {}", path.display());
-    let extension = |path: &PathBuf| suffix(path);
-    let first = extension(&found[0]);
-    if let Some(other) = found.iter().find(|path| extension(path) != first) {
+    let first = suffix(&found[0]);
+    if let Some(other) = found.iter().find(|path| suffix(path) != first) {
         anyhow::bail!(
             "{} and {} are of two kinds, so they are two datasets; name the files of one (`weir new '{}'`)",
             found[0].display(),
@@ -154,7 +153,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// `.csv.gz`, as a glob ends with it; empty without an extension.
 fn suffix(path: &Path) -> String {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = file_name(path);
     let packed =
         [".gz", ".zst"].into_iter().find(|packed| name.to_ascii_lowercase().ends_with(packed)).unwrap_or_default();
     let stem = &name[..name.len() - packed.len()];
@@ -170,7 +169,7 @@ fn name(arguments: &Arguments) -> String {
         return dataset_name(hub);
     }
     let path = arguments.path.canonicalize().unwrap_or_else(|_| arguments.path.clone());
-    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let file = file_name(&path);
     let stem = if path.is_dir() { file.clone() } else { file.strip_suffix(&suffix(&path)).unwrap_or(&file).to_owned() };
     dataset_name(&stem)
 }
@@ -305,8 +304,7 @@ async fn try_on(contract: &Contract, files: &[PathBuf]) -> Result<Tried> {
     let dataset = dataset(contract)?;
     let (mut tried, began, mut complete) = (Tried::new(&dataset), Instant::now(), true);
     for file in files {
-        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut trial = Trial::open(&dataset, file, &name).await.with_context(|| file.display().to_string())?;
+        let mut trial = Trial::open(&dataset, file).await.with_context(|| file.display().to_string())?;
         loop {
             if began.elapsed() > TRY_FOR {
                 complete = false;
@@ -342,7 +340,7 @@ fn free(folder: &Path, file: &Path, text: &str, force: bool) -> Result<()> {
     if !folder.is_dir() {
         return Ok(());
     }
-    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = file_name(file);
     let mut others = read_contract_files(folder)?;
     others.retain(|(other, _)| *other != name);
     let before = Contracts::parse_all(others.clone()).is_ok();

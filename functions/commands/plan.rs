@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// What a contract would do to its table.
+/// The changes that a contract would make to its table.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Planned {
@@ -43,7 +43,7 @@ enum Kind {
     Added,
     /// Something that stays, and is used in another way.
     Changed,
-    /// What the table's readers and rules forbid.
+    /// A change that the table's readers and rules forbid.
     Refused,
 }
 
@@ -99,7 +99,7 @@ async fn planned(runtime: &Runtime, dataset: &Dataset) -> Planned {
     Planned { dataset: contract.name.clone(), possible, changes }
 }
 
-/// What is different between the columns that the contract wants and those that the table has.
+/// The differences between the columns that the contract wants and those that the table has.
 fn between(contract: &Contract, wanted: &[TableColumn], there: &[TableColumn]) -> Vec<Change> {
     let named = |columns: &[TableColumn], name: &str| columns.iter().find(|column| column.name == name).cloned();
     let mut changes = Vec::new();

@@ -9,12 +9,13 @@ use serde::Serialize;
 use weir_contract::{RAW, REASONS, SOURCE, SOURCE_POSITION, Source};
 use weir_platform::Settings;
 use weir_platform::telemetry::printable;
+use weir_transform::most_frequent;
 
 use super::try_::share;
 use super::{local, say};
 use crate::app::App;
 use crate::error::AppError;
-use crate::pipeline::blob::id_of;
+use crate::pipeline::blob::verify::path_of;
 use crate::tasks::Task;
 
 #[derive(Debug, clap::Args)]
@@ -87,14 +88,12 @@ pub(crate) async fn run(arguments: &Arguments, settings: Settings) -> Result<Exi
     if arguments.replay {
         return replay(&app, arguments, gathered.sources.into_keys().collect()).await;
     }
-    let most_first = |counts: BTreeMap<String, u64>| {
-        let mut counted: Vec<Counted> = counts.into_iter().map(|(name, records)| Counted { name, records }).collect();
-        counted.sort_by(|a, b| b.records.cmp(&a.records).then_with(|| a.name.cmp(&b.name)));
-        counted
+    let counted = |counts: &BTreeMap<String, u64>| {
+        most_frequent(counts).into_iter().map(|(name, records)| Counted { name, records }).collect()
     };
     let Gathered { records, reasons, sources, shown } = gathered;
     let dataset = arguments.dataset.clone();
-    let found = Found { dataset, records, reasons: most_first(reasons), sources: most_first(sources), shown };
+    let found = Found { dataset, records, reasons: counted(&reasons), sources: counted(&sources), shown };
     if arguments.json {
         say(serde_json::to_string(&found)?);
     } else {
@@ -178,20 +177,15 @@ fn describe(app: &App, found: &Found) -> Vec<String> {
 
 /// Reads blobs again, as `POST /api/reprocess` does.
 async fn replay(app: &App, arguments: &Arguments, sources: Vec<String>) -> Result<ExitCode> {
-    let contract = &app.runtime().await?.dataset(&arguments.dataset)?.contract;
+    let dataset = app.runtime().await?.dataset(&arguments.dataset)?;
+    let contract = &dataset.contract;
     let Source::Blob { container, .. } = &contract.source else {
         anyhow::bail!("`{}` takes {}; `weir replay` reads events again", contract.name, contract.source.takes());
     };
     let request = uuid::Uuid::new_v4().to_string();
-    let prefix = id_of(container, "");
-    let path = |source: &String| {
-        let named = source.strip_prefix(&prefix)?;
-        let path = if contract.replaces_versions() { named } else { named.rsplit_once('@')?.0 };
-        Some(path.to_owned())
-    };
     let tasks: Vec<Task> = sources
         .iter()
-        .filter_map(path)
+        .filter_map(|source| path_of(dataset, source).map(str::to_owned))
         .take(MAX_REPLAYED)
         .map(|path| Task::IngestBlob {
             dataset: contract.name.clone(),

@@ -12,9 +12,10 @@ use weir_contract::{Contract, Contracts, RAW, SOURCE_POSITION, Source};
 use weir_platform::Settings;
 use weir_transform::PseudonymKey;
 
+use super::dev::fixed_folder;
 use super::say;
 use crate::app::{Dataset, datasets_folder, read_contract_files};
-use crate::pipeline::trial::{Trial, Tried};
+use crate::pipeline::trial::{Trial, Tried, file_name};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -92,8 +93,7 @@ pub(super) fn dataset(contract: &Contract) -> Result<Arc<Dataset>> {
 
 /// Reads the whole file; and so many of its refused records, as text.
 async fn tried(dataset: &Arc<Dataset>, file: &Path, show: usize, quiet: bool) -> Result<(Tried, Vec<String>)> {
-    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut trial = Trial::open(dataset, file, &name).await.with_context(|| file.display().to_string())?;
+    let mut trial = Trial::open(dataset, file).await.with_context(|| file.display().to_string())?;
     let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} records read, {elapsed} so far") {
         bar.set_style(style);
@@ -159,6 +159,7 @@ pub(super) fn describe(file: &Path, tried: &Tried) -> Vec<String> {
     lines
 }
 
+/// A share in brackets, for people; nothing for none.
 pub(super) fn share(part: u64, whole: u64) -> String {
     match (part, whole) {
         (0, _) | (_, 0) => String::new(),
@@ -167,20 +168,14 @@ pub(super) fn share(part: u64, whole: u64) -> String {
     }
 }
 
-/// Where such a file has to be put, unless the contract takes it by its own name.
+/// A note, where no folder of the contract takes a blob of this name.
 fn would_land(contract: &Contract, file: &Path) -> Option<String> {
     let Source::Blob { container, paths, .. } = &contract.source else { return None };
-    let name = file.file_name()?.to_string_lossy().into_owned();
-    let folder = paths.iter().map(|path| path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned());
-    let mut folders = folder
-        .map(|folder| folder.split('/').take_while(|part| !part.contains(['*', '?'])).collect::<Vec<_>>().join("/"));
-    let takes = |folder: &String| {
-        let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
-        contract.source.matches(container, &path)
-    };
-    match folders.find(takes) {
-        Some(_) => None,
-        None => Some(format!("  note: no `path` of the contract ({}) takes a blob of this name", paths.join(", "))),
+    let name = file_name(file);
+    let takes = |path: &String| contract.source.matches(container, &fixed_folder(path).join(&name).to_string_lossy());
+    match paths.iter().any(takes) {
+        true => None,
+        false => Some(format!("  note: no `path` of the contract ({}) takes a blob of this name", paths.join(", "))),
     }
 }
 

@@ -27,7 +27,7 @@ use azure_functions_custom_handler::{HandlerError, Reply};
 use serde::Serialize;
 use weir_contract::Stop;
 use weir_lake::Books;
-use weir_transform::RuleCount;
+use weir_transform::{RuleCount, most_frequent};
 
 use crate::app::App;
 use crate::error::AppError;
@@ -121,10 +121,7 @@ fn frequent(reasons: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
         let reason = if reason.starts_with(UNKNOWN) { format!("{UNKNOWN}s") } else { reason };
         *told.entry(reason).or_default() += records;
     }
-    let mut all: Vec<(String, u64)> = told.into_iter().collect();
-    all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    all.truncate(TOLD);
-    all.into_iter().collect()
+    most_frequent(&told).into_iter().take(TOLD).collect()
 }
 
 /// serde hands a reference over.
@@ -193,8 +190,7 @@ impl Receipt {
         if quarantined == 0 || self.reasons.is_empty() {
             return String::new();
         }
-        let mut reasons: Vec<(&String, &u64)> = self.reasons.iter().collect();
-        reasons.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+        let reasons = most_frequent(&self.reasons);
         let mut shown: Vec<String> =
             reasons.iter().take(SHOWN).map(|(reason, records)| format!("{reason}: {records}")).collect();
         if reasons.len() > SHOWN {

@@ -32,9 +32,9 @@ enum Reader {
 }
 
 impl Trial {
-    /// The file as a blob, or as a file of event bodies, one a line, where the contract takes events. `name` is the
-    /// blob's name, by whose extension its format is told.
-    pub(crate) async fn open(dataset: &Arc<Dataset>, file: &FilePath, name: &str) -> Result<Self, AppError> {
+    /// The file as a blob of its name, or as a file of event bodies, one a line, where the contract takes events.
+    pub(crate) async fn open(dataset: &Arc<Dataset>, file: &FilePath) -> Result<Self, AppError> {
+        let name = file_name(file);
         let failed = |source| AppError::File { file: file.to_owned(), source };
         if let Source::Events { hub, .. } = &dataset.contract.source {
             let size = std::fs::metadata(file).map_err(failed)?.len();
@@ -46,10 +46,10 @@ impl Trial {
             let placed = bodies.into_iter().map(Event::new).zip(0..).map(|(event, number)| (number, event)).collect();
             let place = HubPlace { hub: hub.clone(), partition: "0".to_owned() };
             let time = Time { until: None, of_one: Duration::from_secs(60) };
-            let bodies = Bodies::new(Arc::clone(dataset), place, placed, lineage(name, "1"), time);
+            let bodies = Bodies::new(Arc::clone(dataset), place, placed, lineage(&name, "1"), time);
             return Ok(Self(Reader::Bodies(Box::new(bodies))));
         }
-        let at = BlobRef::new("file", name, None)?;
+        let at = BlobRef::new("file", &name, None)?;
         let blob = blob(file).await?;
         let lineage = lineage(&at.id(), blob.etag());
         let records = Records::open(dataset, &at, blob, lineage, Extent::Whole).await?;
@@ -62,6 +62,11 @@ impl Trial {
             Reader::Bodies(bodies) => bodies.next().await,
         }
     }
+}
+
+/// The name of a file in its folder; empty if it has none.
+pub(crate) fn file_name(file: &FilePath) -> String {
+    file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// A file of this machine, as a blob.

@@ -36,6 +36,6 @@ pub use keys::nearest;
 pub use limits::{Allowance, Stop};
 pub use model::*;
 pub use parse::MAX_FILE_BYTES;
-pub use path::{pointer, pushed};
+pub use path::{field_of, pointer, pushed};
 pub use pattern::{Digits, Epoch, FormatProblem, Fraction, Name, Number, Offset, Piece, TimeFormat};
 pub use properties::names_in;

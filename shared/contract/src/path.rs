@@ -41,6 +41,14 @@ pub fn pushed(pointer: &str, name: &str) -> String {
     format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
+/// A field as a contract's `from` names it, by the names from the outermost in: its own name, or a pointer.
+pub fn field_of(names: &[impl AsRef<str>]) -> String {
+    match names {
+        [name] => name.as_ref().to_owned(),
+        names => names.iter().fold(String::new(), |path, name| pushed(&path, name.as_ref())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
-use weir_contract::pushed;
+use weir_contract::{field_of, pushed};
 
 use crate::values::Seen;
 
@@ -35,10 +35,7 @@ pub(crate) struct Field {
 impl Field {
     /// As `from` says it: the name, or a path.
     pub(crate) fn from(&self) -> String {
-        match &self.names[..] {
-            [name] => name.clone(),
-            names => names.iter().fold(String::new(), |path, name| pushed(&path, name)),
-        }
+        field_of(&self.names)
     }
 }
 

@@ -91,8 +91,8 @@ impl Draft {
 
     /// Says in `[format]` what the file's name does not say. `by_name` is what its extension stands for.
     pub fn tell_kind(&mut self, by_name: Option<FormatKind>) {
-        let told = by_name == Some(self.kind)
-            || self.kind == FormatKind::Json && self.is_array() && by_name == Some(FormatKind::Ndjson);
+        // An array is known by its first character; a document that is none has its type in `format` already.
+        let told = by_name == Some(self.kind) || self.kind == FormatKind::Json && by_name == Some(FormatKind::Ndjson);
         let kind = match self.kind {
             FormatKind::Csv => "csv",
             FormatKind::Ndjson => "ndjson",
@@ -104,11 +104,6 @@ impl Draft {
         if !told && !self.format.iter().any(|(key, _)| *key == "type") {
             self.format.insert(0, ("type", quoted(kind)));
         }
-    }
-
-    /// Documents that are one array are known by their first character.
-    fn is_array(&self) -> bool {
-        !self.format.iter().any(|(key, _)| *key == "records") && self.notes.iter().all(|note| note != ONE_OBJECT)
     }
 
     /// Makes a column text, because some of its values are of no other type. Whether there is such a column.
@@ -131,20 +126,22 @@ const ONE_OBJECT: &str = "the file is one JSON object, which is one record";
 /// # Errors
 /// When it is empty, no text, or text without records.
 pub fn of_text(sample: &Sample) -> Result<Draft, Problem> {
-    let Some(first) = sample.pieces.first().filter(|piece| !piece.trim_ascii().is_empty()) else {
+    if sample.pieces.first().is_none_or(|first| first.trim_ascii().is_empty()) {
         return Err(Problem("the file is empty: there is nothing to see what its records look like".to_owned()));
-    };
-    let (encoding, _) = encoding(sample);
-    let text = decoded(first, encoding);
-    match text.trim_start_matches('\u{feff}').trim_start().chars().next() {
-        Some('{' | '[') => match of_json(sample, encoding) {
+    }
+    let (encoding, is_told) = encoding(sample);
+    let texts = texts(sample, encoding);
+    let told = is_told.then(|| encoding.name().to_lowercase());
+    let text = texts.first().map(|text| text.trim_start_matches('\u{feff}').trim_start()).unwrap_or_default();
+    match text.chars().next() {
+        Some('{' | '[') => match of_json(&texts, text, sample.whole) {
             Some(draft) => draft,
-            None => of_csv(sample, encoding),
+            None => of_csv(&texts, told, sample.whole),
         },
         Some('<') => Err(Problem(
             "the file looks like XML or HTML, which Weir does not read; convert it to JSON or CSV".to_owned(),
         )),
-        _ => of_csv(sample, encoding),
+        _ => of_csv(&texts, told, sample.whole),
     }
 }
 
@@ -240,8 +237,8 @@ fn texts<'s>(sample: &'s Sample, encoding: &'static encoding_rs::Encoding) -> Ve
     pieces.collect()
 }
 
-fn of_csv(sample: &Sample, encoding: &'static encoding_rs::Encoding) -> Result<Draft, Problem> {
-    let texts = texts(sample, encoding);
+/// `told`: the encoding, where the contract has to say it.
+fn of_csv(texts: &[Cow<'_, str>], told: Option<String>, whole: bool) -> Result<Draft, Problem> {
     let first = texts.first().map(|text| text.trim_start_matches('\u{feff}')).unwrap_or_default();
     if first.contains('\0') {
         return Err(Problem("the file is not text, Parquet or Avro: Weir does not read it".to_owned()));
@@ -300,8 +297,8 @@ fn of_csv(sample: &Sample, encoding: &'static encoding_rs::Encoding) -> Result<D
     if named.is_empty() {
         return Err(nothing());
     }
-    let around = around(&named, dialect.delimiter, sample.whole);
-    let mut format = csv_keys(&dialect, encoding, self::encoding(sample).1);
+    let around = around(&named, dialect.delimiter, whole);
+    let mut format = csv_keys(&dialect, told);
     let nulls = nulls(&named, around);
     if !nulls.is_empty() {
         let all: Vec<String> = std::iter::once("").chain(nulls).map(quoted).collect();
@@ -318,10 +315,10 @@ fn of_csv(sample: &Sample, encoding: &'static encoding_rs::Encoding) -> Result<D
     Ok(Draft { kind: FormatKind::Csv, match_case, columns, notes, records: Some(records), format })
 }
 
-fn csv_keys(dialect: &Dialect, encoding: &'static encoding_rs::Encoding, tell: bool) -> Vec<(&'static str, String)> {
+fn csv_keys(dialect: &Dialect, encoding: Option<String>) -> Vec<(&'static str, String)> {
     let mut format = Vec::new();
-    if tell {
-        format.push(("encoding", quoted(&encoding.name().to_lowercase())));
+    if let Some(encoding) = encoding {
+        format.push(("encoding", quoted(&encoding)));
     }
     if dialect.delimiter != b',' {
         format.push(("delimiter", quoted(&char::from(dialect.delimiter).to_string())));
@@ -386,10 +383,8 @@ fn columns(named: Vec<(String, Seen)>, around: Around, records: u64, has_names: 
     named.into_iter().zip(names).map(of_field).collect()
 }
 
-/// `None`: it only begins as JSON does.
-fn of_json(sample: &Sample, encoding: &'static encoding_rs::Encoding) -> Option<Result<Draft, Problem>> {
-    let texts = texts(sample, encoding);
-    let first = texts.first()?.trim_start_matches('\u{feff}').trim_start();
+/// `first` is the first text without what stands before its first character. `None`: it only begins as JSON does.
+fn of_json(texts: &[Cow<'_, str>], first: &str, whole: bool) -> Option<Result<Draft, Problem>> {
     let mut fields = Fields::default();
     let (mut format, mut notes, mut kind) = (Vec::new(), Vec::new(), FormatKind::Ndjson);
     let mut longest = None;
@@ -444,7 +439,7 @@ fn of_json(sample: &Sample, encoding: &'static encoding_rs::Encoding) -> Option<
         format.push(("max_record_bytes", room.to_string()));
     }
     let (records, found) = fields.columns();
-    if found.is_empty() && first.starts_with('{') && !sample.whole {
+    if found.is_empty() && first.starts_with('{') && !whole {
         let problem =
             "the file is one large JSON object; Weir reads lines of JSON, arrays, and objects of 64 MiB at most";
         return Some(Err(Problem(problem.to_owned())));
@@ -460,7 +455,7 @@ fn of_json(sample: &Sample, encoding: &'static encoding_rs::Encoding) -> Option<
         .collect();
     let told = named.iter().find_map(|(_, seen)| seen.order());
     let order = told.unwrap_or(Order::MonthFirst);
-    let around = Around { order, commas: false, whole: sample.whole, json: true };
+    let around = Around { order, commas: false, whole, json: true };
     let columns = columns(named, around, records, true);
     Some(Ok(Draft { kind, match_case: differ_by_case(&columns), columns, notes, records: Some(records), format }))
 }

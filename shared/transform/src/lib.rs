@@ -81,7 +81,7 @@ pub use crate::error::{ErrorKind, TransformError};
 pub use crate::events::{EventMeta, EventRecord};
 pub use crate::parquet::{ParquetPart, ParquetRows, ParquetStep, parquet_columns, parquet_parts};
 pub use crate::privacy::PseudonymKey;
-pub use crate::quality::{HeldBack, QualityReport, RuleCount};
+pub use crate::quality::{HeldBack, QualityReport, RuleCount, most_frequent};
 pub use crate::sql::{check_condition, check_query, function_names};
 pub use crate::text::reads_as;
 

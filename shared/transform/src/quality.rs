@@ -48,6 +48,13 @@ pub struct HeldBack {
     pub report: Vec<String>,
 }
 
+/// Counts in the order in which people read them: the largest first, equal ones by name.
+pub fn most_frequent(counts: &BTreeMap<String, u64>) -> Vec<(String, u64)> {
+    let mut counts: Vec<_> = counts.iter().map(|(name, count)| (name.clone(), *count)).collect();
+    counts.sort_by(|(left, more), (right, less)| (Reverse(more), left).cmp(&(Reverse(less), right)));
+    counts
+}
+
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
@@ -80,18 +87,12 @@ impl QualityReport {
     /// Keeps the most frequent reasons.
     pub(crate) fn bound(&mut self) {
         if self.reasons.len() > MAX_REASONS {
-            let rare = self.most_frequent().split_off(MAX_REASONS);
+            let rare = most_frequent(&self.reasons).split_off(MAX_REASONS);
             for (reason, count) in rare {
                 self.reasons.remove(&reason);
                 self.other_reasons += count;
             }
         }
-    }
-
-    fn most_frequent(&self) -> Vec<(String, u64)> {
-        let mut reasons: Vec<_> = self.reasons.iter().map(|(reason, count)| (reason.clone(), *count)).collect();
-        reasons.sort_by(|(left, more), (right, less)| (Reverse(more), left).cmp(&(Reverse(less), right)));
-        reasons
     }
 
     /// Whether the whole is to be held back: a rule that fails it is violated, or more is faulty than the contract
@@ -114,7 +115,7 @@ impl QualityReport {
         if report.is_empty() {
             return None;
         }
-        let frequent = self.most_frequent().into_iter().take(SHOWN_REASONS);
+        let frequent = most_frequent(&self.reasons).into_iter().take(SHOWN_REASONS);
         report.extend(frequent.map(|(reason, count)| match count {
             1 => format!("1 record: {reason}"),
             _ => format!("{count} records: {reason}"),

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use weir_contract::limits::{AVRO_COLUMN, AVRO_PAYLOAD, AVRO_RECORD};
-use weir_contract::{Allowance, DataType, Stop, pushed};
+use weir_contract::{Allowance, DataType, Stop, field_of};
 
 use crate::columns::Target;
 use crate::fields::Fields;
@@ -166,10 +166,10 @@ impl AvroRecords {
     /// more.
     pub fn next(&mut self, enough: usize, stop: &Stop) -> Option<AvroChunk> {
         let mut lines = std::mem::take(&mut self.after);
-        while lines.len() < enough && (lines.is_empty() || self.refused.is_empty()) {
-            if self.refused.len() >= REFUSED_TOGETHER {
-                break;
-            }
+        while lines.len() < enough
+            && (lines.is_empty() || self.refused.is_empty())
+            && self.refused.len() < REFUSED_TOGETHER
+        {
             let Some(mut block) = self.open.take() else {
                 match self.stored.pop_front() {
                     None => break,
@@ -226,17 +226,10 @@ fn gather<'s>(schemas: &'s Schemas, record: &'s Record, names: &mut Vec<&'s str>
                 gather(schemas, schemas.record(*index), names, columns);
             }
             schema => {
-                columns.push(FileColumn { from: path(names), data_type: schema.map_or(DataType::String, holder) })
+                columns.push(FileColumn { from: field_of(names), data_type: schema.map_or(DataType::String, holder) })
             }
         }
         names.pop();
-    }
-}
-
-fn path(names: &[&str]) -> String {
-    match names {
-        [name] => (*name).to_owned(),
-        names => names.iter().fold(String::new(), |path, name| pushed(&path, name)),
     }
 }
 
