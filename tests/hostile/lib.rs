@@ -35,17 +35,68 @@ pub struct Target {
     pub max_cpu: Duration,
     /// Generated inputs that every test run takes.
     pub rounds: u64,
+    /// Inputs that were found to cost and are too large for the tree, by name.
+    pub known: fn() -> Vec<(String, Vec<u8>)>,
 }
 
 /// Add a line for each further decoder.
 pub const TARGETS: [Target; 7] = [
-    Target { name: "parquet", make: make::parquet::file, take: take::parquet::file, max_cpu: MAX_CPU, rounds: 300 },
-    Target { name: "avro", make: make::avro::file, take: take::decoders::avro, max_cpu: SLOWEST, rounds: 100 },
-    Target { name: "json", make: make::text::json, take: take::decoders::json, max_cpu: MAX_CPU, rounds: 100 },
-    Target { name: "csv", make: make::text::csv, take: take::decoders::csv, max_cpu: MAX_CPU, rounds: 100 },
-    Target { name: "body", make: make::body::body, take: take::decoders::body, max_cpu: MAX_CPU, rounds: 150 },
-    Target { name: "tasks", make: make::tasks::message, take: take::tasks::message, max_cpu: MAX_CPU, rounds: 2000 },
-    Target { name: "sql", make: make::sql::text, take: take::sql::text, max_cpu: MAX_CPU, rounds: 1000 },
+    Target {
+        name: "parquet",
+        make: make::parquet::file,
+        take: take::parquet::file,
+        max_cpu: MAX_CPU,
+        rounds: 300,
+        known: Vec::new,
+    },
+    Target {
+        name: "avro",
+        make: make::avro::file,
+        take: take::decoders::avro,
+        max_cpu: SLOWEST,
+        rounds: 100,
+        known: Vec::new,
+    },
+    Target {
+        name: "json",
+        make: make::text::json,
+        take: take::decoders::json,
+        max_cpu: MAX_CPU,
+        rounds: 100,
+        known: Vec::new,
+    },
+    Target {
+        name: "csv",
+        make: make::text::csv,
+        take: take::decoders::csv,
+        max_cpu: MAX_CPU,
+        rounds: 100,
+        known: make::text::csv_known,
+    },
+    Target {
+        name: "body",
+        make: make::body::body,
+        take: take::decoders::body,
+        max_cpu: MAX_CPU,
+        rounds: 150,
+        known: Vec::new,
+    },
+    Target {
+        name: "tasks",
+        make: make::tasks::message,
+        take: take::tasks::message,
+        max_cpu: MAX_CPU,
+        rounds: 2000,
+        known: Vec::new,
+    },
+    Target {
+        name: "sql",
+        make: make::sql::text,
+        take: take::sql::text,
+        max_cpu: MAX_CPU,
+        rounds: 1000,
+        known: Vec::new,
+    },
 ];
 
 /// Longest input.

@@ -254,10 +254,8 @@ impl<'d> Decoder<'_, 'd> {
             return; // there is no header to tell how many there should be
         }
         self.batch.fault(Reason::Fields(count, expected));
-        for slot in self.layout.fields.iter().skip(count) {
-            if let Slot::Column(column) = slot {
-                self.batch.pad(*column..*column + 1);
-            }
+        for column in self.layout.columns_from(count) {
+            self.batch.pad(column..column + 1);
         }
     }
 }

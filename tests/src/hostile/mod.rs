@@ -95,6 +95,9 @@ fn runs_one_target() {
     for path in target.corpus() {
         measure(&path.display().to_string(), &std::fs::read(&path).unwrap());
     }
+    for (what, input) in (target.known)() {
+        measure(&what, &input);
+    }
     let rounds = number("WEIR_TEST_ROUNDS").unwrap_or(target.rounds);
     let began = Instant::now();
     for round in 0..rounds {

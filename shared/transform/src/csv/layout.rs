@@ -1,6 +1,6 @@
 //! What a file's first line says: which field is which column, or that it is no header.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use weir_contract::UnknownFields;
 
@@ -15,6 +15,9 @@ use crate::json::quoted;
 #[derive(Debug, Clone, Default)]
 pub struct CsvLayout {
     pub(super) fields: Vec<Slot>,
+    /// The fields that are columns, ascending, and those columns: a header may name a million others, and a record that is
+    /// short must not look at each of them.
+    columns: Vec<(usize, usize)>,
     /// Columns that the file does not have.
     pub(super) absent: Vec<usize>,
     /// Unknown fields that may become columns of the table.
@@ -30,6 +33,19 @@ impl CsvLayout {
     /// encoding, or it names no column of the contract.
     pub fn refusal(&self) -> Option<&str> {
         self.refusal.as_deref()
+    }
+
+    /// The columns of the fields from this one on.
+    pub(super) fn columns_from(&self, field: usize) -> impl Iterator<Item = usize> {
+        let first = self.columns.partition_point(|(at, _)| *at < field);
+        self.columns[first..].iter().map(|(_, column)| *column)
+    }
+
+    /// A layout of these fields.
+    fn of(fields: Vec<Slot>) -> Self {
+        let column =
+            |(at, slot): (usize, &Slot)| if let Slot::Column(column) = slot { Some((at, *column)) } else { None };
+        Self { columns: fields.iter().enumerate().filter_map(column).collect(), fields, ..Self::default() }
     }
 
     fn refused(targets: &[Target], reason: String) -> Self {
@@ -60,8 +76,7 @@ pub(crate) fn layout(
 ) -> Result<CsvLayout> {
     let header = match (dialect.header, header) {
         (false, _) => {
-            let fields = (0..targets.len()).map(Slot::Column).collect();
-            return Ok(CsvLayout { fields, ..CsvLayout::default() });
+            return Ok(CsvLayout::of((0..targets.len()).map(Slot::Column).collect()));
         }
         (true, None) => return Err(TransformError::Argument("the contract's CSV has a header; pass its record")),
         (true, Some(header)) => header.strip_prefix(BOM).unwrap_or(header),
@@ -97,7 +112,8 @@ pub(crate) fn layout(
             slots.push(Slot::Rescued(quoted(&name)));
         }
     }
-    let absent: Vec<usize> = (0..targets.len()).filter(|column| !columns.contains(&Some(*column))).collect();
+    let present: HashSet<usize> = columns.iter().flatten().copied().collect();
+    let absent: Vec<usize> = (0..targets.len()).filter(|column| !present.contains(column)).collect();
     if absent.len() == targets.len() {
         return Ok(CsvLayout::refused(targets, no_column(dialect, fields, text)));
     }
@@ -106,7 +122,7 @@ pub(crate) fn layout(
     let mut faults: Vec<Reason> =
         absent.iter().filter(|column| refused(&targets[**column])).map(|column| Reason::Missing(*column)).collect();
     faults.extend(unknown.take().filter(|_| fields.unknown == UnknownFields::Fail));
-    Ok(CsvLayout { fields: slots, absent, added, faults, refusal: None })
+    Ok(CsvLayout { absent, added, faults, ..CsvLayout::of(slots) })
 }
 
 /// The header as text, without blank lines before it.
